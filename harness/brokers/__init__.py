@@ -1,0 +1,59 @@
+"""Drivers: the code that speaks to brokers, one module per setup, found by name.
+
+A module declares ``SETUP`` (:class:`harness.model.Setup`) and ``DRIVER`` (a class with the constructor and methods of
+:class:`harness.brokers.contract.Driver`). A module whose name begins with ``_`` is shared by drivers. Third parties declare an
+entry point ``brokerbench.drivers`` whose name is the setup's and whose value is such a module.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from functools import cache
+from importlib.metadata import entry_points
+from types import ModuleType
+
+from harness.brokers.contract import Driver, DriverOptions
+from harness.errors import UsageError
+from harness.model import Setup
+
+_SHARED = {"contract", "checked"}
+
+
+@cache
+def _modules() -> dict[str, str]:
+    """Returns setup name → module name, without importing a client library's driver before it is wanted."""
+    own = {m.name.replace("_", "-"): f"{__name__}.{m.name}" for m in pkgutil.iter_modules(__path__) if not m.name.startswith("_") and m.name not in _SHARED}
+    return own | {point.name: point.value for point in entry_points(group="brokerbench.drivers")}
+
+
+def names() -> list[str]:
+    """Returns the names of all setups, sorted."""
+    return sorted(_modules())
+
+
+@cache
+def _load(name: str) -> ModuleType:
+    if name not in _modules():
+        raise UsageError(f"setup {name!r} does not exist", expected=f"one of {', '.join(names())}")
+    try:
+        return importlib.import_module(_modules()[name])
+    except ImportError as error:
+        raise UsageError(f"setup {name!r} needs the Python package {error.name!r}, which is not installed", remedy=f"pip install {error.name}") from error
+
+
+def setup(name: str) -> Setup:
+    """Returns the setup of that name; raises UsageError for an unknown one or a missing client library."""
+    found: Setup = _load(name).SETUP
+    return found
+
+
+def setups() -> dict[str, Setup]:
+    """Returns all setups by name."""
+    return {name: setup(name) for name in names()}
+
+
+def open_driver(options: DriverOptions) -> Driver:
+    """Returns a driver, not yet connected."""
+    driver: Driver = _load(options.setup).DRIVER(options)
+    return driver

@@ -1,0 +1,82 @@
+"""One exception tree; every message gives the value, what was expected, and the remedy."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """How ``brokerbench`` ends; 1 is never used on purpose, since an uncaught exception exits with it."""
+
+    PASS = 0
+    USAGE = 2
+    BROKEN = 10
+    INCONCLUSIVE = 11
+    NOT_COMPARABLE = 12
+    INVALID = 13
+    NO_VERDICT = 70
+    INTERRUPTED = 130
+
+
+class BrokerbenchError(Exception):
+    """Anything that ends a command with one clear message instead of a traceback.
+
+    Args:
+        problem: what is wrong, with the value that was met.
+        expected: what would have been right.
+        remedy: what the user can do now.
+    """
+
+    exit_code = ExitCode.NO_VERDICT
+
+    def __init__(self, problem: str, *, expected: str = "", remedy: str = "") -> None:
+        super().__init__(problem)
+        self.problem = problem
+        self.expected = expected
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        parts = [self.problem]
+        if self.expected:
+            parts.append(f"expected: {self.expected}")
+        if self.remedy:
+            parts.append(f"remedy: {self.remedy}")
+        return "\n  ".join(parts)
+
+
+class UsageError(BrokerbenchError):
+    """The user asked for something that cannot be; known before anything was started."""
+
+    exit_code = ExitCode.USAGE
+
+
+class UnavailableError(UsageError):
+    """This machine lacks something that the scenario needs (a binary, an engine, a right)."""
+
+
+class BrokenRunFolderError(UsageError):
+    """A run folder that cannot be read: missing, cut short, or of a newer version."""
+
+
+class StartError(BrokerbenchError):
+    """A broker or a process of ours did not come up."""
+
+    exit_code = ExitCode.INVALID
+
+
+class EvidenceError(BrokerbenchError):
+    """What a trial left behind cannot be read or proves nothing."""
+
+    exit_code = ExitCode.INVALID
+
+
+class Unreachable(BrokerbenchError):
+    """A broker does not take a connection (now); nothing was sent."""
+
+    exit_code = ExitCode.INVALID
+
+
+class ConnectionLost(BrokerbenchError):
+    """The connection broke under an operation; what was outstanding is unknown."""
+
+    exit_code = ExitCode.INVALID

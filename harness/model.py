@@ -1,0 +1,397 @@
+"""The vocabulary: what a setup is and claims, what can become of an attempt, a delivery, a message, a guarantee.
+
+Every value that reaches a file has its name here once. Integer enumerations are stored in slots (one byte) and
+written to Parquet by name; the numbers never leave a run's slot folder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum, StrEnum
+
+
+class Outcome(IntEnum):
+    """What became of one attempt to publish (``measurement.md`` section 3); ordered from weakest to strongest."""
+
+    NOT_SENT = 0
+    REJECTED = 1
+    UNKNOWN = 2
+    CONFIRMED = 3
+
+
+class Held(IntEnum):
+    """Why a due message could not be sent at once; stored as null when it was not held."""
+
+    NO = 0
+    DISCONNECTED = 1
+    BLOCKED = 2
+    WINDOW = 3
+
+
+class Settlement(IntEnum):
+    """What a worker tells the broker about a delivery."""
+
+    NONE = 0
+    ACK = 1
+    RELEASE = 2
+    RETRY = 3
+    DEAD = 4
+    AUTO = 5
+
+
+class SettleOutcome(IntEnum):
+    """What became of a settlement; OPEN with a settlement sent is read as UNKNOWN."""
+
+    OPEN = 0
+    OK = 1
+    STALE = 2
+    UNKNOWN = 3
+
+
+class Place(StrEnum):
+    """Where the residue search can find a message."""
+
+    READY = "ready"
+    DELAYED = "delayed"
+    IN_FLIGHT = "in_flight"  # unacked, in a pending entries list, locked by a lease, in a worker's processing list
+    RUNNING = "running"  # taken by nobody who is known, and nothing brings it back
+    DEAD_LETTER = "dead_letter"
+
+
+class Class(StrEnum):
+    """What became of one identity: exactly one, the first that matches (``measurement.md`` section 3)."""
+
+    PHANTOM = "phantom"
+    UNSENT = "unsent"
+    REJECTED = "rejected"
+    PROCESSED = "processed"
+    RECOVERED = "recovered"
+    DEAD_LETTERED = "dead_lettered"
+    STRANDED = "stranded"
+    UNDECIDED = "undecided"
+    VANISHED = "vanished"
+    LOST_IN_SETTLING = "lost_in_settling"
+    INTERRUPTED = "interrupted"
+    LOST = "lost"
+
+
+LOSS_CLASSES = (Class.LOST_IN_SETTLING, Class.INTERRUPTED, Class.LOST)
+
+
+class Mark(StrEnum):
+    """What happened to an identity besides its class; counted, and several may hold at once."""
+
+    # Cause of each delivery after the first: exactly one per delivery, first match.
+    ATTEMPT_DUPLICATE = "attempt_duplicate"
+    ASKED_AGAIN = "asked_again"
+    PRODUCER_DUPLICATE = "producer_duplicate"
+    DUPLICATE_OF_UNKNOWN_ORIGIN = "duplicate_of_unknown_origin"
+    REDELIVERED_AFTER_ACK = "redelivered_after_ack"
+    REDELIVERED_AFTER_UNKNOWN_ACK = "redelivered_after_unknown_ack"
+    REDELIVERED_UNACKED = "redelivered_unacked"
+    GIVEN_TWICE = "given_twice"
+    # Further marks.
+    OVERLAPPING_EXECUTION = "overlapping_execution"
+    DUPLICATE_EFFECT = "duplicate_effect"
+    CORRUPT = "corrupt"
+    LEFT_BEHIND = "left_behind"
+    PHANTOM_ATTEMPT = "phantom_attempt"
+    REORDERED = "reordered"
+
+
+CAUSES = tuple(Mark)[:8]
+
+
+class Verdict(StrEnum):
+    """What a trial says about one guarantee."""
+
+    HELD = "HELD"
+    VIOLATED = "VIOLATED"
+    NOT_EXERCISED = "NOT EXERCISED"
+    UNKNOWN = "UNKNOWN"
+    NO_CLAIM = "NO CLAIM"
+
+
+class TrialStatus(StrEnum):
+    """Whether the evidence of a trial can be used."""
+
+    VALID = "valid"
+    INVALID = "invalid"
+    INTERRUPTED = "interrupted"
+    FAILED = "failed"
+    UNAVAILABLE = "unavailable"
+
+
+class DurabilityClass(StrEnum):
+    """What a setup's confirm survives; setups of different classes are never ranked against each other."""
+
+    MEMORY = "memory"
+    PROCESS_CRASH_SAFE = "process-crash-safe"
+    FSYNCED = "fsynced"
+    REPLICATED = "replicated"
+
+
+class FaultKind(StrEnum):
+    """The faults that claims are made about; NONE is the run itself, without any."""
+
+    NONE = "none"
+    BROKER_KILL = "broker kill"
+    BROKER_RESTART = "broker restart"
+    BROKER_PAUSE = "broker pause"
+    WORKER_KILL = "worker kill"
+    PRODUCER_KILL = "producer kill"
+
+
+class MayLose(StrEnum):
+    """How much a claim allows to be lost."""
+
+    NONE = "none"
+    IN_FLIGHT = "in_flight"  # at most the open deliveries of killed or cut workers + what their fetch asked for
+    WINDOW = "window"  # only what was confirmed within `window_s` before the injection
+    ALL = "all"  # any that was exposed
+
+
+class MayRepeat(StrEnum):
+    """How much a claim allows to be delivered again; each value includes those before it."""
+
+    NONE = "none"
+    UNACKED = "unacked"
+    ACKED = "acked"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Claim:
+    """What a setup promises under one fault.
+
+    Args:
+        fault: the fault that the promise is about.
+        may_lose: how much CONFIRMED work may be lost.
+        window_s: the bound in seconds that belongs to ``MayLose.WINDOW``.
+        may_repeat: which messages may come again.
+        may_strand: whether a message may stay in the broker without being brought back.
+        source: where the promise is made (documentation, measurement, definition of the design).
+    """
+
+    fault: FaultKind
+    may_lose: MayLose
+    window_s: float = 0.0
+    may_repeat: MayRepeat = MayRepeat.UNACKED
+    may_strand: bool = False
+    source: str = ""
+
+
+Parameters = Mapping[str, str]
+"""Parameter name to its value as the scenario writes it; defaults filled in."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Parameter:
+    """One durability setting or misbehaviour that a scenario may set.
+
+    Args:
+        name: key in the scenario.
+        values: allowed words, the first being the default; empty = free text checked by ``check``.
+        default: default where ``values`` is empty ("" = not set).
+        check: raises ValueError with "…; expected …" for a bad value; used where ``values`` is empty.
+        meaning: one line for the reference.
+    """
+
+    name: str
+    values: tuple[str, ...] = ()
+    default: str = ""
+    check: Callable[[str], object] | None = None
+    meaning: str = ""
+
+    @property
+    def default_value(self) -> str:
+        """Returns the value that holds where the scenario says nothing."""
+        return self.values[0] if self.values else self.default
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Traits:
+    """What the reconciliation must know of a setup to tell the causes of a repeat apart.
+
+    Args:
+        entry_ids: deliveries carry an id of the broker's own copy (stream entry, row), so a second copy is told from a repeat.
+        redelivered_flag: the broker says "not redelivered" truthfully.
+        reclaims: an expired hold is given to another worker (after visibility + sweep); False where the holder's death releases it at once, or nothing does.
+        at_most_once: a delivery is settled by being delivered (no ack exists): loss after receipt is within the claim, and cannot be seen.
+        settle_detects_stale: a settlement by a former holder is answered STALE.
+    """
+
+    entry_ids: bool = False
+    redelivered_flag: bool = False
+    reclaims: bool = False
+    at_most_once: bool = False
+    settle_detects_stale: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Setup:
+    """Broker + queue design + durability settings + what they claim; declared as ``SETUP`` in the driver's module.
+
+    Args:
+        name: as scenarios write it, e.g. ``redis-stream``.
+        broker: which broker a deployment starts for it: ``redis``, ``postgres``, ``null``.
+        summary: one line, e.g. the commands that it uses.
+        traits: see :class:`Traits`.
+        parameters: what a scenario may set.
+        durability: parameters to durability class.
+        claims: parameters to the claims made (a fault without one: NO CLAIM).
+        blocks_in_flight: most blocks published and not yet confirmed (0 = only the window counts); a synchronous
+            commit per block wants few and large blocks.
+        requires: one line on what the driver needs beyond the package (install hint), or "".
+    """
+
+    name: str
+    broker: str
+    summary: str
+    traits: Traits
+    parameters: tuple[Parameter, ...] = ()
+    durability: Callable[[Parameters], DurabilityClass]
+    claims: Callable[[Parameters], tuple[Claim, ...]]
+    blocks_in_flight: int = 0
+    requires: str = ""
+
+    def complete(self, given: Parameters) -> dict[str, str]:
+        """Returns all parameters in declared order, defaults filled in; unknown names are the caller's to refuse."""
+        return {p.name: given.get(p.name, p.default_value) for p in self.parameters}
+
+    def label(self, parameters: Parameters) -> str:
+        """Returns ``name[parameter=value,…]`` with only what differs from the default."""
+        changed = [f"{p.name}={parameters[p.name]}" for p in self.parameters if parameters.get(p.name, p.default_value) != p.default_value]
+        return f"{self.name}[{','.join(changed)}]" if changed else self.name
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FaultRecord:
+    """One fault as it really happened.
+
+    Args:
+        index: position in the scenario's list, from 0.
+        kind: which fault.
+        label: as printed, e.g. ``kill broker``.
+        planned_ns: when it was due.
+        injected_ns: when the first signal left; None = it never fired.
+        healed_ns: when the target worked again (broker: a real operation succeeded; worker: its replacement was
+            ready, or the kill itself where it is never replaced); None = never.
+        hit: the evidence shows that the target was really struck.
+        evidence: facts for people and for the verdict (pids gone, wait status …); JSON values.
+        shards: names of the shards that were struck (worker and producer faults).
+    """
+
+    index: int
+    kind: FaultKind
+    label: str
+    planned_ns: int
+    injected_ns: int | None = None
+    healed_ns: int | None = None
+    hit: bool = False
+    evidence: Mapping[str, object] = field(default_factory=dict)
+    shards: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ShardRecord:
+    """One producer or worker process as it really lived.
+
+    Args:
+        name: ``p0``, ``w3``, ``w3.1`` (a replacement has a generation of its own).
+        kind: ``producer`` or ``worker``.
+        number: producer number of the envelope, or the worker's number: unique over generations.
+        pid: process id where it ran.
+        agent: index of the agent that ran it.
+        scheduling: e.g. ``fifo`` or ``other``.
+        started_ns, ended_ns: its life; ended None = not seen to end.
+        killed_ns: when a fault's SIGKILL was sent; None = not killed by us.
+        exit_status: return code (negative = signal), None = not known.
+        expected_exit: it ended by our order (stop, or a fault); False makes the trial say what is missing.
+        slots_reported: slots it last reported in use; slots_found: slots readable in its file (-1 = file missing).
+        fetch_open: it died inside a fetch; fetch_max_n: what that fetch asked for.
+        cpu_s: CPU seconds used; wall_s: seconds over which they were used.
+        core_share_max: largest share of one core over a second while under load.
+    """
+
+    name: str
+    kind: str
+    number: int
+    pid: int = 0
+    agent: int = 0
+    scheduling: str = ""
+    started_ns: int = 0
+    ended_ns: int | None = None
+    killed_ns: int | None = None
+    exit_status: int | None = None
+    expected_exit: bool = True
+    slots_reported: int = 0
+    slots_found: int = 0
+    fetch_open: bool = False
+    fetch_max_n: int = 0
+    cpu_s: float = 0.0
+    wall_s: float = 0.0
+    core_share_max: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrialFacts:
+    """Everything that analysis needs beside the tables; rebuilt from ``timeline.jsonl`` alone.
+
+    All times are CLOCK_MONOTONIC ns. ``None`` = that phase was not reached.
+
+    Args:
+        run_id, trial: as in the envelope.
+        load_start_ns: start of warm-up. steady_start_ns: end of warm-up. load_end_ns: end of the schedule.
+        drain_end_ns: when workers had stopped. asking_until_ns: last moment at which a worker was asking.
+        drain_complete: it ended by quiet, not by its limit.
+        broker_back: the broker answered at the end.
+        residue_sound: the search was sound; residue_problems: why not.
+        depth_end: messages that the broker said it still held, by place; None where unknown.
+        faults, shards: as above.
+        settings_differ: "name: asked …, found …" for each setting read back otherwise.
+        warnings: plain sentences.
+        machine_stall_max_s: longest stall of the idle watcher while under load.
+        cpu_broker_s, cpu_load_s: CPU seconds used between load start and drain end; disk_bytes: written by the
+            broker in that time; memory_peak_bytes: broker's peak. None where not measured.
+        producers: number of producers; scheduled: messages scheduled in all (0 = saturate).
+        open_loop: False for ``saturate``.
+        visibility_s, sweep_s, prefetch, payload_bytes: as the scenario says.
+        auto_ack: the scenario's workers acknowledge by receiving.
+        clock_error_s: bound on the difference of clocks between shards (0 = one clock, proven).
+        lag_bound_s: bound of the schedule lag that the scenario sets; None = the default of measurement.md.
+        aborted: why the load ended early ("" = it did not): agent lost, generator died …
+    """
+
+    run_id: int
+    trial: int
+    load_start_ns: int | None = None
+    steady_start_ns: int | None = None
+    load_end_ns: int | None = None
+    drain_end_ns: int | None = None
+    asking_until_ns: int | None = None
+    drain_complete: bool = False
+    broker_back: bool = True
+    residue_sound: bool = False
+    residue_problems: tuple[str, ...] = ()
+    depth_end: Mapping[str, int | None] = field(default_factory=dict)
+    faults: tuple[FaultRecord, ...] = ()
+    shards: tuple[ShardRecord, ...] = ()
+    settings_differ: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    machine_stall_max_s: float = 0.0
+    cpu_broker_s: float | None = None
+    cpu_load_s: float | None = None
+    disk_bytes: int | None = None
+    memory_peak_bytes: int | None = None
+    producers: int = 1
+    scheduled: int = 0
+    open_loop: bool = True
+    visibility_s: float = 5.0
+    sweep_s: float = 1.0
+    prefetch: int = 100
+    payload_bytes: int = 256
+    auto_ack: bool = False
+    clock_error_s: float = 0.0
+    aborted: str = ""
+    lag_bound_s: float | None = None
