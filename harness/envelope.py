@@ -76,7 +76,7 @@ def checksum(rows: Bytes2D) -> npt.NDArray[np.uint32]:
 
 def _hash_words(words: npt.NDArray[np.uint32], keys: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint32]:
     with np.errstate(over="ignore"):
-        total = words.astype(np.uint64) @ keys[1:] + keys[0]
+        total: npt.NDArray[np.uint64] = words.astype(np.uint64) @ keys[1:] + keys[0]
     return (total >> np.uint64(32)).astype(np.uint32)
 
 
@@ -90,11 +90,17 @@ class Stamper:
         seed: of the padding, which is the same in every message of a run.
     """
 
-    def __init__(self, *, run_id: int, trial: int, producer: int, payload_bytes: int, capacity: int, seed: int = 0) -> None:
+    def __init__(
+        self, *, run_id: int, trial: int, producer: int, payload_bytes: int, capacity: int, seed: int = 0
+    ) -> None:
         if payload_bytes < HEADER_BYTES:
-            raise ValueError(f"payload of {payload_bytes} B; expected at least {HEADER_BYTES} B, which the envelope needs")
+            raise ValueError(
+                f"payload of {payload_bytes} B; expected at least {HEADER_BYTES} B, which the envelope needs"
+            )
         self._rows = np.zeros((capacity, payload_bytes), np.uint8)
-        self._rows[:, HEADER_BYTES:] = np.random.default_rng(seed).integers(0, 256, payload_bytes - HEADER_BYTES, np.uint8)
+        self._rows[:, HEADER_BYTES:] = np.random.default_rng(seed).integers(
+            0, 256, payload_bytes - HEADER_BYTES, np.uint8
+        )
         self._headers = self._rows[:, :HEADER_BYTES].copy().view(LAYOUT)[:, 0]
         head = self._headers
         head["magic"], head["version"] = MAGIC, VERSION

@@ -154,7 +154,19 @@ class SlotFile:
         self.used = 0
 
     @classmethod
-    def create(cls, path: Path, *, kind: str, name: str, run_id: int, trial: int, number: int, scheduling: str, started_ns: int, first_slots: int = CHUNK_SLOTS) -> SlotFile:
+    def create(
+        cls,
+        path: Path,
+        *,
+        kind: str,
+        name: str,
+        run_id: int,
+        trial: int,
+        number: int,
+        scheduling: str,
+        started_ns: int,
+        first_slots: int = CHUNK_SLOTS,
+    ) -> SlotFile:
         """Makes the file of one shard with space for ``first_slots``.
 
         Raises:
@@ -168,7 +180,10 @@ class SlotFile:
             os.ftruncate(file, size)
             mapped = mmap.mmap(file, size)
         except OSError as error:
-            raise StartError(f"the slot file {path} cannot be made: {error.strerror}", remedy=f"free space in {path.parent} (df -h {path.parent})") from error
+            raise StartError(
+                f"the slot file {path} cannot be made: {error.strerror}",
+                remedy=f"free space in {path.parent} (df -h {path.parent})",
+            ) from error
         self = cls(path, file, mapped, dtype)
         domain = clock_domain()
         head = self._header
@@ -216,9 +231,15 @@ class SlotFile:
         try:
             os.posix_fallocate(self._file, _slots_offset(), slots * self._dtype.itemsize)
         except OSError as error:
-            raise StartError(f"the slot folder {self.path.parent} is full after {self.used:,} messages: {error.strerror}", remedy=f"free space in {self.path.parent}, lower the rate or shorten the run") from error
+            raise StartError(
+                f"the slot folder {self.path.parent} is full after {self.used:,} messages: {error.strerror}",
+                remedy=f"free space in {self.path.parent}, lower the rate or shorten the run",
+            ) from error
         if self.used >= MAX_SLOTS:
-            raise StartError(f"{MAX_SLOTS:,} slots in one shard are used up", remedy="use more producers or workers, or a shorter run")
+            raise StartError(
+                f"{MAX_SLOTS:,} slots in one shard are used up",
+                remedy="use more producers or workers, or a shorter run",
+            )
         self.allocated = slots
         self._header["allocated"] = slots
 
@@ -252,12 +273,16 @@ class SlotReader:
     @property
     def header(self) -> Mapping[str, Any]:
         """Returns the header's fields as plain values."""
-        return {name: value.decode() if isinstance(value, bytes) else int(value) for name, value in zip(_HEADER.names or (), self._header.tolist(), strict=True)}
+        return {
+            name: value.decode() if isinstance(value, bytes) else int(value)
+            for name, value in zip(_HEADER.names or (), self._header.tolist(), strict=True)
+        }
 
     @property
     def live(self) -> npt.NDArray[Any]:
         """Returns a copy of the live counts (dtype :data:`LIVE`)."""
-        return self._live.copy()
+        copy: npt.NDArray[Any] = self._live.copy()
+        return copy
 
     def slots(self, first: int = 0) -> npt.NDArray[Any]:
         """Returns the slots in use from ``first`` on, as a view; a killed shard's last, uncounted ones included."""
@@ -289,7 +314,11 @@ class SlotFolder:
         free = shutil.disk_usage(self.path).free
         if free < needed_bytes:
             self.path.rmdir()
-            raise StartError(f"{self.path.parent} has {free:,} B free", expected=f"{needed_bytes:,} B for this run's slots", remedy="free memory there, lower the rate or shorten the run")
+            raise StartError(
+                f"{self.path.parent} has {free:,} B free",
+                expected=f"{needed_bytes:,} B for this run's slots",
+                remedy="free memory there, lower the rate or shorten the run",
+            )
 
     def remove(self) -> None:
         """Removes the folder and all in it; nothing happens where it is gone."""
@@ -298,5 +327,7 @@ class SlotFolder:
     def __enter__(self) -> SlotFolder:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.remove()

@@ -261,7 +261,11 @@ class Setup:
 
     def label(self, parameters: Parameters) -> str:
         """Returns ``name[parameter=value,…]`` with only what differs from the default."""
-        changed = [f"{p.name}={parameters[p.name]}" for p in self.parameters if parameters.get(p.name, p.default_value) != p.default_value]
+        changed = [
+            f"{p.name}={parameters[p.name]}"
+            for p in self.parameters
+            if parameters.get(p.name, p.default_value) != p.default_value
+        ]
         return f"{self.name}[{','.join(changed)}]" if changed else self.name
 
 

@@ -5,6 +5,9 @@ Floor 0. Times are CLOCK_MONOTONIC ns as Int64, null = not reached. Enumerations
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import polars as pl
 
 from harness.model import Class, Held, Mark, Outcome, Place, Settlement, SettleOutcome
@@ -16,7 +19,12 @@ SETTLE_OUTCOME = pl.Enum([member.name for member in SettleOutcome if member is n
 PLACE = pl.Enum([member.value for member in Place])
 CLASS = pl.Enum([member.value for member in Class])
 
-ATTEMPTS = pl.Schema(
+
+def _schema(columns: Mapping[str, Any]) -> pl.Schema:
+    return pl.Schema(columns)  # one place for polars' wide union of column types
+
+
+ATTEMPTS = _schema(
     {
         "producer": pl.UInt16,
         "seq": pl.UInt32,
@@ -30,7 +38,7 @@ ATTEMPTS = pl.Schema(
 )
 """One row per attempt; every message of the schedule has at least one (NOT_SENT where nothing was sent)."""
 
-DELIVERIES = pl.Schema(
+DELIVERIES = _schema(
     {
         "producer": pl.UInt16,  # producer, seq, attempt: null where the header was unreadable
         "seq": pl.UInt32,
@@ -55,7 +63,7 @@ DELIVERIES = pl.Schema(
 )
 """One row per delivery to a worker."""
 
-MESSAGES = pl.Schema(
+MESSAGES = _schema(
     {
         "producer": pl.UInt16,
         "seq": pl.UInt32,
@@ -68,7 +76,7 @@ MESSAGES = pl.Schema(
 )
 """One row per identity: derived, can be made again from the others."""
 
-RESIDUE = pl.Schema(
+RESIDUE = _schema(
     {
         "producer": pl.UInt16,  # producer, seq, attempt: null where the header was unreadable
         "seq": pl.UInt32,
@@ -81,8 +89,8 @@ RESIDUE = pl.Schema(
 )
 """One row per copy found in the broker after the drain."""
 
-CONNECTIONS = pl.Schema({"shard": pl.String, "t_ns": pl.Int64, "up": pl.Boolean, "reason": pl.String})
+CONNECTIONS = _schema({"shard": pl.String, "t_ns": pl.Int64, "up": pl.Boolean, "reason": pl.String})
 """One row each time a shard's connection came up or was lost."""
 
-SAMPLES = pl.Schema({"t_ns": pl.Int64, "source": pl.String, "metric": pl.String, "value": pl.Float64})
+SAMPLES = _schema({"t_ns": pl.Int64, "source": pl.String, "metric": pl.String, "value": pl.Float64})
 """One row per sampled number: ``source`` is ``broker``, ``load`` or ``machine``."""

@@ -39,7 +39,9 @@ def parse_duration_s(text: object) -> float:
 
 def parse_size_bytes(text: object) -> int:
     """Returns bytes from ``"256 B"``, ``"1 KiB"`` or ``"2 MB"``; raises ValueError for anything else or a broken byte."""
-    size = _convert(text, {unit: float(factor) for unit, factor in SIZE_BYTES.items()}, "a size such as '256 B' (B, kB, KiB, MB)")
+    size = _convert(
+        text, {unit: float(factor) for unit, factor in SIZE_BYTES.items()}, "a size such as '256 B' (B, kB, KiB, MB)"
+    )
     if size != int(size):
         raise ValueError(f"{text!r} is not a whole number of bytes; expected a size such as '256 B'")
     return int(size)

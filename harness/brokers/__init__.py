@@ -23,7 +23,11 @@ _SHARED = {"contract", "checked"}
 @cache
 def _modules() -> dict[str, str]:
     """Returns setup name → module name, without importing a client library's driver before it is wanted."""
-    own = {m.name.replace("_", "-"): f"{__name__}.{m.name}" for m in pkgutil.iter_modules(__path__) if not m.name.startswith("_") and m.name not in _SHARED}
+    own = {
+        m.name.replace("_", "-"): f"{__name__}.{m.name}"
+        for m in pkgutil.iter_modules(__path__)
+        if not m.name.startswith("_") and m.name not in _SHARED
+    }
     return own | {point.name: point.value for point in entry_points(group="brokerbench.drivers")}
 
 
@@ -39,7 +43,10 @@ def _load(name: str) -> ModuleType:
     try:
         return importlib.import_module(_modules()[name])
     except ImportError as error:
-        raise UsageError(f"setup {name!r} needs the Python package {error.name!r}, which is not installed", remedy=f"pip install {error.name}") from error
+        raise UsageError(
+            f"setup {name!r} needs the Python package {error.name!r}, which is not installed",
+            remedy=f"pip install {error.name}",
+        ) from error
 
 
 def setup(name: str) -> Setup:

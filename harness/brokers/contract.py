@@ -79,7 +79,11 @@ class Effective:
 
     def differences(self) -> tuple[str, ...]:
         """Returns a sentence for each setting that is not as asked."""
-        return tuple(f"{name}: asked {value!r}, found {self.found.get(name)!r}" for name, value in self.asked.items() if self.found.get(name) != value)
+        return tuple(
+            f"{name}: asked {value!r}, found {self.found.get(name)!r}"
+            for name, value in self.asked.items()
+            if self.found.get(name) != value
+        )
 
 
 @dataclass(frozen=True, slots=True)

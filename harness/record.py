@@ -1,0 +1,177 @@
+"""``run.json``: the versioned result of a run, as every reader holds on to it.
+
+History of the format:
+
+- 1: the first.
+
+A *figure* is a number, or an object that says why it is not one: ``{"at_least": 2.1}`` (censored: the truth is that or more) or
+``{"unknown": "n too small"}``. Durations are in seconds. The JSON schema is exported by ``brokerbench schema --record``.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from harness.model import DurabilityClass, TrialStatus, Verdict
+
+SCHEMA_VERSION = 1
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class AtLeast(_Part):
+    """A censored figure: the truth is this or more."""
+
+    at_least: float
+
+
+class Unknown(_Part):
+    """A figure that is not printed, and why."""
+
+    unknown: str
+
+
+Figure = float | AtLeast | Unknown
+Metrics = dict[str, dict[str, Figure]]
+"""Window (``steady``, ``whole``, ``fault[0]``, ``recovery[0]``) → metric name of ``record.md`` → figure."""
+
+
+class ExampleDelivery(_Part):
+    """One delivery of an example identity."""
+
+    worker: int
+    attempt: int
+    cause: str = Field(description="mark of this delivery, empty for the first")
+    received_s: float
+    finished_s: float | None = None
+    settled_s: float | None = None
+    settlement: str | None = None
+    settle_outcome: str | None = None
+
+
+class Example(_Part):
+    """What happened to one identity of a bad class or mark, in seconds since the start of the load."""
+
+    identity: str = Field(description="producer:seq")
+    what: str = Field(description="class or mark that it is an example of")
+    intended_s: float | None = None
+    sent_s: float | None = None
+    confirmed_s: float | None = None
+    outcome: str | None = None
+    deliveries: list[ExampleDelivery] = []
+    found: list[str] = Field(default=[], description="places of the broker in which it was found")
+
+
+class FaultResult(_Part):
+    """One fault as it happened, times in seconds since the start of *steady*."""
+
+    index: int
+    kind: str
+    label: str
+    planned_s: float
+    injected_s: float | None
+    healed_s: float | None
+    hit: bool
+    exposed: int | None = Field(description="CONFIRMED messages that were in the broker while the fault lasted")
+    evidence: dict[str, Any]
+    recovery: dict[str, Figure] = Field(description="metric name without its `recovery.` prefix → figure")
+
+
+class Guarantee(_Part):
+    """A claim and what was seen of it."""
+
+    fault: str
+    claim: str = Field(description="in words, e.g. 'loses nothing; may repeat unacked'")
+    verdict: Verdict
+    evidence: str = Field(description="one sentence with the counts")
+    exposed: int | None = None
+
+
+class LedgerCounts(_Part):
+    """How many identities fell into each class, and how often each mark was set."""
+
+    identities: int
+    classes: dict[str, int]
+    marks: dict[str, int]
+    unreadable: int = Field(description="deliveries whose header could not be read: no identity")
+    foreign: int = Field(description="deliveries of another run or trial")
+    outcomes: dict[str, int] = Field(description="identities by the strongest outcome of their attempts")
+    held: dict[str, int] = Field(description="identities that were held, by reason")
+    jepsen: dict[str, int] = Field(
+        description="sizes of Jepsen's total-queue sets: lost, unexpected, duplicated, recovered"
+    )
+
+
+class TrialRecord(_Part):
+    """One trial of one case."""
+
+    number: int
+    status: TrialStatus
+    reasons: list[str] = Field(description="why it is not valid")
+    warnings: list[str] = []
+    folder: str = Field(description="relative to the run folder")
+    metrics: Metrics = {}
+    ledger: LedgerCounts | None = None
+    faults: list[FaultResult] = []
+    guarantees: list[Guarantee] = []
+    examples: list[Example] = []
+    lag_bound_s: float | None = None
+    evidence_sound: bool = Field(
+        default=False,
+        description="ledger, drain and settings are sound: a proven loss counts even if the trial is invalid",
+    )
+
+
+class Expectation(_Part):
+    """An SLO of the scenario and what was seen."""
+
+    metric: str
+    bound: str
+    seen: Figure | None
+    met: bool | None = Field(description="null = cannot be told")
+
+
+class CaseRecord(_Part):
+    """One combination of setup × parameters × network."""
+
+    id: str
+    slug: str
+    setup: str
+    broker: str
+    parameters: dict[str, str]
+    network: str
+    durability_class: DurabilityClass
+    summary: str = Field(description="what the setup does, in one line")
+    server: str = Field(description="which server ran")
+    trials: list[TrialRecord] = []
+    guarantees: list[Guarantee] = Field(default=[], description="over all trials")
+    slo: list[Expectation] = []
+    unavailable: str = ""
+
+
+class RunRecord(_Part):
+    """Everything that a run says about itself."""
+
+    schema_version: Annotated[int, Field(ge=1)] = SCHEMA_VERSION
+    tool_version: str
+    run_id: str = Field(description="16 hex digits, as in the envelope")
+    status: Literal["running", "loaded", "finished", "interrupted", "failed"]
+    started_wall_ns: int
+    started_ns: int = Field(description="CLOCK_MONOTONIC at the same moment")
+    ended_wall_ns: int | None = None
+    scenario: str
+    question: str
+    expect: str = ""
+    scenario_text: str = Field(description="as written, with --set applied noted in `overrides`")
+    overrides: list[str] = []
+    scenario_expanded: dict[str, Any] = Field(description="every key, defaults filled in, base units")
+    deployment: str
+    command: str = Field(description="the command that repeats the run")
+    fingerprint: dict[str, Any] = {}
+    cases: list[CaseRecord] = []
+    exit_code: int | None = None
+    exit_reason: str = ""
