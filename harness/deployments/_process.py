@@ -1,0 +1,388 @@
+"""A broker's process tree: started through the journal, killed, stopped, paused and measured as a whole.
+
+Shared by the launchers of the embedded deployment (``embedded_<broker>.py``). A broker is more than its main process: each
+PostgreSQL child is a session of its own, Redis forks to write snapshots. So everything here acts on the *members*: the main
+process, its descendants, what shares its session, and members seen before that lost their parent.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import secrets
+import signal
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import psutil
+
+from harness.clock import now_ns
+from harness.deployments.contract import Usage
+from harness.errors import StartError
+from harness.journal import Journal
+
+GONE_TIMEOUT_S = 10.0  # after SIGKILL only the kernel's own work is left; more than this is a fault of the machine
+STATE_TIMEOUT_S = 2.0
+POLL_S = 0.005
+_PORTS = range(20_000, 32_000)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Sums:
+    """What a tree used: CPU seconds, and bytes read and written where /proc tells (None = it does not)."""
+
+    cpu_s: float = 0.0
+    read_bytes: int | None = 0
+    written_bytes: int | None = 0
+
+    def plus(self, other: _Sums) -> _Sums:
+        return _Sums(
+            cpu_s=self.cpu_s + other.cpu_s,
+            read_bytes=_both(self.read_bytes, other.read_bytes, int.__add__),
+            written_bytes=_both(self.written_bytes, other.written_bytes, int.__add__),
+        )
+
+    def at_least(self, other: _Sums) -> _Sums:
+        return _Sums(
+            cpu_s=max(self.cpu_s, other.cpu_s),
+            read_bytes=_both(self.read_bytes, other.read_bytes, max),
+            written_bytes=_both(self.written_bytes, other.written_bytes, max),
+        )
+
+
+def _both(one: int | None, other: int | None, join: Callable[[int, int], int]) -> int | None:
+    return None if one is None or other is None else join(one, other)
+
+
+class ProcessTree:
+    """One broker's processes over all its incarnations; safe to be measured by one thread while another one kills it.
+
+    Args:
+        journal: where each process is written before it is started.
+        log: file that standard output and error are appended to.
+    """
+
+    def __init__(self, journal: Journal, *, log: Path) -> None:
+        self.log = log
+        self._journal = journal
+        self._popen: subprocess.Popen[bytes] | None = None
+        self._main: psutil.Process | None = None
+        self._seen: set[psutil.Process] = set()
+        self._earlier = _Sums()
+        self._current = _Sums()
+        self._lock = threading.RLock()
+
+    @property
+    def pid(self) -> int | None:
+        """Returns the main process's id, None while there is none."""
+        return self._main.pid if self._main is not None else None
+
+    def start(
+        self,
+        argv: Sequence[str],
+        *,
+        user: int | None = None,
+        env: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
+    ) -> None:
+        """Starts the main process and returns at once.
+
+        Args:
+            argv: command. user: uid to run as, only where we are root (None = as we are). env: whole environment
+            (None = ours). cwd: working folder.
+
+        Raises:
+            StartError: it runs already, or the command cannot be started.
+        """
+        if self.alive():
+            raise StartError(f"process {self.pid} of {argv[0]} runs already", remedy="stop or kill it first")
+        self._end_incarnation()
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        with self.log.open("ab") as log:
+            try:
+                popen = self._journal.spawn(
+                    list(argv),
+                    user=user,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    cwd=cwd,
+                    env=None if env is None else dict(env),
+                )
+            except OSError as error:
+                raise StartError(f"{argv[0]} cannot be started: {error}") from error
+        with self._lock:
+            self._popen = popen
+            self._main = psutil.Process(popen.pid)  # a zombie until we reap it, so it is there
+            self._seen = {self._main}
+
+    def alive(self) -> bool:
+        """Returns whether the main process runs (paused counts); does not reap it."""
+        return self._main is not None and _runs(self._main)
+
+    def members(self) -> list[psutil.Process]:
+        """Returns the processes that run now, the main one first."""
+        with self._lock:
+            return [process for process in self._all() if _runs(process)]
+
+    def kill(self) -> dict[str, object]:
+        """SIGKILLs the whole tree; see :meth:`harness.deployments.contract.Broker.kill`."""
+        with self._lock:
+            t_ns = now_ns()
+            struck = self._freeze()
+            self._measure()
+            for process in struck:
+                _send(process, signal.SIGKILL)
+            gone = _wait_until(lambda: not any(map(_runs, struck)), GONE_TIMEOUT_S)
+            left = [process.pid for process in struck if _runs(process)]
+            status = self._end_incarnation()
+        return {"pids": [p.pid for p in struck], "gone": gone, "left": left, "status": status, "t_ns": t_ns}
+
+    def stop(self, timeout_s: float, *, order: signal.Signals = signal.SIGTERM) -> dict[str, object]:
+        """Sends ``order`` to the main process and waits for the whole tree; kills it after ``timeout_s``.
+
+        Returns ``graceful``, ``pids``, ``status`` (return code, negative = signal), ``took_s`` and ``t_ns``.
+        """
+        t_ns = now_ns()
+        self.resume()  # a stopped process does not act on SIGTERM
+        asked = self.members()
+        if self._main is not None:
+            _send(self._main, order)
+        graceful = _wait_until(lambda: not any(map(_runs, asked)) and not self.members(), timeout_s)
+        took_s = (now_ns() - t_ns) / 1e9
+        if not graceful:
+            return {**self.kill(), "graceful": False, "took_s": took_s, "t_ns": t_ns}
+        with self._lock:
+            self._measure()  # the main process is a zombie until we reap it: its sums are still to be read
+            status = self._end_incarnation()
+        return {"graceful": True, "pids": [p.pid for p in asked], "status": status, "took_s": took_s, "t_ns": t_ns}
+
+    def pause(self) -> dict[str, object]:
+        """SIGSTOPs the whole tree; returns ``paused``, the ``states`` read back by pid, and ``t_ns``."""
+        with self._lock:
+            t_ns = now_ns()
+            states = _states(self._freeze())
+        paused = bool(states) and all(state == psutil.STATUS_STOPPED for state in states.values())
+        return {"paused": paused, "states": states, "t_ns": t_ns}
+
+    def resume(self) -> dict[str, object]:
+        """SIGCONTs the whole tree, harmless when it is not paused; returns ``states`` read back by pid, and ``t_ns``."""
+        with self._lock:
+            t_ns = now_ns()
+            members = self.members()
+            for process in members:
+                _send(process, signal.SIGCONT)
+            _wait_until(lambda: psutil.STATUS_STOPPED not in _states(members).values(), STATE_TIMEOUT_S)
+        return {"states": _states(members), "t_ns": t_ns}
+
+    def usage(self) -> Usage:
+        """Returns what all incarnations used.
+
+        CPU and bytes of children that are gone are counted as far as the kernel hands them to the main process (it does
+        when they are waited for). Bytes are those that went towards a disk: a tmpfs counts none. Memory is the private
+        pages of all members plus the largest shared part, since PostgreSQL's buffers are mapped by each of its children.
+        """
+        with self._lock:
+            self._measure()
+            total = self._earlier.plus(self._current)
+            memory = _memory_bytes(self.members())
+        return Usage(
+            cpu_s=total.cpu_s, memory_bytes=memory, written_bytes=total.written_bytes, read_bytes=total.read_bytes
+        )
+
+    def log_tail(self, lines: int = 10) -> str:
+        """Returns the last lines of the log, "" where there is none."""
+        try:
+            text = self.log.read_text(errors="replace")
+        except OSError:
+            return ""
+        return "\n".join(text.splitlines()[-lines:])
+
+    def end(self) -> None:
+        """Kills what is left; idempotent, never raises."""
+        try:
+            self.kill()
+        except (OSError, psutil.Error):
+            return
+
+    def _all(self) -> list[psutil.Process]:
+        """Returns every member that still has a pid, zombies included, the main process first; remembers them."""
+        if self._main is None:
+            return []
+        found = {process for process in self._seen if process.is_running()}
+        for process in list(found):
+            try:
+                found.update(process.children(recursive=True))
+            except psutil.Error:
+                continue
+        found.update(_session(self._main.pid))
+        self._seen |= found
+        return sorted(found, key=lambda process: (process != self._main, process.pid))
+
+    def _freeze(self) -> list[psutil.Process]:
+        """Stops the main process, then what it started, until nothing new is found: then nothing can be forked unseen."""
+        stopped: list[psutil.Process] = []
+        if self._main is not None and _runs(self._main):
+            _send(self._main, signal.SIGSTOP)
+            _wait_until(partial(_all_stand, [self._main]), STATE_TIMEOUT_S)
+        while new := [process for process in self.members() if process not in stopped]:
+            for process in new:
+                _send(process, signal.SIGSTOP)
+            _wait_until(partial(_all_stand, new), STATE_TIMEOUT_S)
+            stopped += new
+        return stopped
+
+    def _measure(self) -> None:
+        """Takes the sums of this incarnation; they never fall, though a child may vanish between two looks."""
+        members = self._all()
+        if members:
+            self._current = self._current.at_least(_sums(members, self._main))
+
+    def _end_incarnation(self) -> int | None:
+        """Reaps the main process and adds its sums to those of the earlier ones; returns its status."""
+        with self._lock:
+            if self._popen is None:
+                return None
+            status = self._popen.wait(GONE_TIMEOUT_S)
+            self._journal.forget(self._popen.pid)
+            self._earlier, self._current = self._earlier.plus(self._current), _Sums()
+            self._popen = self._main = None
+            self._seen = set()
+            return status
+
+
+def free_port() -> int:
+    """Returns a TCP port that is free on 127.0.0.1, outside the range of outgoing connections.
+
+    While a broker is down its clients try to connect again and again: to a port of that range such a try can meet itself
+    (a simultaneous open), and anything else on the machine may take the port before the broker is back.
+    """
+    try:
+        low, high = map(int, Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split())
+    except (OSError, ValueError):
+        low, high = 32_768, 65_535
+    quiet = [port for port in _PORTS if not low <= port <= high]
+    for port in secrets.SystemRandom().sample(quiet, min(len(quiet), 200)):
+        if _bind(port):
+            return port
+    return _bind(0)
+
+
+def _bind(port: int) -> int:
+    with socket.socket() as probe:
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return 0
+        return int(probe.getsockname()[1])
+
+
+def unprivileged_user() -> int | None:
+    """Returns the uid of ``nobody`` where we are root, for servers that refuse to run as root; None where we are not.
+
+    Raises:
+        StartError: we are root, and there is no such user.
+    """
+    if os.geteuid() != 0:
+        return None
+    try:
+        return pwd.getpwnam("nobody").pw_uid
+    except KeyError:
+        raise StartError(
+            "there is no user 'nobody' to run the server as", remedy="run brokerbench as another user than root"
+        ) from None
+
+
+def _runs(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() not in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
+    except psutil.Error:
+        return False
+
+
+def _all_stand(processes: Sequence[psutil.Process]) -> bool:
+    return all(state == psutil.STATUS_STOPPED for state in _states(filter(_runs, processes)).values())
+
+
+def _states(processes: Iterable[psutil.Process]) -> dict[int, str]:
+    states: dict[int, str] = {}
+    for process in processes:
+        try:
+            states[process.pid] = str(process.status())
+        except psutil.Error:
+            states[process.pid] = "gone"
+    return states
+
+
+def _send(process: psutil.Process, number: signal.Signals) -> None:
+    try:
+        process.send_signal(number)  # checks that the pid is still the same process
+    except psutil.NoSuchProcess:
+        return
+
+
+def _wait_until(condition: Callable[[], bool], timeout_s: float) -> bool:
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(POLL_S)
+    return True
+
+
+def _session(leader: int) -> list[psutil.Process]:
+    """Returns the processes of the session that ``leader`` leads: journalled processes get one of their own."""
+    found = []
+    for pid in psutil.pids():
+        try:
+            if os.getsid(pid) == leader:
+                found.append(psutil.Process(pid))
+        except (OSError, psutil.Error):
+            continue
+    return found
+
+
+def _sums(members: Sequence[psutil.Process], main: psutil.Process | None) -> _Sums:
+    total = _Sums()
+    for process in members:
+        try:
+            times = process.cpu_times()
+        except psutil.Error:
+            continue
+        cpu_s = times.user + times.system
+        if process == main:  # children that were waited for; the others are members themselves
+            cpu_s += times.children_user + times.children_system
+        read_bytes, written_bytes = _io(process.pid)
+        total = total.plus(_Sums(cpu_s=cpu_s, read_bytes=read_bytes, written_bytes=written_bytes))
+    return total
+
+
+def _io(pid: int) -> tuple[int | None, int | None]:
+    """Returns the bytes read and written (children that were waited for included: the kernel adds them), None = not told."""
+    try:
+        text = Path(f"/proc/{pid}/io").read_text()
+    except ProcessLookupError:
+        return 0, 0
+    except OSError:
+        return None, None
+    fields = dict(line.split(": ") for line in text.splitlines())
+    return int(fields["read_bytes"]), int(fields["write_bytes"])
+
+
+def _memory_bytes(members: Sequence[psutil.Process]) -> int:
+    private, shared = 0, 0
+    for process in members:
+        try:
+            memory = process.memory_info()
+        except psutil.Error:
+            continue
+        part = getattr(memory, "shared", 0)
+        private += max(memory.rss - part, 0)
+        shared = max(shared, part)
+    return private + shared
