@@ -1,0 +1,334 @@
+"""What a run has made, written down before it is made, so that nothing is left behind whatever happens to us.
+
+A journal is a file of JSON lines in the state folder, held under a file lock while its run lives. A minder
+(``harness.minder``), a process in a session of its own, waits at the other end of a pipe: when the run ends without a word, it
+sweeps. :func:`down` sweeps what is left if the minder was killed too. Only a journal whose lock is free is ever swept, so
+two runs at once do not touch each other. ``sweepers`` knows how each kind of thing is removed.
+
+Shards and the fleet need no journal: they carry ``BROKERBENCH_RUN`` in their environment and end when their pipe closes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from harness import processes
+from harness.clock import clock_domain
+from harness.errors import StartError, UsageError
+from harness.mounts import mount_of
+from harness.sweepers import MARKER, PREFIX, SHM, SWEEPERS, Context, is_ours
+
+_LAYOUT = 1
+_RUN_ID = re.compile("[0-9a-f]{16}")
+
+
+def state_folder() -> Path:
+    """Returns where brokerbench keeps its state; does not make it."""
+    if chosen := os.environ.get("BROKERBENCH_STATE"):
+        return Path(chosen)
+    home = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    return Path(home) / "brokerbench"
+
+
+def _journals() -> Path:
+    return state_folder() / "journals"
+
+
+class Journal:
+    """The journal of a living run; made by :meth:`create`. Safe for use by several threads of one process.
+
+    Args of the instance:
+        run_id: 16 hex digits.
+        path: the file.
+        notes: sentences worth showing to the user, e.g. that there is no tmpfs.
+    """
+
+    def __init__(self, run_id: str, path: Path, file: int) -> None:
+        self.run_id = run_id
+        self.path = path
+        self.notes: list[str] = []
+        self._file = file
+        self._guard = threading.Lock()
+        self._children: dict[int, subprocess.Popen[bytes]] = {}
+        self._minder: subprocess.Popen[bytes] | None = None
+        self._slots: Path | None = None
+
+    @classmethod
+    def create(cls, run_id: str) -> Journal:
+        """Begins a journal and starts its minder.
+
+        Raises:
+            UsageError: the state folder cannot be written.
+        """
+        folder = _journals()
+        path = folder / f"{run_id}.jsonl"
+        hidden = folder / f".{run_id}.new"  # nobody sweeps it before it is locked and has its first line
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            file = os.open(hidden, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND, 0o600)
+        except OSError as error:
+            raise _state_error(folder, error) from error
+        journal = cls(run_id, path, file)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            journal._write("run", **_first_line(run_id))
+            os.link(hidden, path)  # unlike a rename this refuses to replace another run's journal
+        except OSError as error:
+            os.close(file)
+            raise _state_error(folder, error) from error
+        finally:
+            with contextlib.suppress(OSError):
+                hidden.unlink()
+        journal._minder = _start_minder(path)
+        return journal
+
+    def folder(self, path: Path) -> Path:
+        """Writes a folder down, then makes it with mode 0700; returns it.
+
+        Raises:
+            ValueError: it does not lie at or below ``brokerbench-<run_id>…`` in tmpfs or the folder for temporary files.
+            StartError: it cannot be made.
+        """
+        if not is_ours(path, self.run_id):
+            raise ValueError(
+                f"folder {path}; expected one at or below {PREFIX}{self.run_id}… in {SHM} or {tempfile.gettempdir()}"
+            )
+        self._write("folder", path=str(path))
+        try:
+            path.mkdir(mode=0o700)
+        except OSError as error:
+            raise StartError(
+                f"the folder {path} cannot be made: {error.strerror}",
+                remedy=f"make {path.parent} writable, or free space",
+            ) from error
+        return path
+
+    def slot_folder(self) -> Path:
+        """Returns the run's folder on tmpfs, made at the first call; elsewhere, with a note, where there is no tmpfs."""
+        if self._slots is None:
+            if mount_of(SHM).kind == "tmpfs" and os.access(SHM, os.W_OK):
+                self._slots = self.folder(SHM / f"{PREFIX}{self.run_id}")
+            else:
+                self._slots = self.temp_folder("slots")
+                self.notes.append(
+                    f"{SHM} is no writable tmpfs: slots lie in {self._slots}, and a store may wait for the disk"
+                )
+        return self._slots
+
+    def temp_folder(self, name: str) -> Path:
+        """Makes and returns ``brokerbench-<run_id>-<name>`` in the folder for temporary files, which other users may enter."""
+        return self.folder(Path(tempfile.gettempdir()) / f"{PREFIX}{self.run_id}-{name}")
+
+    def spawn(
+        self, argv: Sequence[str | os.PathLike[str]], *, user: int | None = None, **popen: Any
+    ) -> subprocess.Popen[bytes]:
+        """Starts a process in a session of its own that the sweep will find, whenever we are killed.
+
+        Args:
+            argv: program and arguments; only the program's name is written down.
+            user: user (and group) id to run as; needs root.
+            popen: further arguments of :class:`subprocess.Popen`; ``env`` gets the run's marker.
+
+        Raises:
+            StartError: it cannot be started.
+        """
+        environment = dict(os.environ if popen.get("env") is None else popen["env"])
+        popen["env"] = environment | {MARKER: self.run_id}
+        if user is not None:
+            popen = {"group": user, "extra_groups": [], **popen, "user": user}
+        self._write("intent", program=os.fspath(argv[0]))
+        try:
+            child = subprocess.Popen(argv, start_new_session=True, **popen)
+        except OSError as error:
+            raise StartError(f"{os.fspath(argv[0])} cannot be started: {error.strerror}") from error
+        self._children[child.pid] = child
+        found = processes.find(child.pid)  # ours to wait for, so the pid cannot be used again before
+        try:
+            self._write("process", pid=child.pid, start=found.start if found else None)
+        except UsageError:
+            child.kill()
+            child.wait()
+            raise
+        return child
+
+    def forget(self, pid: int) -> None:
+        """Writes down that a process has ended and was waited for; the sweep no longer looks for its number."""
+        self._children.pop(pid, None)
+        self._write("forgotten", pid=pid)
+
+    def close(self) -> list[str]:
+        """Removes whatever is left, the journal itself, and ends the minder; idempotent.
+
+        Returns:
+            What was still there, a sentence each; empty after an orderly end but for folders.
+        """
+        if self._file < 0:
+            return []
+        removed = _sweep_locked(self.path)
+        for child in self._children.values():
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                child.wait(timeout=1.0)
+        self._children.clear()
+        os.close(self._file)
+        self._file = -1
+        if self._minder is not None and self._minder.stdin is not None:
+            self._minder.stdin.close()
+            self._minder.wait()
+        return removed
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _write(self, kind: str, **fields: Any) -> None:
+        """Appends one line; it is with the kernel, and so survives our SIGKILL, before this returns."""
+        line = json.dumps({"kind": kind, **fields}).encode() + b"\n"
+        with self._guard:
+            try:
+                if os.write(self._file, line) != len(line):
+                    raise OSError(28, "No space left on device")
+            except OSError as error:
+                raise _state_error(self.path.parent, error) from error
+
+
+def sweep(path: Path, *, wait_s: float = 0.0) -> list[str]:
+    """Removes all that a journal names, then the journal; a journal that is locked (its run lives) is left alone.
+
+    Idempotent, and safe while others sweep the same journal. A journal of which something could not be removed stays.
+
+    Args:
+        path: the journal.
+        wait_s: how long to wait for its lock.
+
+    Returns:
+        One sentence per thing that was removed, or that could not be.
+    """
+    try:
+        file = os.open(path, os.O_RDWR)
+    except OSError:
+        return []
+    try:
+        deadline = time.monotonic() + wait_s
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() >= deadline:
+                    return []
+                time.sleep(0.01)
+        return _sweep_locked(path)
+    finally:
+        os.close(file)
+
+
+def down() -> list[str]:
+    """Sweeps every journal whose run has ended; returns what was removed, a sentence each."""
+    return [sentence for path in sorted(_journals().glob("*.jsonl")) for sentence in sweep(path)]
+
+
+def _sweep_locked(path: Path) -> list[str]:
+    records = _read(path)
+    if records is None or not _RUN_ID.fullmatch(path.stem):
+        return []
+    context, elsewhere = _context(path, records)
+    if elsewhere:
+        return [f"left: {elsewhere}"]
+    removed = [sentence for sweeper in SWEEPERS.values() for sentence in sweeper(context)]
+    if not context.left:
+        path.unlink(missing_ok=True)
+    return removed + [f"left: {sentence}" for sentence in context.left]
+
+
+def _read(path: Path) -> dict[str, list[dict[str, Any]]] | None:
+    """Returns kind → lines; half-written and unknown lines are passed over; None where the journal is gone."""
+    try:
+        lines = path.read_bytes().splitlines()
+    except OSError:
+        return None
+    records: dict[str, list[dict[str, Any]]] = {}
+    for line in lines:
+        with contextlib.suppress(ValueError):
+            record = json.loads(line)
+            if isinstance(record, dict) and isinstance(record.get("kind"), str):
+                if record["kind"] == "forgotten":
+                    gone = [r for r in records.get("process", []) if r.get("pid") == record.get("pid")]
+                    for one in gone:
+                        one["start"] = None  # kept: it answers its intent
+                else:
+                    records.setdefault(record["kind"], []).append(record)
+    return records
+
+
+def _first_line(run_id: str) -> dict[str, Any]:
+    me = processes.find(os.getpid())
+    return {
+        "layout": _LAYOUT,
+        "run_id": run_id,
+        "pid": os.getpid(),
+        "start": me.start if me else 0,
+        "wall_s": time.time(),
+        "boot_id": clock_domain().boot_id,
+        "pid_namespace": _pid_namespace(),
+    }
+
+
+def _context(path: Path, records: dict[str, list[dict[str, Any]]]) -> tuple[Context, str]:
+    """Returns what the sweepers need, and why they must not be called ("" = they may)."""
+    first = records.get("run", [{}])[0]
+    same_boot = first.get("boot_id", clock_domain().boot_id) == clock_domain().boot_id
+    elsewhere = ""
+    if same_boot and first.get("pid_namespace", _pid_namespace()) != _pid_namespace():
+        elsewhere = f"{path} was written in another container; run `brokerbench down` there, or delete it"
+    context = Context(
+        run_id=path.stem,
+        owner_start=first.get("start", 0),
+        wall_s=first.get("wall_s", 0.0),
+        same_boot=same_boot,
+        records=records,
+    )
+    return context, elsewhere
+
+
+def _pid_namespace() -> str:
+    try:
+        return os.readlink("/proc/self/ns/pid")
+    except OSError:
+        return ""
+
+
+def _start_minder(path: Path) -> subprocess.Popen[bytes]:
+    environment = {name: value for name, value in os.environ.items() if name != MARKER}
+    return subprocess.Popen(
+        [sys.executable, "-P", "-m", "harness.minder", str(path)],  # -P: a folder `harness` of the user's is not ours
+        env=environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+        cwd="/",
+    )
+
+
+def _state_error(folder: Path, error: OSError) -> UsageError:
+    return UsageError(
+        f"the state folder {folder} cannot be written: {error.strerror}",
+        remedy="free space there, or set BROKERBENCH_STATE to a folder that you may write",
+    )
