@@ -1,0 +1,434 @@
+"""The run folder of ``record.md``: what a run leaves behind, written so that a crash of ours loses no evidence.
+
+Whole files (``run.json``, Parquet, settings, reports) appear atomically: written aside, fsynced, renamed. The timeline grows line by
+line, each flushed. Reading changes nothing, and names what is wrong with the value, what was expected and the remedy.
+
+Neighbours: ``run`` writes, ``reports`` and ``analysis`` (through ``cli``) read.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import polars as pl
+from pydantic import TypeAdapter, ValidationError
+
+from harness import tables
+from harness.errors import BrokenRunFolderError, BrokerbenchError, UsageError
+from harness.files import aside, make_new, plain_name, write_whole
+from harness.model import TrialFacts
+from harness.record import SCHEMA_VERSION, RunRecord
+
+RECORD = "run.json"
+TIMELINE = "timeline.jsonl"
+SETTINGS = "settings.json"
+LOGS = "logs"
+TABLES = {
+    "attempts": tables.ATTEMPTS,
+    "deliveries": tables.DELIVERIES,
+    "messages": tables.MESSAGES,
+    "connections": tables.CONNECTIONS,
+    "residue": tables.RESIDUE,
+    "samples": tables.SAMPLES,
+}
+PROBE_BYTES = 1 << 16
+
+_FACTS = TypeAdapter(TrialFacts)
+
+
+def record_schema() -> dict[str, Any]:
+    """Returns the JSON schema (draft 2020-12) of ``run.json``."""
+    schema = RunRecord.model_json_schema(mode="serialization")
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """One run on disk; make it with :meth:`create` or :meth:`open`."""
+
+    path: Path
+
+    @classmethod
+    def create(cls, root: Path, scenario_name: str, started: datetime) -> RunFolder:
+        """Makes ``root/2026-11-21T10-15-03-crash`` (``-2``, ``-3`` … where another run started in the same second).
+
+        Raises:
+            UsageError: the folder cannot be made, or does not take a write (read-only, disk full): nothing was started yet.
+        """
+        name = f"{started:%Y-%m-%dT%H-%M-%S}-{plain_name(scenario_name)}"
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+            path = make_new(root, name)
+        except OSError as error:
+            raise _unwritable(root, error) from error
+        try:
+            write_whole(path / ".probe", b"\0" * PROBE_BYTES)
+            (path / ".probe").unlink()
+        except OSError as error:
+            _remove_empty(path)
+            raise _unwritable(root, error) from error
+        return cls(path)
+
+    @classmethod
+    def open(cls, path: Path) -> RunFolder:
+        """Returns the run folder at ``path``, given as the folder or as its ``run.json``; reads nothing of it yet.
+
+        Raises:
+            BrokenRunFolderError: there is no such folder, or it is not a run folder.
+        """
+        folder = path.parent if path.name == RECORD else path
+        if not folder.is_dir():
+            raise BrokenRunFolderError(
+                f"run folder {folder} does not exist",
+                expected="a folder that `brokerbench run` wrote",
+                remedy=f"look for it with: ls {folder.parent if folder.parent.is_dir() else 'runs'}",
+            )
+        if not (folder / RECORD).is_file():
+            raise BrokenRunFolderError(
+                f"{folder} is not a run folder: it has no {RECORD}",
+                expected=f"a folder that `brokerbench run` wrote, with {RECORD} in it",
+                remedy=_nearest_remedy(folder),
+            )
+        return cls(folder)
+
+    def save(self, record: RunRecord) -> None:
+        """Writes ``run.json``; the one before stays whole until this one is on disk.
+
+        Raises:
+            BrokerbenchError: it cannot be written, or holds a number that JSON has no word for (not a number, infinity).
+        """
+        try:
+            text = json.dumps(record.model_dump(mode="json"), indent=1, ensure_ascii=False, allow_nan=False)
+        except ValueError as error:
+            raise BrokerbenchError(
+                f"the record of this run holds a number that {RECORD} cannot: {error}",
+                expected='finite numbers, or {"unknown": …}',
+                remedy="report this as a bug of brokerbench; the tables and the timeline of the trials are whole",
+            ) from error
+        self.write(RECORD, text + "\n")
+
+    def load(self) -> RunRecord:
+        """Reads ``run.json``; raises BrokenRunFolderError where it is missing, cut short, or of a newer version."""
+        path = self.path / RECORD
+        value = _read_json(path)
+        version = value.get("schema_version") if isinstance(value, dict) else None
+        if not isinstance(version, int) or version < 1:
+            raise BrokenRunFolderError(
+                f"{path} has the schema version {version!r}",
+                expected=f"a whole number from 1 to {SCHEMA_VERSION}",
+                remedy="this file was not written by `brokerbench run`, or was changed since: restore it",
+            )
+        if version > SCHEMA_VERSION:
+            raise BrokenRunFolderError(
+                f"{path} has schema version {version}, written by brokerbench {value.get('tool_version', '?')}",
+                expected=f"version {SCHEMA_VERSION} or older",
+                remedy="read it with a newer brokerbench: pip install --upgrade brokerbench",
+            )
+        try:
+            return RunRecord.model_validate(value)
+        except ValidationError as error:
+            raise BrokenRunFolderError(
+                f"{path} does not fit its schema: {_first_problem(error)}",
+                expected=f"a record of version {version} (brokerbench schema --record)",
+                remedy="restore the file from a copy, or make it again: brokerbench run",
+            ) from error
+
+    def trial(self, slug: str, number: int) -> TrialFolder:
+        """Returns the folder of one trial of a case, which may not exist yet."""
+        return TrialFolder(self.path / "cases" / slug / f"trial-{number}")
+
+    def trial_at(self, relative: str) -> TrialFolder:
+        """Returns the folder that a :class:`~harness.record.TrialRecord` names in ``folder``; raises BrokenRunFolderError."""
+        path = self.path / relative
+        if not path.resolve().is_relative_to(self.path.resolve()):
+            raise BrokenRunFolderError(
+                f"{self.path / RECORD} names a trial's folder outside the run: {relative!r}",
+                expected="a path below the run folder",
+                remedy="the record was changed since it was written: restore it from a copy",
+            )
+        return TrialFolder(path)
+
+    def relative(self, trial: TrialFolder) -> str:
+        """Returns what :meth:`trial_at` takes, with forward slashes."""
+        return trial.path.relative_to(self.path).as_posix()
+
+    def write(self, name: str, text: str) -> Path:
+        """Writes a file of the run folder atomically (UTF-8) and returns its path; raises BrokerbenchError."""
+        return _write(self.path / name, text.encode())
+
+
+@dataclass(frozen=True)
+class TrialFolder:
+    """One trial on disk."""
+
+    path: Path
+
+    @property
+    def logs(self) -> Path:
+        """Returns the folder of the broker's and the shards' own logs."""
+        return self.path / LOGS
+
+    def make(self) -> None:
+        """Makes the folder and its ``logs``; raises BrokerbenchError where it exists already or cannot be made."""
+        try:
+            self.path.mkdir(parents=True)
+            self.logs.mkdir()
+        except OSError as error:
+            raise _lost_place(self.path, error) from error
+
+    def write_table(self, name: str, frame: pl.DataFrame) -> None:
+        """Writes ``<name>.parquet`` of :data:`TABLES`.
+
+        Raises:
+            ValueError: the columns or their types are not those of ``harness.tables`` (a mistake of ours).
+            BrokerbenchError: it cannot be written.
+        """
+        if problem := _schema_problem(frame.schema, TABLES[name]):
+            raise ValueError(f"table {name}: {problem}")
+        path = self.path / f"{name}.parquet"
+        try:
+            with aside(path) as temporary:
+                frame.write_parquet(temporary, compression="zstd")
+        except (OSError, pl.exceptions.PolarsError) as error:
+            raise _lost_place(path, error) from error
+
+    def read_table(self, name: str) -> pl.DataFrame:
+        """Reads ``<name>.parquet``; raises BrokenRunFolderError where it is missing, damaged or has other columns."""
+        path = self.path / f"{name}.parquet"
+        if not path.is_file():
+            raise self._missing(path)
+        try:
+            # Bytes, not the path: polars would map the file, and one that is truncated later would be a SIGBUS.
+            frame = pl.read_parquet(path.read_bytes())
+        except (OSError, pl.exceptions.PolarsError) as error:
+            raise BrokenRunFolderError(
+                f"{path} cannot be read: {_one_line(error)}",
+                expected=f"the Parquet table of {name}",
+                remedy="restore the file from a copy; the other trials can still be read",
+            ) from error
+        if problem := _schema_problem(frame.schema, TABLES[name]):
+            raise BrokenRunFolderError(
+                f"{path}: {problem}",
+                expected=f"the columns of {name} as documented for the run folder",
+                remedy="restore the file from a copy; it was written by something else",
+            )
+        return frame
+
+    def timeline(self) -> Timeline:
+        """Opens ``timeline.jsonl`` for appending; raises BrokerbenchError where it cannot be opened."""
+        return Timeline(self.path / TIMELINE)
+
+    def read_timeline(self) -> list[dict[str, Any]]:
+        """Returns the lines of ``timeline.jsonl`` in the order written; a last line that a crash cut short is left out.
+
+        Raises:
+            BrokenRunFolderError: the file is missing, or a whole line is not a JSON object.
+        """
+        path = self.path / TIMELINE
+        if not path.is_file():
+            raise self._missing(path)
+        whole = path.read_bytes().split(b"\n")[:-1]  # what follows the last newline was never finished
+        return [_timeline_line(path, number, line) for number, line in enumerate(whole, 1)]
+
+    def read_facts(self) -> TrialFacts:
+        """Returns the facts of the trial, the last written where there are several.
+
+        Raises:
+            BrokenRunFolderError: no timeline, no facts in it (the run was ended before), or facts of another shape.
+        """
+        lines = [line for line in self.read_timeline() if line.get("kind") == "facts"]
+        path = self.path / TIMELINE
+        if not lines:
+            raise BrokenRunFolderError(
+                f"{path} has no line of kind 'facts'",
+                expected="the facts that a trial writes when its load has ended",
+                remedy="this trial was cut short before its end and has no figures: run it again",
+            )
+        try:
+            return _FACTS.validate_python(lines[-1].get("facts"))
+        except ValidationError as error:
+            raise BrokenRunFolderError(
+                f"the facts in {path} do not fit: {_first_problem(error)}",
+                expected="facts as this version of brokerbench writes them",
+                remedy="read the run with the version that wrote it (tool_version in run.json)",
+            ) from error
+
+    def write_settings(self, settings: Mapping[str, Any]) -> None:
+        """Writes ``settings.json``: what was asked for and what was read back; raises BrokerbenchError."""
+        text = json.dumps(settings, indent=1, ensure_ascii=False, default=_plain_value)
+        _write(self.path / SETTINGS, f"{text}\n".encode())
+
+    def read_settings(self) -> dict[str, Any]:
+        """Returns ``settings.json``; raises BrokenRunFolderError where it is missing or cut short."""
+        path = self.path / SETTINGS
+        if not path.is_file():
+            raise self._missing(path)
+        value = _read_json(path)
+        if not isinstance(value, dict):
+            raise BrokenRunFolderError(
+                f"{path} holds a {type(value).__name__}", expected="a JSON object", remedy="restore it from a copy"
+            )
+        return value
+
+    def _missing(self, path: Path) -> BrokenRunFolderError:
+        what = f"{path.name} of the trial" if self.path.is_dir() else "the trial's folder"
+        return BrokenRunFolderError(
+            f"{what} is missing: {path if self.path.is_dir() else self.path}",
+            expected="a trial that ran to its end",
+            remedy="restore it from a copy, or run the scenario again; the other trials can still be read",
+        )
+
+
+class Timeline:
+    """Appends to ``timeline.jsonl``: every line is flushed to the system before :meth:`append` returns, so that a SIGKILL of ours
+    loses none. Safe to share between threads."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = threading.Lock()
+        try:
+            self._file = path.open("ab")
+        except OSError as error:
+            raise _lost_place(path, error) from error
+
+    def append(self, t_ns: int, kind: str, **fields: object) -> None:
+        """Writes one line; raises BrokerbenchError where the disk is full."""
+        line = json.dumps(
+            {"t_ns": t_ns, "kind": kind, **fields}, ensure_ascii=False, allow_nan=False, default=_plain_value
+        )
+        with self._lock:
+            try:
+                self._file.write(line.encode() + b"\n")
+                self._file.flush()
+            except OSError as error:
+                raise _lost_place(self._path, error) from error
+
+    def append_facts(self, t_ns: int, facts: TrialFacts) -> None:
+        """Writes the facts of the trial, from which analysis starts; raises BrokerbenchError where the disk is full."""
+        self.append(t_ns, "facts", facts=_FACTS.dump_python(facts))
+
+    def close(self) -> None:
+        """Closes the file after an fsync; idempotent."""
+        with self._lock:
+            if not self._file.closed:
+                with contextlib.suppress(OSError):
+                    os.fsync(self._file.fileno())
+                self._file.close()
+
+    def __enter__(self) -> Timeline:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _remove_empty(path: Path) -> None:
+    with contextlib.suppress(OSError):
+        for leftover in path.iterdir():
+            leftover.unlink()
+        path.rmdir()
+
+
+def _write(path: Path, data: bytes) -> Path:
+    try:
+        write_whole(path, data)
+    except OSError as error:
+        raise _lost_place(path, error) from error
+    return path
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_bytes())
+    except OSError as error:
+        raise BrokenRunFolderError(
+            f"{path} cannot be read: {error.strerror}", remedy="check that it exists and that you may read it"
+        ) from error
+    except ValueError as error:  # not JSON, or not UTF-8
+        raise BrokenRunFolderError(
+            f"{path} is not whole JSON: {_one_line(error)}",
+            expected="one JSON object",
+            remedy="it was cut short or changed since it was written: restore it from a copy",
+        ) from error
+
+
+def _plain_value(value: Any) -> Any:
+    """Returns numpy scalars, mappings and paths as JSON knows them; raises TypeError for anything else."""
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, Path):
+        return str(value)
+    raise TypeError(f"{type(value).__name__} has no place in JSON")
+
+
+def _timeline_line(path: Path, number: int, line: bytes) -> dict[str, Any]:
+    with contextlib.suppress(ValueError):
+        value = json.loads(line)
+        if isinstance(value, dict) and "t_ns" in value and "kind" in value:
+            return value
+    raise BrokenRunFolderError(
+        f"{path} line {number} is damaged: {line[:60].decode(errors='replace')!r}",
+        expected='a JSON object with "t_ns" and "kind"',
+        remedy="restore the file from a copy; the other trials can still be read",
+    )
+
+
+def _schema_problem(found: pl.Schema, wanted: pl.Schema) -> str:
+    """Returns the first difference in words, "" where names, order and types agree."""
+    if list(found) != list(wanted):
+        missing, further = [n for n in wanted if n not in found], [n for n in found if n not in wanted]
+        return f"columns differ: missing {missing or 'none'}, unknown {further or 'none'}" + (
+            "" if missing or further else ", order differs"
+        )
+    for name, dtype in wanted.items():
+        if found[name] != dtype:
+            return f"column {name} is {found[name]}, expected {dtype}"
+    return ""
+
+
+def _first_problem(error: ValidationError) -> str:
+    first = error.errors(include_url=False)[0]
+    place = ".".join(str(part) for part in first["loc"]) or "the whole"
+    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    return f"{place}: {first['msg']}{more}"
+
+
+def _one_line(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0][:200]
+
+
+def _nearest_remedy(folder: Path) -> str:
+    inside = sorted(child.name for child in folder.iterdir() if (child / RECORD).is_file())
+    if inside:
+        return f"name one of the {len(inside)} runs in it, e.g. {folder / inside[-1]}"
+    return f"name a folder that holds a {RECORD}"
+
+
+def _unwritable(root: Path, error: OSError) -> UsageError:
+    return UsageError(
+        f"the output folder {root} does not take a write: {error.strerror or error}",
+        expected="a folder in which runs can be kept",
+        remedy="free space there, or name another one with -o DIR",
+    )
+
+
+def _lost_place(path: Path, error: Exception) -> BrokerbenchError:
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else _one_line(error)
+    return BrokerbenchError(
+        f"{path} cannot be written: {reason}",
+        remedy=f"free space in {path.parent} (df -h {path.parent}) and run again; what was written before is whole",
+    )

@@ -1,0 +1,88 @@
+"""The columns of the table of cases, made once for terminal and Markdown: a heading and the words of each cell."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from harness.record import CaseRecord, RunRecord
+from reports import figures, story, words
+from reports.figures import Found
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """The words of a cell; ``range`` stands under them where several trials were run; ``style`` is rich's."""
+
+    text: str
+    range: str = ""
+    style: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column. ``about`` tells the two halves of a narrow table apart: ``kept`` or ``speed``."""
+
+    heading: str
+    about: str
+    cell: Callable[[CaseRecord], Cell]
+
+
+def columns(record: RunRecord) -> list[Column]:
+    """Returns the columns that this run needs, in order: recovery only with faults, redelivery only where workers were killed."""
+    cases = [case for case in record.cases if case.trials]
+    kinds = {kind for case in cases for kind in figures.faults(case)}
+    every = [_metric("offered", "speed", "rate.offered"), _metric("confirmed", "speed", "rate.confirmed")]
+    every.append(_metric("throughput", "speed", "throughput"))
+    if "worker kill" in kinds:  # the first receipt may be by a worker that dies: completion comes first
+        every += [
+            _metric("completion p50", "speed", "latency.completion.p50"),
+            _metric("completion p99", "speed", "latency.completion.p99"),
+        ]
+    every += [
+        _metric("e2e p50", "speed", "latency.end_to_end.p50"),
+        _metric("e2e p99", "speed", "latency.end_to_end.p99"),
+        _metric("lag p99", "speed", "lag.p99"),
+        Column("lost", "kept", _lost),
+        Column("repeats", "kept", _repeats),
+    ]
+    if kinds:
+        every += [_recovery("longest gap", "longest_gap"), _recovery("recovered after", "p99")]
+    if "worker kill" in kinds:
+        every.append(_recovery("redelivered after", "redelivery_max"))
+    return [*every, Column("verdict", "kept", _verdict)]
+
+
+def _metric(heading: str, about: str, name: str) -> Column:
+    return Column(heading, about, lambda case: _found(name, figures.over_trials(case, name)))
+
+
+def _recovery(heading: str, name: str) -> Column:
+    return Column(heading, "kept", lambda case: _found(f"recovery.{name}", figures.recovery(case, name)))
+
+
+def _found(name: str, found: Found) -> Cell:
+    text = words.figure(name, found.middle)
+    if found.window == "whole" and found.middle is not None and not name.startswith(("loss.", "blocked", "backlog.")):
+        text += " (whole run)"
+    if found.lowest is None:
+        return Cell(text)
+    return Cell(text, f"{words.figure(name, found.lowest)} – {words.figure(name, found.highest)}")
+
+
+def _lost(case: CaseRecord) -> Cell:
+    found = figures.over_trials(case, "loss.confirmed")
+    cell = _found("loss.confirmed", found)
+    return Cell(cell.text, cell.range, "bold" if figures.lost(figures.counted(case)) else "")
+
+
+def _repeats(case: CaseRecord) -> Cell:
+    each = [figures.repeats([trial]) for trial in figures.counted(case)]
+    return _found("mark.repeats", figures.middle([float(number) for number in each if number is not None]))
+
+
+def _verdict(case: CaseRecord) -> Cell:
+    sign = story.sign(case)
+    valid = sum(trial.status == "valid" for trial in case.trials)
+    several = f"{valid} of {len(case.trials)} valid" if len(case.trials) > 1 else ""
+    return Cell(str(sign), several, sign.style)

@@ -1,0 +1,107 @@
+"""Finding figures in a record, and the middle of several trials."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from harness.model import CAUSES, TrialStatus
+from harness.record import AtLeast, CaseRecord, Figure, TrialRecord, Unknown
+
+_WHOLE_FIRST = ("loss.", "class.", "mark.", "blocked", "backlog.", "cost.")
+_MORE_IS_BETTER = ("throughput", "rate.")
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A figure over the trials of a case: the middle one and, with several trials, the range.
+
+    With an even number the worse of the two in the middle: always a value that a trial really had, never an average.
+    """
+
+    middle: Figure | None
+    lowest: Figure | None = None
+    highest: Figure | None = None
+    window: str = "steady"
+
+
+def counted(case: CaseRecord) -> list[TrialRecord]:
+    """Returns the trials whose figures count: the valid ones; where there is none, all that left figures behind."""
+    valid = [trial for trial in case.trials if trial.status is TrialStatus.VALID]
+    return valid or [trial for trial in case.trials if trial.metrics or trial.ledger]
+
+
+def look(trial: TrialRecord, name: str) -> tuple[Figure | None, str]:
+    """Returns a metric and its window: ``steady`` where none is named; ``whole`` where it is about the whole run, or no steady window is left."""
+    order = ("whole", "steady") if name.startswith(_WHOLE_FIRST) else ("steady", "whole")
+    found = [(trial.metrics[window][name], window) for window in order if name in trial.metrics.get(window, {})]
+    for value, window in found:
+        if not (isinstance(value, Unknown) and "no steady window" in value.unknown):
+            return value, window
+    return found[0] if found else (None, order[0])
+
+
+def over_trials(case: CaseRecord, name: str) -> Found:
+    """Returns a metric over the trials that count."""
+    looked = [look(trial, name) for trial in counted(case)]
+    windows = {window for value, window in looked if value is not None}
+    found = middle([value for value, _ in looked if value is not None], more_is_better=name.startswith(_MORE_IS_BETTER))
+    return Found(found.middle, found.lowest, found.highest, windows.pop() if len(windows) == 1 else "steady")
+
+
+def recovery(case: CaseRecord, name: str) -> Found:
+    """Returns a recovery figure over the trials that count, of each trial the worst of its faults."""
+    worst = [_worst([fault.recovery[name] for fault in t.faults if name in fault.recovery]) for t in counted(case)]
+    return middle([value for value in worst if value is not None])
+
+
+def middle(values: Sequence[Figure], *, more_is_better: bool = False) -> Found:
+    """Returns the middle value and the range; values that are unknown stand aside unless there are no others."""
+    known = sorted((value for value in values if not isinstance(value, Unknown)), key=_size, reverse=more_is_better)
+    if not known:
+        return Found(values[0] if values else None)
+    if len(known) == 1:
+        return Found(known[0])
+    ends = sorted(known, key=_size)
+    return Found(known[len(known) // 2], ends[0], ends[-1])
+
+
+def number(value: Figure | None) -> float | None:
+    """Returns a plain number, None for a figure that is censored, unknown or absent."""
+    return float(value) if isinstance(value, int | float) else None
+
+
+def lost(trials: Sequence[TrialRecord]) -> int | None:
+    """Returns how many confirmed messages the trials lost together, None where none of them says."""
+    values = [number(look(trial, "loss.confirmed")[0]) for trial in trials]
+    known = [int(value) for value in values if value is not None]
+    return sum(known) if known else None
+
+
+def confirmed(trials: Sequence[TrialRecord]) -> int:
+    """Returns how many messages were confirmed in the trials together."""
+    return sum(trial.ledger.outcomes.get("CONFIRMED", 0) for trial in trials if trial.ledger)
+
+
+def repeats(trials: Sequence[TrialRecord]) -> int | None:
+    """Returns the deliveries after the first (every one has exactly one cause), None where there is no ledger."""
+    ledgers = [trial.ledger for trial in trials if trial.ledger]
+    return sum(ledger.marks.get(cause.value, 0) for ledger in ledgers for cause in CAUSES) if ledgers else None
+
+
+def faults(case: CaseRecord) -> list[str]:
+    """Returns the kinds of fault that struck in the trials that count, in order, each once."""
+    return list(dict.fromkeys(f.kind for trial in counted(case) for f in trial.faults if f.injected_s is not None))
+
+
+def _size(value: Figure) -> tuple[float, bool]:
+    assert not isinstance(value, Unknown)  # callers filter
+    return (value.at_least, True) if isinstance(value, AtLeast) else (value, False)
+
+
+def _worst(values: Sequence[Figure]) -> Figure | None:
+    """Returns the largest; a censored one is worse than any number, since its truth has no end."""
+    known = [value for value in values if not isinstance(value, Unknown)]
+    if not known:
+        return values[0] if values else None
+    return max(known, key=lambda value: (isinstance(value, AtLeast), _size(value)))

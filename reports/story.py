@@ -1,0 +1,187 @@
+"""What a run says, in whole sentences: the sign of each case, its verdict in plain words, and the headline over all."""
+
+from __future__ import annotations
+
+from harness.model import DurabilityClass, FaultKind, TrialStatus, Verdict
+from harness.record import CaseRecord, Guarantee, RunRecord, TrialRecord
+from harness.units import format_count
+from reports import figures, words
+from reports.words import Sign
+
+_BAD_STATUS = (TrialStatus.INVALID, TrialStatus.FAILED, TrialStatus.INTERRUPTED)
+
+
+def sign(case: CaseRecord) -> Sign:
+    """Returns how a case ended, in a symbol and a word; what is worst decides."""
+    if case.unavailable or not case.trials:
+        return words.UNAVAILABLE
+    signs = [words.OF_VERDICT[guarantee.verdict] for guarantee in case.guarantees]
+    if not _valid(case):
+        signs += [words.OF_STATUS[trial.status] for trial in case.trials]
+    elif any(expectation.met is False for expectation in case.slo):
+        signs.append(words.SLO_MISSED)
+    if figures.lost(_proving(case)):
+        signs.append(words.LOST_NO_CLAIM if words.NO_CLAIM in signs else words.LOST_AS_CLAIMED)
+    return min(signs or [words.NO_CLAIM], key=lambda found: found.rank)
+
+
+def worst_first(cases: list[CaseRecord]) -> list[CaseRecord]:
+    """Returns the cases with the worst ending first, otherwise in the scenario's order."""
+    return sorted(cases, key=lambda case: sign(case).rank)
+
+
+def by_durability(record: RunRecord) -> list[tuple[DurabilityClass, list[CaseRecord]]]:
+    """Returns the cases by durability class, weakest class first, worst ending first in each: never ranked across classes."""
+    groups = [(kind, [case for case in record.cases if case.durability_class is kind]) for kind in DurabilityClass]
+    return [(kind, worst_first(cases)) for kind, cases in groups if cases]
+
+
+def sentence(case: CaseRecord) -> str:
+    """Returns the verdict on a case in plain words, without its name, e.g. ``kept every confirmed message …``."""
+    if case.unavailable:
+        return f"was not run: {case.unavailable}"
+    if not case.trials:
+        return "was not run"
+    proving = _proving(case)
+    lost = figures.lost(proving)
+    if not _valid(case) and not lost:
+        return _no_verdict(case)
+    told = _lost(case, proving, lost) if lost else _kept(case, proving)
+    bad = [trial for trial in case.trials if trial.status in _BAD_STATUS]
+    return told + (f" ({_trials_left_out(case, bad)})" if bad else "")
+
+
+def headline(record: RunRecord) -> str:
+    """Returns the verdict on the run in one or two sentences."""
+    ran = [case for case in record.cases if case.trials and not case.unavailable]
+    if not ran:
+        return "No case was run: no verdict."
+    parts = [_loss_of_all(ran), _claims_of_all(ran)]
+    if without := [case for case in ran if not _valid(case)]:
+        parts.append(f"{_of(len(without), len(ran))} gave no valid trial.")
+    if record.status == "interrupted":
+        parts.insert(0, "Interrupted: what follows is only what was measured until then.")
+    if missing := len(record.cases) - len(ran):
+        parts.append(f"{words.count(missing, 'case')} not run.")
+    return " ".join(part for part in parts if part)
+
+
+def reasons(trial: TrialRecord) -> list[tuple[str, str]]:
+    """Returns why a trial is not valid, each reason with its remedy ("" = none known)."""
+    return [(reason, words.remedy(reason)) for reason in trial.reasons]
+
+
+def _valid(case: CaseRecord) -> list[TrialRecord]:
+    return [trial for trial in case.trials if trial.status is TrialStatus.VALID]
+
+
+def _proving(case: CaseRecord) -> list[TrialRecord]:
+    """Returns the trials whose losses are proven: valid ones, and invalid ones whose ledger, drain and settings are sound."""
+    return [trial for trial in case.trials if trial.status is TrialStatus.VALID or trial.evidence_sound]
+
+
+def _faults(trials: list[TrialRecord]) -> list[str]:
+    return list(dict.fromkeys(f.kind for trial in trials for f in trial.faults if f.injected_s is not None))
+
+
+def _lost(case: CaseRecord, proving: list[TrialRecord], lost: int) -> str:
+    total = figures.confirmed(proving)
+    times = f" in {len(proving)} trials" if len(proving) > 1 else ""
+    head = (
+        f"LOST {format_count(lost)} of {words.count(total, 'confirmed message')}{times} {words.when(_faults(proving))}"
+    )
+    return f"{head} — {_judged(case)}."
+
+
+def _judged(case: CaseRecord) -> str:
+    """Returns what the claims say of a loss."""
+    if violated := _first(case, Verdict.VIOLATED):
+        return f"its claim forbids that: VIOLATED (it claims: {violated.claim})"
+    if unknown := _first(case, Verdict.UNKNOWN):
+        return f"whether its claim allows that is UNKNOWN: {_plain(unknown.evidence)}"
+    allowing = [g for g in case.guarantees if g.verdict is Verdict.HELD and g.fault != FaultKind.NONE]
+    if not allowing:
+        return "it claims nothing about that"
+    if case.durability_class is DurabilityClass.MEMORY:
+        return "its claim allows that (memory only)"
+    return f"its claim allows that ({allowing[0].claim})"
+
+
+def _kept(case: CaseRecord, proving: list[TrialRecord]) -> str:
+    when = words.when(_faults(proving))
+    if violated := _first(case, Verdict.VIOLATED):
+        return f"BROKE its claim {when}, though it lost no confirmed message: {_plain(violated.evidence)}."
+    if unknown := _first(case, Verdict.UNKNOWN):
+        return f"UNKNOWN {when}: {_plain(unknown.evidence)}."
+    if untried := _first(case, Verdict.NOT_EXERCISED):
+        return f"lost nothing, which proves nothing: NOT EXERCISED {when} ({_plain(untried.evidence)})."
+    if figures.lost(proving) is None:
+        return "no figure of loss."
+    return f"kept every confirmed message {when} ({_none_lost(case, proving)}){_repeated(proving)}."
+
+
+def _none_lost(case: CaseRecord, proving: list[TrialRecord]) -> str:
+    total = words.count(figures.confirmed(proving), "confirmed")[:-1]  # "40,021 confirmed"
+    exposed = [g.exposed for g in case.guarantees if g.fault != FaultKind.NONE and g.exposed is not None]
+    told = f"0 of {total} lost"
+    return f"{told}; {format_count(max(exposed))} were exposed" if exposed else told
+
+
+def _repeated(proving: list[TrialRecord]) -> str:
+    again = figures.repeats(proving)
+    return f", and gave {words.count(again, 'repeat')}" if again else ""
+
+
+def _no_verdict(case: CaseRecord) -> str:
+    status = sign(case).word
+    reason = next((reason for trial in case.trials for reason in trial.reasons), "")
+    return f"no verdict: {status}" + (f" — {_plain(reason)}." if reason else ".")
+
+
+def _trials_left_out(case: CaseRecord, bad: list[TrialRecord]) -> str:
+    which = ", ".join(f"trial {trial.number} is {trial.status.value}" for trial in bad)
+    return which if len(case.trials) > 1 else "proven, though the trial is " + bad[0].status.value
+
+
+def _loss_of_all(ran: list[CaseRecord]) -> str:
+    losing = [case for case in ran if figures.lost(_proving(case))]
+    told = [case for case in ran if figures.lost(_proving(case)) is not None]
+    if not told:
+        return ""
+    if not losing:
+        clear = [case for case in told if sign(case) in (words.HELD, words.NO_CLAIM)]
+        return f"No confirmed message was lost in {_of(len(clear), len(ran))}." if clear else ""
+    allowed = [case for case in losing if sign(case) is words.LOST_AS_CLAIMED]
+    told_of = f"{_of(len(losing), len(ran))} LOST confirmed messages"
+    if len(allowed) == len(losing):
+        return f"{told_of}, as {'its claim allows' if len(losing) == 1 else 'their claims allow'}."
+    return f"{told_of}."
+
+
+def _claims_of_all(ran: list[CaseRecord]) -> str:
+    broken = [case for case in ran if sign(case) is words.VIOLATED]
+    missed = [case for case in ran if any(expectation.met is False for expectation in case.slo)]
+    open_cases = [case for case in ran if sign(case) in (words.UNKNOWN, words.NOT_EXERCISED)]
+    parts = []
+    if broken:
+        parts.append(f"{_of(len(broken), len(ran))} BROKE a claim.")
+    elif any(_valid(case) for case in ran):
+        parts.append("No claim was broken.")
+    if missed:
+        parts.append(f"{_of(len(missed), len(ran))} missed an SLO.")
+    if open_cases:
+        parts.append(f"{_of(len(open_cases), len(ran))} could not be judged.")
+    return " ".join(parts)
+
+
+def _of(number: int, total: int) -> str:
+    return f"{number} of {words.count(total, 'case')}"
+
+
+def _first(case: CaseRecord, verdict: Verdict) -> Guarantee | None:
+    return next((guarantee for guarantee in case.guarantees if guarantee.verdict is verdict), None)
+
+
+def _plain(text: str) -> str:
+    """Returns a sentence that goes on inside another."""
+    return text.strip().rstrip(".")

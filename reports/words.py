@@ -1,0 +1,191 @@
+"""The one place that turns figures, classes and verdicts into words; terminal and Markdown both speak through it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from harness.model import DurabilityClass, TrialStatus, Verdict
+from harness.record import AtLeast, Figure, Unknown
+from harness.units import format_bytes, format_count, format_duration, format_rate
+
+NOT_MEASURED = "—"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sign:
+    """How a state is shown: a symbol and a word, so that it can be told without colour; ``style`` is rich's."""
+
+    symbol: str
+    word: str
+    style: str
+    rank: int  # worst first
+
+    def __str__(self) -> str:
+        return f"{self.symbol} {self.word}"
+
+
+VIOLATED = Sign(symbol="✗", word="VIOLATED", style="bold red", rank=0)
+SLO_MISSED = Sign(symbol="✗", word="SLO MISSED", style="bold red", rank=1)
+INVALID = Sign(symbol="!", word="INVALID", style="bold magenta", rank=2)
+FAILED = Sign(symbol="!", word="FAILED", style="bold magenta", rank=3)
+INTERRUPTED = Sign(symbol="!", word="INTERRUPTED", style="bold magenta", rank=4)
+UNKNOWN = Sign(symbol="?", word="UNKNOWN", style="bold yellow", rank=5)
+NOT_EXERCISED = Sign(symbol="○", word="NOT EXERCISED", style="yellow", rank=6)
+LOST_AS_CLAIMED = Sign(symbol="▼", word="LOST, as claimed", style="bold yellow", rank=7)
+LOST_NO_CLAIM = Sign(symbol="▼", word="LOST, no claim", style="bold yellow", rank=7)  # before NO_CLAIM
+NO_CLAIM = Sign(symbol="·", word="NO CLAIM", style="", rank=8)
+HELD = Sign(symbol="✓", word="HELD", style="green", rank=9)
+UNAVAILABLE = Sign(symbol="—", word="NOT RUN", style="dim", rank=10)
+
+OF_VERDICT = {
+    Verdict.HELD: HELD,
+    Verdict.VIOLATED: VIOLATED,
+    Verdict.NOT_EXERCISED: NOT_EXERCISED,
+    Verdict.UNKNOWN: UNKNOWN,
+    Verdict.NO_CLAIM: NO_CLAIM,
+}
+OF_STATUS = {
+    TrialStatus.VALID: Sign(symbol="✓", word="valid", style="green", rank=9),
+    TrialStatus.INVALID: INVALID,
+    TrialStatus.FAILED: FAILED,
+    TrialStatus.INTERRUPTED: INTERRUPTED,
+    TrialStatus.UNAVAILABLE: UNAVAILABLE,
+}
+
+DURABILITY = {
+    DurabilityClass.MEMORY: "a confirmed message is in memory only: it does not survive the broker",
+    DurabilityClass.PROCESS_CRASH_SAFE: "a confirmed message survives a killed broker, not a power loss",
+    DurabilityClass.FSYNCED: "a confirmed message is on disk",
+    DurabilityClass.REPLICATED: "a confirmed message is on several nodes",
+}
+
+_WHEN = {
+    "broker kill": "when the broker was killed",
+    "broker restart": "when the broker was restarted",
+    "broker pause": "when the broker was paused",
+    "worker kill": "when workers were killed",
+    "producer kill": "when a producer was killed",
+}
+
+CLASSES = {
+    "phantom": "seen, though never accepted",
+    "unsent": "never sent",
+    "rejected": "refused by the broker",
+    "processed": "confirmed and worked off",
+    "recovered": "no answer, yet worked off",
+    "dead_lettered": "in the dead letter place",
+    "stranded": "still in the broker, not delivered",
+    "undecided": "cannot be told: the search was not sound",
+    "vanished": "no answer, and gone: not a loss",
+    "lost_in_settling": "LOST after a worker gave it back",
+    "interrupted": "LOST after receipt, work not finished",
+    "lost": "LOST: confirmed, never received",
+}
+GOOD_CLASSES = frozenset({"processed", "recovered"})
+
+MARKS = {
+    "attempt_duplicate": "repeat: our own retry",
+    "asked_again": "repeat: a worker gave it back",
+    "producer_duplicate": "repeat: a second copy was stored",
+    "duplicate_of_unknown_origin": "repeat: origin unknown",
+    "redelivered_after_ack": "repeat: came again after its ack",
+    "redelivered_after_unknown_ack": "repeat: came again, its ack unanswered",
+    "redelivered_unacked": "repeat: came again, not acked",
+    "given_twice": "repeat: handed out twice at once",
+    "overlapping_execution": "worked on by two workers at once",
+    "duplicate_effect": "finished more than once",
+    "corrupt": "content damaged",
+    "left_behind": "worked off, still in the broker",
+    "phantom_attempt": "an attempt arrived that cannot have",
+    "reordered": "overtook another",
+}
+
+HELD_REASONS = {
+    "disconnected": "no connection",
+    "blocked": "the broker did not read",
+    "window": "too many unconfirmed",
+}
+
+GLOSSARY = {
+    "confirmed": "the broker said that it has the message; only such a message can be lost",
+    "exposed": "confirmed, and in the broker while the fault lasted",
+    "end to end": "from the moment at which a message was due to its first receipt by a worker",
+    "completion": "from the moment at which a message was due to the end of its work",
+    "lag": "how late the load generator itself sent; above its bound the trial is invalid",
+    "repeats": "deliveries after the first one of the same message",
+    "recovered": "time from the end of the fault until p99 and backlog were back at their level",
+    "longest gap": "longest time without any delivery around the fault",
+    "steady": "the load without warm-up, faults and recoveries; every figure where no window is named",
+    "≥": "censored: some messages never came, so the truth is this or more",
+    "n too small": "a percentile needs 100 messages beyond it: p99 needs 10,000",
+    "HELD": "the claim was put to the test and kept",
+    "VIOLATED": "the claim was broken",
+    "NOT EXERCISED": "the fault struck nothing that could have broken the claim: proves nothing",
+    "UNKNOWN": "the evidence does not decide: neither success nor failure",
+    "INVALID": "the measurement itself cannot be trusted: no figure of the trial counts",
+}
+
+_REMEDIES = (
+    ("saturat", "lower load.rate, or give the load more producers or cores: this says nothing about the broker"),
+    ("never fired", "make the load longer than the fault's `at`, or set `at` earlier"),
+    ("never struck", "make the load longer than the fault's `at`, or set `at` earlier"),
+    ("slots", "free space in /dev/shm, lower the rate or shorten the run, and run again"),
+    ("clock", "run the load on one host, without a time namespace of its own"),
+    ("read back", "see settings.json of the trial: the broker does not run as asked"),
+    ("settings", "see settings.json of the trial: the broker does not run as asked"),
+    ("nothing sent", "see the logs of the trial: the producers never reached the broker"),
+    ("nothing was sent", "see the logs of the trial: the producers never reached the broker"),
+)
+
+
+def remedy(reason: str) -> str:
+    """Returns what a user can do about a reason of invalidity, "" where the reason says it itself or none is known."""
+    if "remedy:" in reason:
+        return ""
+    return next((text for sign, text in _REMEDIES if sign in reason.lower()), "")
+
+
+def when(faults: list[str]) -> str:
+    """Returns when it happened, from fault kinds in order, e.g. ``when the broker was killed``; no fault: ``without any fault``."""
+    phrases = [_WHEN.get(kind, f"under {kind}") for kind in dict.fromkeys(faults) if kind != "none"]
+    return _and(phrases) if phrases else "without any fault"
+
+
+def _and(phrases: list[str]) -> str:
+    return phrases[0] if len(phrases) == 1 else f"{', '.join(phrases[:-1])} and {phrases[-1]}"
+
+
+def figure(name: str, value: Figure | None) -> str:
+    """Returns a figure of metric ``name`` in human units: ``≥`` where censored, the reason where unknown, ``—`` where absent."""
+    if value is None:
+        return NOT_MEASURED
+    if isinstance(value, Unknown):
+        return value.unknown
+    if isinstance(value, AtLeast):
+        return f"≥ {_number(name, value.at_least)}"
+    return _number(name, value)
+
+
+def _number(name: str, value: float) -> str:
+    head = name.split(".", 1)[0]
+    if name in ("rate.achieved", "loss.ratio", "loss.confirmed_upper_95"):
+        return ratio(value)
+    if head in ("throughput", "rate"):
+        return format_rate(value)
+    if head in ("latency", "lag", "recovery", "blocked"):
+        return format_duration(value)
+    if name in ("cost.broker_cpu", "cost.load_cpu"):
+        return f"{value:.3g} s"
+    if head == "cost":
+        return format_bytes(value)
+    return format_count(value)
+
+
+def ratio(value: float) -> str:
+    """Returns a share in percent; a small one is never rounded to nothing: ``0 %``, ``0.0031 %``, ``30.8 %``."""
+    return f"{value * 100:.3g} %"
+
+
+def count(number: int, noun: str) -> str:
+    """Returns ``1 message``, ``2,000 messages``."""
+    return f"{format_count(number)} {noun}" if number == 1 else f"{format_count(number)} {noun}s"
