@@ -103,11 +103,12 @@ class FaultEntry:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Bound:
-    """One SLO: ``metric`` at most ``limit`` (base units); ``text`` as written."""
+    """One SLO: ``metric`` at most ``limit`` (base units), at least where ``at_least`` (throughput, rates); ``text`` as written."""
 
     metric: str
     limit: float
     text: str
+    at_least: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
