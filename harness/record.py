@@ -115,6 +115,10 @@ class TrialRecord(_Part):
     warnings: list[str] = []
     folder: str = Field(description="relative to the run folder")
     metrics: Metrics = {}
+    throughput_label: dict[str, str] = Field(
+        default={},
+        description="window → `sustained`, `filling` or `draining`; only a sustained throughput is compared",
+    )
     ledger: LedgerCounts | None = None
     faults: list[FaultResult] = []
     guarantees: list[Guarantee] = []
