@@ -7,7 +7,7 @@ The rules (``measurement.md`` section 4):
 - Space is allocated ahead of use in chunks (``posix_fallocate``): a full tmpfs is an error here, never a SIGBUS later.
 - No buffering, locks, allocation or logging per message: every store is one numpy assignment for a whole block.
 
-Neighbours: ``load`` writes, ``run`` gathers (:func:`attempts_frame`, :func:`deliveries_frame` make the tables of ``tables``).
+Neighbours: ``load`` writes, ``gather`` makes the tables of ``tables``.
 """
 
 from __future__ import annotations
@@ -290,8 +290,12 @@ class SlotReader:
         allocated = min(int(self._header["allocated"]), (len(self._mapped) - _slots_offset()) // dtype.itemsize)
         used = min(int(self._live["used"]), allocated)
         every = np.frombuffer(self._mapped, dtype, allocated, _slots_offset())
-        tail = every["state"][used:]
-        return every[first : used + int(np.count_nonzero(tail))]
+        uncounted = np.flatnonzero(every["state"][used:])
+        return every[first : used + (int(uncounted[-1]) + 1 if len(uncounted) else 0)]
+
+    def forget(self) -> None:
+        """Lets the pages read so far go from this process (they stay in the file): a mapped page counts as ours."""
+        self._mapped.madvise(mmap.MADV_DONTNEED)
 
     def close(self) -> None:
         """Lets the mapping go once no view of it is left."""
