@@ -219,6 +219,7 @@ class Traits:
         reclaims: an expired hold is given to another worker (after visibility + sweep); False where the holder's death releases it at once, or nothing does.
         at_most_once: a delivery is settled by being delivered (no ack exists): loss after receipt is within the claim, and cannot be seen.
         settle_detects_stale: a settlement by a former holder is answered STALE.
+        library_retries: the client library may publish again on its own (off in every driver of ours; task-queue frameworks).
     """
 
     entry_ids: bool = False
@@ -226,6 +227,7 @@ class Traits:
     reclaims: bool = False
     at_most_once: bool = False
     settle_detects_stale: bool = False
+    library_retries: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

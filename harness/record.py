@@ -99,6 +99,8 @@ class LedgerCounts(_Part):
     marks: dict[str, int]
     unreadable: int = Field(description="deliveries whose header could not be read: no identity")
     foreign: int = Field(description="deliveries of another run or trial")
+    unreadable_found: int = Field(default=0, description="copies found in the broker whose header could not be read")
+    foreign_found: int = Field(default=0, description="copies of another run or trial found in the broker")
     outcomes: dict[str, int] = Field(description="identities by the strongest outcome of their attempts")
     held: dict[str, int] = Field(description="identities that were held, by reason")
     jepsen: dict[str, int] = Field(
