@@ -1,0 +1,220 @@
+"""The moments of each identity, as plain arrays: what measuring, recovery and guarantees are computed from.
+
+One entry per identity of the schedule; ``NEVER`` (the largest int64) stands for "not reached", so that
+``sent <= t < left`` holds without a special case. Built once per trial from the tables, column by column, since ten million
+messages must fit beside them.
+
+With several subscriptions the first event of any counts here (no scenario of this version makes more than one).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from harness.analysis.identities import NEVER, Ints, KeyIndex, identity_keys
+from harness.model import Class, Outcome, Settlement
+
+Codes = npt.NDArray[np.uint8]
+Mask = npt.NDArray[np.bool_]
+
+CLASS_CODE = {name: code for code, name in enumerate(Class)}
+NO_CLASS = 255
+ENDS_STAY = (Settlement.ACK, Settlement.AUTO, Settlement.DEAD)
+"""Settlements that take a message out of the queue; RELEASE and RETRY put it back."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Moments:
+    """Arrays of one length, in the order of ``keys``; times in ns of CLOCK_MONOTONIC, ``NEVER`` = not reached.
+
+    Args:
+        keys: which (producer, seq) each entry is (``identities.identity_keys``), ascending.
+        intended_ns: when it was due (its first attempt).
+        sent_ns: first sent. first_sent_ns: sent of the first attempt alone (for the schedule lag).
+        confirmed_ns: first CONFIRMED answer; confirmed_sent_ns: when that attempt was sent.
+        received_ns: first receipt; received_sent_ns: when the attempt that was delivered was sent.
+        finished_ns: first finish of any delivery; finished_sent_ns: likewise.
+        settled_ns: first settlement that ended its stay and was answered OK.
+        outcome: strongest of its attempts (``model.Outcome``). held: whether any attempt was held.
+        class_code: position in ``model.Class``, 255 = the reconciliation does not name it.
+        delivery_events_ns: receipts of all deliveries of this run, repeats included, sorted.
+    """
+
+    keys: Ints
+    intended_ns: Ints
+    sent_ns: Ints
+    first_sent_ns: Ints
+    confirmed_ns: Ints
+    confirmed_sent_ns: Ints
+    received_ns: Ints
+    received_sent_ns: Ints
+    finished_ns: Ints
+    finished_sent_ns: Ints
+    settled_ns: Ints
+    outcome: Codes
+    held: Mask
+    class_code: Codes
+    delivery_events_ns: Ints
+
+    def is_class(self, *classes: Class) -> Mask:
+        """Returns which identities fell into one of the classes."""
+        found = np.zeros(len(self.class_code), bool)
+        for name in classes:
+            found |= self.class_code == CLASS_CODE[name]
+        return found
+
+
+def times(frame: pl.DataFrame, column: str) -> Ints:
+    """Returns a column of times as int64, null as ``NEVER``."""
+    array: Ints = frame.get_column(column).fill_null(NEVER).to_numpy()
+    return array
+
+
+def _first(size: int, position: Ints, t_ns: Ints) -> Ints:
+    """Returns the earliest time per identity; rows with position −1 are left out."""
+    earliest = np.full(size, NEVER, np.int64)
+    if np.any(position < 0):
+        known = position >= 0
+        position, t_ns = position[known], t_ns[known]
+    np.minimum.at(earliest, position, t_ns)
+    return earliest
+
+
+def gather_moments(attempts: pl.LazyFrame, deliveries: pl.LazyFrame, messages: pl.DataFrame) -> Moments:
+    """Returns the moments of all identities of ``attempts``.
+
+    Args:
+        attempts, deliveries: tables of ``harness.tables``; only the columns needed are read.
+        messages: the reconciliation's table, for the classes.
+    """
+    row_keys = _keys_of(attempts.select("producer", "seq").collect())
+    one_row_each = bool(np.all(row_keys[1:] > row_keys[:-1]))  # what a run without retries leaves: nothing to sort
+    keys = row_keys if one_row_each else np.unique(row_keys)
+    index = KeyIndex(keys)
+    rows = None if one_row_each else index.find(row_keys)
+    del row_keys
+    sends = _sends(attempts, len(keys), rows)
+    return Moments(
+        keys=keys,
+        class_code=_classes(len(keys), index, messages),
+        **sends,
+        **_receipts(attempts, deliveries, index, rows, sends["sent_ns"]),
+    )
+
+
+def _keys_of(frame: pl.DataFrame) -> Ints:
+    return identity_keys(frame.get_column("producer").to_numpy(), frame.get_column("seq").to_numpy())
+
+
+def _sends(attempts: pl.LazyFrame, size: int, rows: Ints | None) -> dict[str, Any]:
+    """Returns what the attempts say; ``rows`` is the position of each attempt, None = the rows are the identities."""
+    frame = attempts.select(
+        "attempt",
+        "intended_ns",
+        "sent_ns",
+        confirmed_ns=pl.when(pl.col("outcome") == Outcome.CONFIRMED.name).then("confirmed_ns"),
+        outcome=pl.col("outcome").to_physical().cast(pl.UInt8),
+        held=pl.col("held").is_not_null(),
+    ).collect()
+    intended, sent, confirmed = (times(frame, name) for name in ("intended_ns", "sent_ns", "confirmed_ns"))
+    outcome = frame.get_column("outcome").to_numpy()
+    held = frame.get_column("held").to_numpy()
+    if rows is None:
+        return {
+            "intended_ns": intended,
+            "sent_ns": sent,
+            "first_sent_ns": sent,
+            "confirmed_ns": confirmed,
+            "confirmed_sent_ns": sent,
+            "outcome": outcome,
+            "held": held,
+        }
+    first_confirmed = _first(size, rows, confirmed)
+    first_sent = _first(size, rows, sent)
+    strongest = np.zeros(size, np.uint8)
+    np.maximum.at(strongest, rows, outcome)
+    ever_held = np.zeros(size, bool)
+    np.logical_or.at(ever_held, rows, held)
+    number = frame.get_column("attempt").to_numpy()
+    lowest = np.full(size, 255, np.uint8)
+    np.minimum.at(lowest, rows, number)
+    is_first = number == lowest[rows]
+    return {
+        "intended_ns": _first(size, rows, intended),
+        "sent_ns": first_sent,
+        "first_sent_ns": _first(size, rows[is_first], sent[is_first]),
+        "confirmed_ns": first_confirmed,
+        "confirmed_sent_ns": _of_event(first_sent, rows, sent, (confirmed == first_confirmed[rows])),
+        "outcome": strongest,
+        "held": ever_held,
+    }
+
+
+def _of_event(otherwise: Ints, rows: Ints, value: Ints, is_event: Mask) -> Ints:
+    """Returns ``otherwise`` with the value of the row that is the event, where an identity has one."""
+    chosen = otherwise.copy()
+    chosen[rows[is_event]] = value[is_event]
+    return chosen
+
+
+def _receipts(
+    attempts: pl.LazyFrame, deliveries: pl.LazyFrame, index: KeyIndex, rows: Ints | None, sent: Ints
+) -> dict[str, Any]:
+    """Returns what the deliveries say of each identity."""
+    own = deliveries.filter(~pl.col("foreign").fill_null(False) & pl.col("producer").is_not_null())
+    frame = own.select(
+        "producer",
+        "seq",
+        "received_ns",
+        "finished_ns",
+        settled_ns=pl.when(
+            (pl.col("settle_outcome") == "OK") & pl.col("settlement").is_in([what.name for what in ENDS_STAY])
+        ).then(pl.coalesce("settled_ns", "finished_ns")),
+    ).collect()
+    position, size = index.find(_keys_of(frame)), len(sent)
+    received_rows, finished_rows = times(frame, "received_ns"), times(frame, "finished_ns")
+    received, finished = _first(size, position, received_rows), _first(size, position, finished_rows)
+    found = {
+        "received_ns": received,
+        "finished_ns": finished,
+        "settled_ns": _first(size, position, times(frame, "settled_ns")),
+        "received_sent_ns": sent,
+        "finished_sent_ns": sent,
+        "delivery_events_ns": np.sort(received_rows),
+    }
+    del frame
+    if rows is None:
+        return found
+    delivered_sent = _sent_of_deliveries(attempts, own, position, rows)
+    known = position >= 0
+    at, of_attempt = position[known], delivered_sent[known]
+    of_attempt = np.where(of_attempt == NEVER, sent[at], of_attempt)
+    found["received_sent_ns"] = _of_event(sent, at, of_attempt, received_rows[known] == received[at])
+    found["finished_sent_ns"] = _of_event(
+        sent, at, of_attempt, (finished_rows[known] == finished[at]) & (finished[at] != NEVER)
+    )
+    return found
+
+
+def _sent_of_deliveries(attempts: pl.LazyFrame, own: pl.LazyFrame, position: Ints, rows: Ints) -> Ints:
+    """Returns for each delivery when the attempt that it carries was sent, ``NEVER`` where there is none such."""
+    tries = attempts.select("attempt", "sent_ns").collect()
+    key = (rows << 8) | tries.get_column("attempt").to_numpy()
+    order = np.argsort(key)
+    key, sent = key[order], times(tries, "sent_ns")[order]
+    wanted = (position << 8) | own.select(pl.col("attempt").fill_null(0)).collect().to_series().to_numpy()
+    at = np.minimum(np.searchsorted(key, wanted), len(key) - 1)
+    return np.where(key[at] == wanted, sent[at], NEVER)
+
+
+def _classes(size: int, index: KeyIndex, messages: pl.DataFrame) -> Codes:
+    codes = np.full(size, NO_CLASS, np.uint8)
+    position = index.find(_keys_of(messages))
+    known = position >= 0
+    codes[position[known]] = messages.get_column("class").to_physical().cast(pl.UInt8).to_numpy()[known]
+    return codes
