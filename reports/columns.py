@@ -21,7 +21,7 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column. ``about`` tells the two halves of a narrow table apart: ``kept`` or ``speed``."""
+    """One column. ``about`` is where a narrow terminal breaks the table: ``carried``, ``late``, ``kept`` or ``back``."""
 
     heading: str
     about: str
@@ -32,24 +32,24 @@ def columns(record: RunRecord) -> list[Column]:
     """Returns the columns that this run needs, in order: recovery only with faults, redelivery only where workers were killed."""
     cases = [case for case in record.cases if case.trials]
     kinds = {kind for case in cases for kind in figures.faults(case)}
-    every = [_metric("offered", "speed", "rate.offered"), _metric("confirmed", "speed", "rate.confirmed")]
-    every.append(_metric("throughput", "speed", "throughput"))
+    every = [_metric("offered", "carried", "rate.offered"), _metric("confirmed", "carried", "rate.confirmed")]
+    every.append(_metric("throughput", "carried", "throughput"))
     if "worker kill" in kinds:  # the first receipt may be by a worker that dies: completion comes first
         every += [
-            _metric("completion p50", "speed", "latency.completion.p50"),
-            _metric("completion p99", "speed", "latency.completion.p99"),
+            _metric("completion p50", "late", "latency.completion.p50"),
+            _metric("completion p99", "late", "latency.completion.p99"),
         ]
     every += [
-        _metric("e2e p50", "speed", "latency.end_to_end.p50"),
-        _metric("e2e p99", "speed", "latency.end_to_end.p99"),
-        _metric("lag p99", "speed", "lag.p99"),
+        _metric("e2e p50", "late", "latency.end_to_end.p50"),
+        _metric("e2e p99", "late", "latency.end_to_end.p99"),
+        _metric("lag p99", "late", "lag.p99"),
         Column("lost", "kept", _lost),
         Column("repeats", "kept", _repeats),
     ]
     if kinds:
         every += [_recovery("longest gap", "longest_gap"), _recovery("recovered after", "p99")]
     if "worker kill" in kinds:
-        every.append(_recovery("redelivered after", "redelivery_max"))
+        every += [_recovery("redelivery p50", "redelivery_p50"), _recovery("redelivery max", "redelivery_max")]
     return [*every, Column("verdict", "kept", _verdict)]
 
 
@@ -58,22 +58,22 @@ def _metric(heading: str, about: str, name: str) -> Column:
 
 
 def _recovery(heading: str, name: str) -> Column:
-    return Column(heading, "kept", lambda case: _found(f"recovery.{name}", figures.recovery(case, name)))
+    return Column(heading, "back", lambda case: _found(f"recovery.{name}", figures.recovery(case, name)))
 
 
 def _found(name: str, found: Found) -> Cell:
     text = words.figure(name, found.middle)
     if found.window == "whole" and found.middle is not None and not name.startswith(("loss.", "blocked", "backlog.")):
-        text += " (whole run)"
-    if found.lowest is None:
-        return Cell(text)
-    return Cell(text, f"{words.figure(name, found.lowest)} – {words.figure(name, found.highest)}")
+        text += ", whole run"
+    ends = [words.figure(name, end) for end in (found.lowest, found.highest) if end is not None]
+    return Cell(text, " – ".join(ends) if len(set(ends)) > 1 else "")
 
 
 def _lost(case: CaseRecord) -> Cell:
-    found = figures.over_trials(case, "loss.confirmed")
-    cell = _found("loss.confirmed", found)
-    return Cell(cell.text, cell.range, "bold" if figures.lost(figures.counted(case)) else "")
+    """Returns the losses that are proven; an invalid trial's 0 would say what nobody knows."""
+    trials = figures.proving(case.trials)
+    cell = _found("loss.confirmed", figures.middle(figures.each(trials, "loss.confirmed")))
+    return Cell(cell.text, cell.range, "bold" if figures.lost(trials) else "")
 
 
 def _repeats(case: CaseRecord) -> Cell:

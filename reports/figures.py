@@ -31,6 +31,11 @@ def counted(case: CaseRecord) -> list[TrialRecord]:
     return valid or [trial for trial in case.trials if trial.metrics or trial.ledger]
 
 
+def proving(trials: Sequence[TrialRecord]) -> list[TrialRecord]:
+    """Returns the trials whose losses are proven: valid ones, and others whose ledger, drain and settings are sound."""
+    return [trial for trial in trials if trial.status is TrialStatus.VALID or trial.evidence_sound]
+
+
 def look(trial: TrialRecord, name: str) -> tuple[Figure | None, str]:
     """Returns a metric and its window: ``steady`` where none is named; ``whole`` where it is about the whole run, or no steady window is left."""
     order = ("whole", "steady") if name.startswith(_WHOLE_FIRST) else ("steady", "whole")
@@ -47,6 +52,11 @@ def over_trials(case: CaseRecord, name: str) -> Found:
     windows = {window for value, window in looked if value is not None}
     found = middle([value for value, _ in looked if value is not None], more_is_better=name.startswith(_MORE_IS_BETTER))
     return Found(found.middle, found.lowest, found.highest, windows.pop() if len(windows) == 1 else "steady")
+
+
+def each(trials: Sequence[TrialRecord], name: str) -> list[Figure]:
+    """Returns a metric of each trial that has it."""
+    return [value for value, _ in (look(trial, name) for trial in trials) if value is not None]
 
 
 def recovery(case: CaseRecord, name: str) -> Found:

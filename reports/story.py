@@ -20,7 +20,7 @@ def sign(case: CaseRecord) -> Sign:
         signs += [words.OF_STATUS[trial.status] for trial in case.trials]
     elif any(expectation.met is False for expectation in case.slo):
         signs.append(words.SLO_MISSED)
-    if figures.lost(_proving(case)):
+    if figures.lost(figures.proving(case.trials)):
         signs.append(words.LOST_NO_CLAIM if words.NO_CLAIM in signs else words.LOST_AS_CLAIMED)
     return min(signs or [words.NO_CLAIM], key=lambda found: found.rank)
 
@@ -42,13 +42,13 @@ def sentence(case: CaseRecord) -> str:
         return f"was not run: {case.unavailable}"
     if not case.trials:
         return "was not run"
-    proving = _proving(case)
+    proving = figures.proving(case.trials)
     lost = figures.lost(proving)
     if not _valid(case) and not lost:
         return _no_verdict(case)
     told = _lost(case, proving, lost) if lost else _kept(case, proving)
     bad = [trial for trial in case.trials if trial.status in _BAD_STATUS]
-    return told + (f" ({_trials_left_out(case, bad)})" if bad else "")
+    return f"{told}; {_not_all_valid(case, bad)}." if bad else f"{told}."
 
 
 def headline(record: RunRecord) -> str:
@@ -66,18 +66,35 @@ def headline(record: RunRecord) -> str:
     return " ".join(part for part in parts if part)
 
 
+def seen(record: RunRecord) -> str:
+    """Returns the cases by how they ended, worst first: what stands beside the scenario's expectation."""
+    groups: dict[str, list[str]] = {}
+    for case in worst_first(list(record.cases)):
+        groups.setdefault(sign(case).word, []).append(case.id)
+    return "; ".join(f"{word}: {', '.join(ids)}" for word, ids in groups.items())
+
+
 def reasons(trial: TrialRecord) -> list[tuple[str, str]]:
     """Returns why a trial is not valid, each reason with its remedy ("" = none known)."""
     return [(reason, words.remedy(reason)) for reason in trial.reasons]
 
 
+def not_valid(case: CaseRecord) -> list[tuple[str, TrialRecord]]:
+    """Returns the trials with reasons against them, alike ones once, each with the words that name it after the case id."""
+    groups: dict[tuple[str, ...], list[TrialRecord]] = {}
+    for trial in case.trials:
+        if trial.reasons:
+            groups.setdefault((trial.status, *trial.reasons), []).append(trial)
+    named = []
+    for trials in groups.values():
+        numbers = ", ".join(str(trial.number) for trial in trials)
+        which = f", trial{'s' if len(trials) > 1 else ''} {numbers}" if len(case.trials) > 1 else ""
+        named.append((which, trials[0]))
+    return named
+
+
 def _valid(case: CaseRecord) -> list[TrialRecord]:
     return [trial for trial in case.trials if trial.status is TrialStatus.VALID]
-
-
-def _proving(case: CaseRecord) -> list[TrialRecord]:
-    """Returns the trials whose losses are proven: valid ones, and invalid ones whose ledger, drain and settings are sound."""
-    return [trial for trial in case.trials if trial.status is TrialStatus.VALID or trial.evidence_sound]
 
 
 def _faults(trials: list[TrialRecord]) -> list[str]:
@@ -90,7 +107,7 @@ def _lost(case: CaseRecord, proving: list[TrialRecord], lost: int) -> str:
     head = (
         f"LOST {format_count(lost)} of {words.count(total, 'confirmed message')}{times} {words.when(_faults(proving))}"
     )
-    return f"{head} — {_judged(case)}."
+    return f"{head} — {_judged(case)}"
 
 
 def _judged(case: CaseRecord) -> str:
@@ -110,21 +127,21 @@ def _judged(case: CaseRecord) -> str:
 def _kept(case: CaseRecord, proving: list[TrialRecord]) -> str:
     when = words.when(_faults(proving))
     if violated := _first(case, Verdict.VIOLATED):
-        return f"BROKE its claim {when}, though it lost no confirmed message: {_plain(violated.evidence)}."
+        return f"BROKE its claim {when}, though it lost no confirmed message: {_plain(violated.evidence)}"
     if unknown := _first(case, Verdict.UNKNOWN):
-        return f"UNKNOWN {when}: {_plain(unknown.evidence)}."
+        return f"UNKNOWN {when}: {_plain(unknown.evidence)}"
     if untried := _first(case, Verdict.NOT_EXERCISED):
-        return f"lost nothing, which proves nothing: NOT EXERCISED {when} ({_plain(untried.evidence)})."
+        return f"lost nothing, but nothing was put to the test {when}: NOT EXERCISED ({_plain(untried.evidence)})"
     if figures.lost(proving) is None:
-        return "no figure of loss."
-    return f"kept every confirmed message {when} ({_none_lost(case, proving)}){_repeated(proving)}."
+        return "no figure of loss"
+    return f"kept every confirmed message {when} ({_none_lost(case, proving)}){_repeated(proving)}"
 
 
 def _none_lost(case: CaseRecord, proving: list[TrialRecord]) -> str:
     total = words.count(figures.confirmed(proving), "confirmed")[:-1]  # "40,021 confirmed"
     exposed = [g.exposed for g in case.guarantees if g.fault != FaultKind.NONE and g.exposed is not None]
     told = f"0 of {total} lost"
-    return f"{told}; {format_count(max(exposed))} were exposed" if exposed else told
+    return f"{told}; {format_count(max(exposed))} were in the broker at that time" if exposed else told
 
 
 def _repeated(proving: list[TrialRecord]) -> str:
@@ -138,14 +155,15 @@ def _no_verdict(case: CaseRecord) -> str:
     return f"no verdict: {status}" + (f" — {_plain(reason)}." if reason else ".")
 
 
-def _trials_left_out(case: CaseRecord, bad: list[TrialRecord]) -> str:
-    which = ", ".join(f"trial {trial.number} is {trial.status.value}" for trial in bad)
-    return which if len(case.trials) > 1 else "proven, though the trial is " + bad[0].status.value
+def _not_all_valid(case: CaseRecord, bad: list[TrialRecord]) -> str:
+    if len(case.trials) == 1:
+        return f"proven, though the trial is {bad[0].status.value}"
+    return ", ".join(f"trial {trial.number} is {trial.status.value}" for trial in bad)
 
 
 def _loss_of_all(ran: list[CaseRecord]) -> str:
-    losing = [case for case in ran if figures.lost(_proving(case))]
-    told = [case for case in ran if figures.lost(_proving(case)) is not None]
+    losing = [case for case in ran if figures.lost(figures.proving(case.trials))]
+    told = [case for case in ran if figures.lost(figures.proving(case.trials)) is not None]
     if not told:
         return ""
     if not losing:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from harness.model import DurabilityClass, TrialStatus, Verdict
-from harness.record import AtLeast, Figure, Unknown
+from harness.metrics import METRICS
+from harness.model import DurabilityClass, FaultKind, TrialStatus, Verdict
+from harness.record import AtLeast, Figure, Guarantee, Unknown
 from harness.units import format_bytes, format_count, format_duration, format_rate
 
 NOT_MEASURED = "—"
@@ -151,6 +153,16 @@ def when(faults: list[str]) -> str:
     return _and(phrases) if phrases else "without any fault"
 
 
+def fault(kind: str) -> str:
+    """Returns a fault kind as a table names it."""
+    return "no fault" if kind == FaultKind.NONE else kind
+
+
+def claim(guarantee: Guarantee) -> str:
+    """Returns what a setup claims, as a table says it."""
+    return "claims nothing" if guarantee.verdict is Verdict.NO_CLAIM else f"claims: {guarantee.claim}"
+
+
 def _and(phrases: list[str]) -> str:
     return phrases[0] if len(phrases) == 1 else f"{', '.join(phrases[:-1])} and {phrases[-1]}"
 
@@ -167,18 +179,8 @@ def figure(name: str, value: Figure | None) -> str:
 
 
 def _number(name: str, value: float) -> str:
-    head = name.split(".", 1)[0]
-    if name in ("rate.achieved", "loss.ratio", "loss.confirmed_upper_95"):
-        return ratio(value)
-    if head in ("throughput", "rate"):
-        return format_rate(value)
-    if head in ("latency", "lag", "recovery", "blocked"):
-        return format_duration(value)
-    if name in ("cost.broker_cpu", "cost.load_cpu"):
-        return f"{value:.3g} s"
-    if head == "cost":
-        return format_bytes(value)
-    return format_count(value)
+    metric = METRICS.get(name)
+    return _BY_UNIT[metric.unit](value) if metric else format_count(value)
 
 
 def ratio(value: float) -> str:
@@ -189,3 +191,13 @@ def ratio(value: float) -> str:
 def count(number: int, noun: str) -> str:
     """Returns ``1 message``, ``2,000 messages``."""
     return f"{format_count(number)} {noun}" if number == 1 else f"{format_count(number)} {noun}s"
+
+
+_BY_UNIT: dict[str, Callable[[float], str]] = {
+    "s": format_duration,
+    "/s": format_rate,
+    "count": format_count,
+    "ratio": ratio,
+    "B": format_bytes,
+    "s/million": lambda value: f"{value:.3g} s per million",
+}

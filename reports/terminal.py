@@ -1,0 +1,283 @@
+"""What ``run`` prints at its end: the verdict in words, then the figures behind it.
+
+Every state is a symbol and a word, so that nothing depends on colour (``NO_COLOR`` and pipes are rich's to honour).
+All text goes through :class:`rich.text.Text`: a case id holds brackets, which rich would take for markup.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from rich.cells import cell_len
+from rich.console import Console, JustifyMethod, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from harness.metrics import METRICS
+from harness.model import DurabilityClass
+from harness.record import AtLeast, CaseRecord, Expectation, RunRecord, Unknown
+from reports import figures, story, words
+from reports.columns import Column, columns
+
+INDENT = 2
+NARROW = 60
+MAX_WARNINGS = 10
+TITLES = {
+    "kept": "What was kept",
+    "back": "How it came back",
+    "carried": "How much it carried",
+    "late": "How late messages came",
+}
+
+Group = tuple[DurabilityClass, list[CaseRecord]]
+
+
+def print_run(record: RunRecord, console: Console, *, report: Path | None = None) -> None:
+    """Prints a run; ``report`` is the path of the page, printed last."""
+    _print_verdict(record, console)
+    _print_question(record, console)
+    _print_cases(record, console)
+    _print_trials(record, console)
+    _print_claims(record, console)
+    _print_slo(record, console)
+    _print_trouble(record, console)
+    _print_generator(record, console)
+    if record.exit_reason:
+        console.print(Text(f"Exit code {record.exit_code}: {record.exit_reason}"))
+    if report is not None:
+        console.print(Text(f"Report: {report}"), soft_wrap=True)  # in one piece, so that it can be copied
+
+
+def _print_verdict(record: RunRecord, console: Console) -> None:
+    console.print()
+    strip = Table.grid(padding=(0, 2))
+    strip.add_row(Text("VERDICT", style="bold reverse"), Text(story.headline(record), style="bold"))
+    console.print(strip)
+    lines = Table.grid(padding=(0, 1))
+    for case in story.worst_first(list(record.cases)):
+        sign = story.sign(case)
+        told = Text.assemble((case.id, "bold"), f": {story.sentence(case)}")
+        lines.add_row(Text(sign.symbol, style=sign.style), told)
+    _print_indented(lines, 1, console)
+
+
+def _print_question(record: RunRecord, console: Console) -> None:
+    console.print()
+    lines = Table.grid(padding=(0, 2))
+    lines.add_row(Text("Question", style="bold"), Text(record.question))
+    if record.expect:
+        lines.add_row(Text("Expected", style="bold"), Text(record.expect))
+        lines.add_row(Text("Seen", style="bold"), Text(story.seen(record)))
+    console.print(lines)
+
+
+def _print_cases(record: RunRecord, console: Console) -> None:
+    every = columns(record)
+    groups = [(kind, [case for case in cases if case.trials]) for kind, cases in story.by_durability(record)]
+    cases = [case for _, group in groups for case in group]
+    if not cases:
+        return
+    console.print()
+    if not _print_table("", groups, every, console, wide=True):
+        _print_part("What was kept", ("kept", "back"), groups, every, console)
+        _print_part("How fast it was", ("carried", "late"), groups, every, console)
+    _print_legend(cases, every, console)
+
+
+def _print_part(title: str, about: tuple[str, ...], groups: list[Group], every: list[Column], console: Console) -> None:
+    """Prints the columns about something in one table; where they do not fit, in several, then one figure to a line."""
+    chosen = [column for column in every if column.about in about]
+    if _print_table(title, groups, chosen, console, wide=False):
+        return
+    if len(about) > 1:
+        for one in about:
+            _print_part(TITLES[one], (one,), groups, every, console)
+    else:
+        console.print(Text(title, style="bold underline"))
+        _print_stacked(groups, chosen, console)
+        console.print()
+
+
+def _print_table(title: str, groups: list[Group], chosen: list[Column], console: Console, *, wide: bool) -> bool:
+    """Prints all classes in one table, so that its columns stand in line; returns False, having printed nothing, where it does not fit."""
+    gap = 2 if wide else 1
+    rows = [(case, [_cell(case, column, wide) for column in chosen]) for _, cases in groups for case in cases]
+    names = _longest([_name(case, wide) for case, _ in rows] + [Text(kind.value) for kind, _ in groups])
+    cells = [_longest([line[index] for _, line in rows]) for index in range(len(chosen))]
+    room = console.width - INDENT - names - gap * len(chosen)
+    headings = [len(column.heading) for column in chosen]
+    if sum(map(max, cells, headings)) > room:  # break the headings between words
+        headings = [max(len(word) for word in column.heading.split()) for column in chosen]
+    if sum(map(max, cells, headings)) > room:
+        return False
+    table = Table(box=None, padding=(0, gap, 0, 0), pad_edge=False, header_style="dim")
+    table.add_column("case", width=names)
+    for column, width in zip(chosen, map(max, cells, headings), strict=True):
+        side: JustifyMethod = "left" if column.heading == "verdict" else "right"
+        table.add_column(column.heading, justify=side, width=width)
+    for kind, cases in groups:
+        if cases:
+            table.add_row(Text(kind.value, style="bold"))
+        for case, line in rows:
+            if case.durability_class is kind:
+                table.add_row(_name(case, wide), *line)
+    if title:
+        console.print(Text(title, style="bold underline"))
+    _print_indented(table, INDENT, console)
+    if title:
+        console.print()
+    return True
+
+
+def _print_stacked(groups: list[Group], chosen: list[Column], console: Console) -> None:
+    for kind, cases in groups:
+        for case in cases:
+            _print_indented(Text.assemble((case.id, "bold"), f" ({kind.value})", overflow="fold"), INDENT, console)
+            for column in chosen:
+                cell = column.cell(case)
+                told = f"{column.heading}: {cell.text}" + (f" ({cell.range})" if cell.range else "")
+                _print_indented(Text(told, style=cell.style), 2 * INDENT, console)
+
+
+def _name(case: CaseRecord, wide: bool) -> Text:
+    """Returns the case id, on a narrow terminal in lines that break where its parts do."""
+    text = f" {case.id}"
+    return Text(text if wide else text.replace("[", "\n  [").replace(",", ",\n   ").replace("@", "\n  @"))
+
+
+def _cell(case: CaseRecord, column: Column, wide: bool = True) -> Text:
+    cell = column.cell(case)
+    text = Text(cell.text if wide else cell.text.replace(", ", ",\n"), style=cell.style)
+    return text.append("\n" + (cell.range if wide else cell.range.replace(" – ", " –\n"))) if cell.range else text
+
+
+def _longest(texts: list[Text]) -> int:
+    return max(cell_len(line) for text in texts for line in text.plain.split("\n"))
+
+
+def _print_legend(cases: list[CaseRecord], every: list[Column], console: Console) -> None:
+    shown = " ".join(_cell(case, column).plain for case in cases for column in every)
+    notes = [f"{sign}: {words.GLOSSARY[sign]}" for sign in ("≥", "n too small") if sign in shown]
+    if any(len(case.trials) > 1 for case in cases):
+        notes.append("several trials: the middle one (of two, the worse), below it lowest – highest")
+    notes += [f"{kind.value}: {words.DURABILITY[kind]}" for kind in dict.fromkeys(c.durability_class for c in cases)]
+    for note in notes:
+        _print_indented(Text(note, style="dim"), 2, console)
+
+
+def _print_trials(record: RunRecord, console: Console) -> None:
+    several = [case for case in record.cases if len(case.trials) > 1]
+    if not several:
+        return
+    console.print()
+    console.print(Text("Trials", style="bold underline"))
+    for case in several:
+        line = Text(f"{case.id}: ")
+        for trial in case.trials:
+            sign = words.OF_STATUS[trial.status]
+            line.append(f"{trial.number} ").append(str(sign), style=sign.style)
+            lost = figures.lost(figures.proving([trial]))
+            line.append(f" ({words.count(lost, 'message')} lost)  " if lost is not None else "  ")
+        _print_indented(line, 2, console)
+
+
+def _print_claims(record: RunRecord, console: Console) -> None:
+    judged = [case for case in story.worst_first(list(record.cases)) if case.guarantees]
+    if not judged:
+        return
+    console.print()
+    console.print(Text("Claims, and what was seen of them", style="bold underline"))
+    for case in judged:
+        _print_indented(Text(case.id, style="bold"), 2, console)
+        _print_guarantees(case, console)
+
+
+def _print_guarantees(case: CaseRecord, console: Console) -> None:
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, show_header=False)
+    if console.width >= NARROW:
+        table.add_column("verdict", min_width=15)
+        table.add_column("fault", min_width=14)
+    for guarantee in case.guarantees:
+        sign = words.OF_VERDICT[guarantee.verdict]
+        head = [Text(str(sign), style=sign.style), Text(words.fault(guarantee.fault))]
+        told = [Text(words.claim(guarantee)), Text(f"seen: {guarantee.evidence}")]
+        if console.width < NARROW:
+            table.add_row(Text("\n").join([*head, *told]))
+        elif console.width < 2 * NARROW:
+            table.add_row(*head, Text("\n").join(told))
+        else:
+            table.add_row(*head, *told)
+    _print_indented(table, 2 * INDENT, console)
+
+
+def _print_slo(record: RunRecord, console: Console) -> None:
+    bounds = [(case, expectation) for case in record.cases for expectation in case.slo]
+    if not bounds:
+        return
+    console.print()
+    console.print(Text("SLO", style="bold underline"))
+    for case, expectation in bounds:
+        told, style = slo_words(expectation)
+        _print_indented(Text.assemble((told, style), f" ({case.id})"), 2, console)
+
+
+def slo_words(expectation: Expectation) -> tuple[str, str]:
+    """Returns what is said of one SLO, and rich's style."""
+    metric = METRICS.get(expectation.metric)
+    side = "at least" if metric is not None and metric.higher_is_better else "at most"
+    seen = words.figure(expectation.metric, expectation.seen)
+    asked = f"{expectation.metric} {seen}, asked: {side} {expectation.bound}"
+    if expectation.met is None:
+        return f"? UNKNOWN {asked}", "yellow"
+    return (f"✓ met {asked}", "green") if expectation.met else (f"✗ MISSED {asked}", "bold red")
+
+
+def _print_trouble(record: RunRecord, console: Console) -> None:
+    if any(trial.reasons for case in record.cases for trial in case.trials):
+        console.print()
+        console.print(Text("Not valid", style="bold underline"))
+    for case in record.cases:
+        for which, trial in story.not_valid(case):
+            sign = words.OF_STATUS[trial.status]
+            _print_indented(Text.assemble((str(sign), sign.style), f" {case.id}{which}"), INDENT, console)
+            for reason, remedy in story.reasons(trial):
+                _print_lines([reason, f"remedy: {remedy}"] if remedy else [reason], 2 * INDENT, console)
+    warnings = list(dict.fromkeys(text for case in record.cases for trial in case.trials for text in trial.warnings))
+    if warnings:
+        console.print()
+        console.print(Text("Warnings", style="bold underline"))
+        _print_lines(warnings[:MAX_WARNINGS], 2, console)
+        if len(warnings) > MAX_WARNINGS:
+            _print_lines([f"… and {len(warnings) - MAX_WARNINGS} more in the report"], 2, console)
+
+
+def _print_lines(lines: Iterable[str], indent: int, console: Console) -> None:
+    for line in lines:
+        _print_indented(Text(line), indent, console)
+
+
+def _print_indented(what: RenderableType, indent: int, console: Console) -> None:
+    console.print(Padding(what, (0, 0, 0, indent), expand=False))
+
+
+def _print_generator(record: RunRecord, console: Console) -> None:
+    """Prints how late the load generator was: the first thing to look at before any latency is believed."""
+    console.print()
+    console.print(Text(f"Load generator: {lag_words(record)}"))
+
+
+def lag_words(record: RunRecord) -> str:
+    """Returns the schedule lag p99 of the latest trial of all, and its bound."""
+    looked = [(figures.look(t, "lag.p99")[0], t.lag_bound_s) for case in record.cases for t in case.trials]
+    known = [
+        (lag.at_least if isinstance(lag, AtLeast) else lag, bound)
+        for lag, bound in looked
+        if lag is not None and not isinstance(lag, Unknown)
+    ]
+    if not known:
+        return "schedule lag p99 not measured"
+    lag_s, bound_s = max(known, key=lambda pair: pair[0])
+    told = f"schedule lag p99 {words.figure('lag.p99', lag_s)}"
+    return told if bound_s is None else f"{told}, bound {words.figure('lag.p99', bound_s)}"
