@@ -76,6 +76,11 @@ class Workers:
     visibility_s: float
     sweep_s: float
 
+    @property
+    def longest_hold_s(self) -> float:
+        """Returns for how long nothing may come before the drain is over: max(visibility + sweep, 3 s)."""
+        return max(self.visibility_s + self.sweep_s, 3.0)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Phases:
@@ -146,4 +151,4 @@ class Scenario:
     @property
     def longest_hold_s(self) -> float:
         """Returns for how long nothing may come before the drain is over: max(visibility + sweep, 3 s)."""
-        return max(self.workers.visibility_s + self.workers.sweep_s, 3.0)
+        return self.workers.longest_hold_s

@@ -1,0 +1,75 @@
+"""What a scenario may name: setups, faults and deployments, handed in by the floors above as plain data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from harness.model import Setup
+
+
+class FaultKeySpec(Protocol):
+    """One further key of a fault's entry (``harness.faults.contract.FaultKey``)."""
+
+    @property
+    def name(self) -> str:
+        """Returns the key."""
+
+    @property
+    def unit(self) -> str:
+        """Returns ``duration``, ``count`` or ``duration or never``."""
+
+    @property
+    def default(self) -> str | None:
+        """Returns the default as written; None = required."""
+
+    @property
+    def meaning(self) -> str:
+        """Returns one line for the reference."""
+
+
+class FaultSpec(Protocol):
+    """What a scenario must know of a fault; the fault's class itself has it (``harness.faults.contract.Fault``)."""
+
+    @property
+    def verb(self) -> str:
+        """Returns the key: kill, restart, pause."""
+
+    @property
+    def target(self) -> str:
+        """Returns its value: broker, worker, producer."""
+
+    @property
+    def keys(self) -> Sequence[FaultKeySpec]:
+        """Returns its further keys."""
+
+    @property
+    def summary(self) -> str:
+        """Returns one line for the reference."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Catalogue:
+    """What this version serves.
+
+    Args:
+        setups: by name.
+        faults: by (verb, target).
+        deployments: names, the first being the default.
+    """
+
+    setups: Mapping[str, Setup]
+    faults: Mapping[tuple[str, str], FaultSpec]
+    deployments: Sequence[str] = ("embedded",)
+
+    def verbs(self) -> tuple[str, ...]:
+        """Returns the keys by which faults are told apart, in order."""
+        return tuple(dict.fromkeys(verb for verb, _ in self.faults))
+
+
+# Names of the design that a later version serves: refused by name, never ignored. What a catalogue holds is served.
+LATER_SETUPS = ("rabbitmq-classic", "rabbitmq-quorum", "rabbitmq-stream")
+LATER_DEPLOYMENTS = ("docker", "external")
+LATER_VERBS = ("partition", "power-loss", "recreate")
+LATER_TARGETS = (("kill", "node"),)

@@ -1,0 +1,83 @@
+"""The way from a name or a file to a :class:`Scenario`: everything is validated before anything starts, all errors at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from harness.scenario import expand, shipped
+from harness.scenario.build import load_of, timed, workers_of
+from harness.scenario.catalogue import Catalogue
+from harness.scenario.checks import Draft, check
+from harness.scenario.keys import scenario_table
+from harness.scenario.model import Scenario
+from harness.scenario.problems import Report
+from harness.scenario.shapes import BAD
+from harness.scenario.source import Node, load_file, override, trials_override
+
+
+def read_scenario(
+    source: str | Path, catalogue: Catalogue, overrides: Sequence[str] = (), *, trials: int | None = None
+) -> Scenario:
+    """Returns a scenario, complete and sound.
+
+    Args:
+        source: name of one that ships, or a path.
+        catalogue: what may be named in it.
+        overrides: ``key=value`` as given to ``--set``, applied in order after reading.
+        trials: as given to ``--trials``.
+
+    Raises:
+        UsageError: it does not exist or cannot be read; ScenarioError with everything that is wrong with it.
+    """
+    path = shipped.find(source)
+    text, root = load_file(path)
+    report = Report()
+    root = trials_override(override(root, overrides, report), trials)
+    values = scenario_table(catalogue).read(root, report)
+    scenario = _assemble(values, root, report) if isinstance(values, dict) else None
+    report.raise_if_any()
+    assert scenario is not None
+    return Scenario(name=path.stem, path=str(path), text=text, overrides=_noted(overrides, trials), **scenario)
+
+
+def _assemble(values: dict[str, Any], root: Node, report: Report) -> dict[str, Any]:
+    """Returns the fields of a Scenario; they mean something only where ``report`` holds no problem."""
+    load_values, phases_values = values["load"], values["phases"]
+    load = load_of(load_values, root, report) if isinstance(load_values, dict) else None
+    rate_per_s = load_values["rate"] if isinstance(load_values, dict) else None
+    phases = None
+    if isinstance(phases_values, dict):
+        load, phases = timed(load, rate_per_s, phases_values, root)
+    workers = workers_of(values["workers"]) if isinstance(values["workers"], dict) else None
+    faults = values["faults"] or ()
+    draft = Draft(
+        root=root,
+        load=load,
+        workers=workers,
+        phases=phases,
+        faults=None if faults is BAD else faults,
+        agents=values["agents"],
+    )
+    check(draft, report)
+    setups, network = values["setups"], values["deployment"]
+    cases = () if BAD in (setups, network) else expand.cases(setups, network, root, report)
+    return {
+        "question": values["question"],
+        "expect": values["expect"] or "",
+        "deployment": values["deployment"],
+        "cases": cases,
+        "load": load,
+        "workers": workers,
+        "phases": phases,
+        "faults": faults,
+        "trials": values["trials"],
+        "agents": values["agents"],
+        "seed": values["seed"],
+        "slo": values["slo"] or (),
+    }
+
+
+def _noted(overrides: Sequence[str], trials: int | None) -> tuple[str, ...]:
+    return (*overrides, *(() if trials is None else (f"trials={trials}",)))

@@ -1,0 +1,117 @@
+"""A scenario in plain values for ``run.json``, and in words for ``brokerbench check``."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from harness.scenario.model import Load, Scenario, Segment
+from harness.schedule import expected_messages
+from harness.units import format_bytes, format_count, format_duration, format_rate
+
+STARTING_S = 3.0  # start, health, residue search and analysis of one trial, about
+
+
+def as_dict(scenario: Scenario) -> dict[str, Any]:
+    """Returns every key with defaults filled in, in base units, as JSON values; what is the same question gives the same dict.
+
+    A replay is given by the number of its times and their hash.
+    """
+    load = asdict(scenario.load)
+    load["profile"] = [_segment(segment) for segment in scenario.load.profile]
+    return {
+        "name": scenario.name,
+        "question": scenario.question,
+        "expect": scenario.expect,
+        "deployment": scenario.deployment,
+        "cases": [
+            {"id": c.id, "setup": c.setup.name, "parameters": dict(c.parameters), "network": c.network}
+            for c in scenario.cases
+        ],
+        "load": load,
+        "workers": asdict(scenario.workers),
+        "phases": asdict(scenario.phases),
+        "faults": [
+            {"at_s": f.at_s, "verb": f.verb, "target": f.target, "settings": dict(f.settings)} for f in scenario.faults
+        ],
+        "trials": scenario.trials,
+        "agents": scenario.agents,
+        "seed": scenario.seed,
+        "slo": [asdict(bound) for bound in scenario.slo],
+    }
+
+
+def _segment(segment: Segment) -> dict[str, Any]:
+    fields: dict[str, Any] = {"kind": segment.kind, "duration_s": segment.duration_s}
+    if segment.kind == "replay":
+        digest = hashlib.sha256(np.asarray(segment.times_s, "<f8").tobytes()).hexdigest()
+        return {**fields, "times": len(segment.times_s), "times_sha256": digest}
+    fields["rates_per_s"] = list(segment.rates_per_s)
+    return {**fields, "period_s": segment.period_s} if segment.kind == "sine" else fields
+
+
+def expected_trial_s(scenario: Scenario) -> float:
+    """Returns about how long one trial takes: the load, the quiet time of the drain, start and end."""
+    return scenario.phases.warmup_s + scenario.phases.steady_s + scenario.longest_hold_s + STARTING_S
+
+
+def expected_run_s(scenario: Scenario) -> float:
+    """Returns about how long the whole run takes."""
+    return expected_trial_s(scenario) * scenario.trials * len(scenario.cases)
+
+
+def summary(scenario: Scenario) -> str:
+    """Returns what a run would do, a few lines for people."""
+    return "\n".join(_lines(scenario))
+
+
+def _lines(scenario: Scenario) -> Iterator[str]:
+    load, workers, phases = scenario.load, scenario.workers, scenario.phases
+    yield f"{scenario.name}: {scenario.question}"
+    if scenario.expect:
+        yield f"expect: {scenario.expect}"
+    yield f"cases ({len(scenario.cases)}):"
+    yield from (f"  {case.id}" for case in scenario.cases)
+    producers, count = _plural(load.producers, "producer"), _plural(workers.count, "worker")
+    yield f"load: {_load(load)} of {format_bytes(load.payload_bytes)} from {producers}; {count}, prefetch {workers.prefetch}"
+    yield f"phases: warm-up {_s(phases.warmup_s)}, steady {_s(phases.steady_s)}, drain up to {_s(phases.drain_s)}"
+    if load.profile:
+        yield f"messages: about {format_count(expected_messages(load, phases))} per trial"
+    for fault in scenario.faults:
+        settings = "".join(f", {k}: {_setting(k, v)}" for k, v in fault.settings.items())
+        yield f"fault: {fault.label} at {_s(fault.at_s)}{settings}"
+    for bound in scenario.slo:
+        yield f"slo: {bound.metric} {'at least' if bound.at_least else 'at most'} {bound.text}"
+    trials = _plural(scenario.trials * len(scenario.cases), "trial")
+    yield f"time: about {_s(expected_run_s(scenario))} ({trials} of about {_s(expected_trial_s(scenario))})"
+
+
+def _load(load: Load) -> str:
+    if load.saturate_window is not None:
+        return f"closed loop, {load.saturate_window} outstanding"
+    return f"{load.arrival} {', then '.join(_words(segment) for segment in load.profile)}"
+
+
+def _words(segment: Segment) -> str:
+    if segment.kind == "replay":
+        return f"replay of {format_count(len(segment.times_s))} times"
+    rates = " … ".join(format_rate(rate) for rate in segment.rates_per_s)
+    return rates if segment.kind == "constant" else f"{segment.kind} {rates}"
+
+
+def _setting(key: str, value: float | int | None) -> str:
+    if value is None:
+        return "never"
+    return str(value) if key == "count" else _s(float(value))
+
+
+def _s(value_s: float) -> str:
+    return format_duration(value_s)
+
+
+def _plural(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
