@@ -227,7 +227,7 @@ def intended_offsets_ns(load: Load, phases: Phases, *, producer: int, seed: int)
         messages = _unit_arrivals(float(bounds[-1]) / load.producers, rng) * load.producers
         messages = np.minimum(messages, np.nextafter(bounds[-1], 0.0))  # the product may round up to the border
     times_s = np.concatenate([_times_s(pieces, bounds, messages), *_replayed_s(load, phases, producer)])
-    offsets_ns = np.minimum(np.rint(times_s * NS_PER_S).astype(np.int64), _end_ns(phases) - 1)
+    offsets_ns: Ints = np.minimum(np.rint(times_s * NS_PER_S).astype(np.int64), _end_ns(phases) - 1)
     offsets_ns.sort(kind="stable")  # nearly sorted: pieces follow each other, and Newton may be off by 1 ns
     return offsets_ns
 

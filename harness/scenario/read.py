@@ -10,11 +10,14 @@ from harness.scenario import expand, shipped
 from harness.scenario.build import load_of, timed, workers_of
 from harness.scenario.catalogue import Catalogue
 from harness.scenario.checks import Draft, check
+from harness.scenario.describe import as_dict, describe
 from harness.scenario.keys import scenario_table
 from harness.scenario.model import Scenario
 from harness.scenario.problems import Report
 from harness.scenario.shapes import BAD
 from harness.scenario.source import Node, load_file, override, trials_override
+
+__all__ = ["as_dict", "describe", "read_scenario"]
 
 
 def read_scenario(

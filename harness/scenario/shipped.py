@@ -17,7 +17,7 @@ def folder() -> Path:
     return installed if installed.is_dir() else Path(str(files("harness"))).parent / "scenarios"
 
 
-def all_paths() -> dict[str, Path]:
+def all() -> dict[str, Path]:
     """Returns the paths of all shipped scenarios by name, sorted."""
     return {path.stem: path for path in sorted(folder().glob("*.yaml"))}
 
@@ -29,7 +29,7 @@ def find(source: str | Path) -> Path:
         UsageError: there is none; names the nearest.
     """
     path = Path(source)
-    shipped = all_paths()
+    shipped = all()
     if isinstance(source, str) and source in shipped and not path.is_file():
         return shipped[source]
     if path.suffix in SUFFIXES or len(path.parts) > 1 or path.is_file():

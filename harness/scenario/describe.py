@@ -64,7 +64,7 @@ def expected_run_s(scenario: Scenario) -> float:
     return expected_trial_s(scenario) * scenario.trials * len(scenario.cases)
 
 
-def summary(scenario: Scenario) -> str:
+def describe(scenario: Scenario) -> str:
     """Returns what a run would do, a few lines for people."""
     return "\n".join(_lines(scenario))
 
