@@ -66,7 +66,7 @@ def _all() -> Iterator[Metric]:
         yield Metric(name=f"lag.{percentile}", unit="s", meaning="sent after due, of messages that were not held")
     yield Metric(name="loss.confirmed", unit="count", meaning="confirmed messages that were lost")
     yield Metric(name="loss.ratio", unit="ratio", meaning="lost as a share of confirmed")
-    yield Metric(name="loss.confirmed_upper_95", unit="ratio", meaning="95 % upper bound of the share lost")
+    yield Metric(name="loss.confirmed_upper_95", unit="count", meaning="95 % upper bound of lost, if independent")
     for each in Class:
         yield Metric(name=f"class.{each.value}", unit="count", meaning=f"identities of class {each.value}")
     for mark in Mark:
