@@ -33,7 +33,7 @@ def columns(record: RunRecord) -> list[Column]:
     cases = [case for case in record.cases if case.trials]
     kinds = {kind for case in cases for kind in figures.faults(case)}
     every = [_metric("offered", "carried", "rate.offered"), _metric("confirmed", "carried", "rate.confirmed")]
-    every.append(_metric("throughput", "carried", "throughput"))
+    every.append(Column("throughput", "carried", _throughput))
     if "worker kill" in kinds:  # the first receipt may be by a worker that dies: completion comes first
         every += [
             _metric("completion p50", "late", "latency.completion.p50"),
@@ -69,6 +69,14 @@ def _found(name: str, found: Found) -> Cell:
     return Cell(text, " – ".join(ends) if len(set(ends)) > 1 else "")
 
 
+def _throughput(case: CaseRecord) -> Cell:
+    """Returns the throughput, labelled where the backlog grew or shrank: then it is not compared."""
+    found = figures.over_trials(case, "throughput")
+    cell = _found("throughput", found)
+    labels = {trial.throughput_label.get(found.window, "") for trial in figures.counted(case)} - {"", "sustained"}
+    return Cell(", ".join([cell.text, *sorted(labels)]), cell.range)
+
+
 def _lost(case: CaseRecord) -> Cell:
     """Returns the losses that are proven; an invalid trial's 0 would say what nobody knows."""
     trials = figures.proving(case.trials)
@@ -78,7 +86,7 @@ def _lost(case: CaseRecord) -> Cell:
 
 def _repeats(case: CaseRecord) -> Cell:
     each = [figures.repeats([trial]) for trial in figures.counted(case)]
-    return _found("mark.repeats", figures.middle([float(number) for number in each if number is not None]))
+    return _found("mark.redelivered_unacked", figures.middle([float(number) for number in each if number is not None]))
 
 
 def _verdict(case: CaseRecord) -> Cell:

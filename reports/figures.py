@@ -25,6 +25,17 @@ class Found:
     window: str = "steady"
 
 
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """Lost confirmed messages; ``or_more`` where some are undecided. True where any is proven."""
+
+    count: int
+    or_more: bool
+
+    def __bool__(self) -> bool:
+        return self.count > 0
+
+
 def counted(case: CaseRecord) -> list[TrialRecord]:
     """Returns the trials whose figures count: the valid ones; where there is none, all that left figures behind."""
     valid = [trial for trial in case.trials if trial.status is TrialStatus.VALID]
@@ -76,16 +87,12 @@ def middle(values: Sequence[Figure], *, more_is_better: bool = False) -> Found:
     return Found(known[len(known) // 2], ends[0], ends[-1])
 
 
-def number(value: Figure | None) -> float | None:
-    """Returns a plain number, None for a figure that is censored, unknown or absent."""
-    return float(value) if isinstance(value, int | float) else None
-
-
-def lost(trials: Sequence[TrialRecord]) -> int | None:
+def lost(trials: Sequence[TrialRecord]) -> Loss | None:
     """Returns how many confirmed messages the trials lost together, None where none of them says."""
-    values = [number(look(trial, "loss.confirmed")[0]) for trial in trials]
-    known = [int(value) for value in values if value is not None]
-    return sum(known) if known else None
+    known = [value for value in each(trials, "loss.confirmed") if not isinstance(value, Unknown)]
+    if not known:
+        return None
+    return Loss(sum(int(_size(value)[0]) for value in known), any(isinstance(value, AtLeast) for value in known))
 
 
 def confirmed(trials: Sequence[TrialRecord]) -> int:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from harness.model import DurabilityClass, FaultKind, TrialStatus, Verdict
-from harness.record import CaseRecord, Guarantee, RunRecord, TrialRecord
+from harness.record import AtLeast, CaseRecord, Guarantee, RunRecord, TrialRecord, Unknown
 from harness.units import format_count
 from reports import figures, words
+from reports.figures import Loss
 from reports.words import Sign
 
 _BAD_STATUS = (TrialStatus.INVALID, TrialStatus.FAILED, TrialStatus.INTERRUPTED)
@@ -48,7 +49,10 @@ def sentence(case: CaseRecord) -> str:
         return _no_verdict(case)
     told = _lost(case, proving, lost) if lost else _kept(case, proving)
     bad = [trial for trial in case.trials if trial.status in _BAD_STATUS]
-    return f"{told}; {_not_all_valid(case, bad)}." if bad else f"{told}."
+    also = [f"missed its SLO: {words.asked(expectation)}" for expectation in case.slo if expectation.met is False]
+    if bad:
+        also.append(_not_all_valid(case, bad))
+    return f"{'; '.join([told, *also])}."
 
 
 def headline(record: RunRecord) -> str:
@@ -93,6 +97,21 @@ def not_valid(case: CaseRecord) -> list[tuple[str, TrialRecord]]:
     return named
 
 
+def lag(record: RunRecord) -> str:
+    """Returns the schedule lag p99 of the latest trial of all, and its bound."""
+    looked = [(figures.look(t, "lag.p99")[0], t.lag_bound_s) for case in record.cases for t in case.trials]
+    known = [
+        (lag.at_least if isinstance(lag, AtLeast) else lag, bound)
+        for lag, bound in looked
+        if lag is not None and not isinstance(lag, Unknown)
+    ]
+    if not known:
+        return "schedule lag p99 not measured"
+    lag_s, bound_s = max(known, key=lambda pair: pair[0])
+    told = f"schedule lag p99 {words.figure('lag.p99', lag_s)}"
+    return told if bound_s is None else f"{told}, bound {words.figure('lag.p99', bound_s)}"
+
+
 def _valid(case: CaseRecord) -> list[TrialRecord]:
     return [trial for trial in case.trials if trial.status is TrialStatus.VALID]
 
@@ -101,12 +120,10 @@ def _faults(trials: list[TrialRecord]) -> list[str]:
     return list(dict.fromkeys(f.kind for trial in trials for f in trial.faults if f.injected_s is not None))
 
 
-def _lost(case: CaseRecord, proving: list[TrialRecord], lost: int) -> str:
+def _lost(case: CaseRecord, proving: list[TrialRecord], lost: Loss) -> str:
     total = figures.confirmed(proving)
     times = f" in {len(proving)} trials" if len(proving) > 1 else ""
-    head = (
-        f"LOST {format_count(lost)} of {words.count(total, 'confirmed message')}{times} {words.when(_faults(proving))}"
-    )
+    head = f"LOST {words.loss(lost.count, lost.or_more)} of {words.count(total, 'confirmed message')}{times} {words.when(_faults(proving))}"
     return f"{head} — {_judged(case)}"
 
 

@@ -15,9 +15,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from harness.metrics import METRICS
 from harness.model import DurabilityClass
-from harness.record import AtLeast, CaseRecord, Expectation, RunRecord, Unknown
+from harness.record import CaseRecord, RunRecord
 from reports import figures, story, words
 from reports.columns import Column, columns
 
@@ -179,7 +178,7 @@ def _print_trials(record: RunRecord, console: Console) -> None:
             sign = words.OF_STATUS[trial.status]
             line.append(f"{trial.number} ").append(str(sign), style=sign.style)
             lost = figures.lost(figures.proving([trial]))
-            line.append(f" ({words.count(lost, 'message')} lost)  " if lost is not None else "  ")
+            line.append(f" ({words.loss(lost.count, lost.or_more)} lost)  " if lost is not None else "  ")
         _print_indented(line, 2, console)
 
 
@@ -219,19 +218,8 @@ def _print_slo(record: RunRecord, console: Console) -> None:
     console.print()
     console.print(Text("SLO", style="bold underline"))
     for case, expectation in bounds:
-        told, style = slo_words(expectation)
+        told, style = words.slo(expectation)
         _print_indented(Text.assemble((told, style), f" ({case.id})"), 2, console)
-
-
-def slo_words(expectation: Expectation) -> tuple[str, str]:
-    """Returns what is said of one SLO, and rich's style."""
-    metric = METRICS.get(expectation.metric)
-    side = "at least" if metric is not None and metric.higher_is_better else "at most"
-    seen = words.figure(expectation.metric, expectation.seen)
-    asked = f"{expectation.metric} {seen}, asked: {side} {expectation.bound}"
-    if expectation.met is None:
-        return f"? UNKNOWN {asked}", "yellow"
-    return (f"✓ met {asked}", "green") if expectation.met else (f"✗ MISSED {asked}", "bold red")
 
 
 def _print_trouble(record: RunRecord, console: Console) -> None:
@@ -265,19 +253,4 @@ def _print_indented(what: RenderableType, indent: int, console: Console) -> None
 def _print_generator(record: RunRecord, console: Console) -> None:
     """Prints how late the load generator was: the first thing to look at before any latency is believed."""
     console.print()
-    console.print(Text(f"Load generator: {lag_words(record)}"))
-
-
-def lag_words(record: RunRecord) -> str:
-    """Returns the schedule lag p99 of the latest trial of all, and its bound."""
-    looked = [(figures.look(t, "lag.p99")[0], t.lag_bound_s) for case in record.cases for t in case.trials]
-    known = [
-        (lag.at_least if isinstance(lag, AtLeast) else lag, bound)
-        for lag, bound in looked
-        if lag is not None and not isinstance(lag, Unknown)
-    ]
-    if not known:
-        return "schedule lag p99 not measured"
-    lag_s, bound_s = max(known, key=lambda pair: pair[0])
-    told = f"schedule lag p99 {words.figure('lag.p99', lag_s)}"
-    return told if bound_s is None else f"{told}, bound {words.figure('lag.p99', bound_s)}"
+    console.print(Text(f"Load generator: {story.lag(record)}"))

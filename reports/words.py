@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from harness.metrics import METRICS
 from harness.model import DurabilityClass, FaultKind, TrialStatus, Verdict
-from harness.record import AtLeast, Figure, Guarantee, Unknown
+from harness.record import AtLeast, Expectation, Figure, Guarantee, Unknown
 from harness.units import format_bytes, format_count, format_duration, format_rate
 
 NOT_MEASURED = "—"
@@ -102,10 +102,57 @@ MARKS = {
     "reordered": "overtook another",
 }
 
+SEEN = {
+    "identities": "messages that the load made",
+    "unreadable": "deliveries whose header could not be read",
+    "unreadable_found": "copies in the broker whose header could not be read",
+    "foreign": "deliveries of another run",
+    "foreign_found": "copies of another run in the broker",
+}
+
+JEPSEN = {
+    "lost": "total-queue set: confirmed more often than worked off",
+    "unexpected": "total-queue set: worked off, never sent",
+    "duplicated": "total-queue set: worked off more often than sent",
+    "recovered": "total-queue set: unanswered, yet worked off",
+}
+
+OUTCOMES = {
+    "CONFIRMED": "the broker said that it has it",
+    "UNKNOWN": "no answer: it may be there or not",
+    "REJECTED": "the broker refused it",
+    "NOT_SENT": "not a byte left",
+}
+
 HELD_REASONS = {
     "disconnected": "no connection",
     "blocked": "the broker did not read",
     "window": "too many unconfirmed",
+}
+
+RECOVERY = {
+    "longest_gap": "longest gap",
+    "first_delivery": "first delivery after",
+    "p99": "recovered after",
+    "backlog": "backlog back after",
+    "redelivery_p50": "redelivery p50",
+    "redelivery_max": "redelivery max",
+}
+
+RUN_FIGURES = {
+    "loss.confirmed": "confirmed messages lost",
+    "loss.ratio": "lost of confirmed",
+    "loss.confirmed_upper_95": "95 % upper bound of lost, if losses were independent",
+    "blocked": "blocked: due messages were held",
+    "rate.achieved": "settled of offered, steady",
+    "rate.delivered": "delivered, steady",
+    "rate.settled": "settled, steady",
+    "backlog.max": "backlog, most",
+    "backlog.end": "backlog, at the end of the load",
+    "cost.broker_cpu": "CPU of the broker",
+    "cost.load_cpu": "CPU of the load",
+    "cost.disk_bytes_per_message": "written to disk per message",
+    "cost.broker_memory_peak": "peak memory of the broker",
 }
 
 GLOSSARY = {
@@ -180,12 +227,33 @@ def figure(name: str, value: Figure | None) -> str:
 
 def _number(name: str, value: float) -> str:
     metric = METRICS.get(name)
-    return _BY_UNIT[metric.unit](value) if metric else format_count(value)
+    return _BY_UNIT[metric.unit](value) if metric else f"{value:g}"  # a figure of a later version: as it stands
+
+
+def asked(expectation: Expectation) -> str:
+    """Returns an SLO beside what was seen: ``latency.end_to_end.p99 62 ms, asked: at most 50 ms``."""
+    metric = METRICS.get(expectation.metric)
+    side = "at least" if metric is not None and metric.higher_is_better else "at most"
+    return f"{expectation.metric} {figure(expectation.metric, expectation.seen)}, asked: {side} {expectation.bound}"
+
+
+def slo(expectation: Expectation) -> tuple[str, str]:
+    """Returns what is said of one SLO, and rich's style."""
+    if expectation.met is None:
+        return f"? UNKNOWN {asked(expectation)}", "yellow"
+    return (
+        (f"✓ met {asked(expectation)}", "green") if expectation.met else (f"✗ MISSED {asked(expectation)}", "bold red")
+    )
 
 
 def ratio(value: float) -> str:
     """Returns a share in percent; a small one is never rounded to nothing: ``0 %``, ``0.0031 %``, ``30.8 %``."""
     return f"{value * 100:.3g} %"
+
+
+def loss(number: int, or_more: bool) -> str:
+    """Returns a number of lost messages: ``12,345``, or ``at least 12`` where some are undecided."""
+    return f"at least {format_count(number)}" if or_more else format_count(number)
 
 
 def count(number: int, noun: str) -> str:

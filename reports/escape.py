@@ -1,0 +1,37 @@
+"""Text of others in Markdown: nothing of it may become markup, a table's border, or HTML."""
+
+from __future__ import annotations
+
+import re
+
+_SPECIAL = re.compile(r"([\\`*\[\]{}|~#]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9]))")  # an underscore inside a word is none
+
+
+def text(value: object) -> str:
+    """Returns ``value`` as plain words for running text and table cells: one line, no markup, no HTML."""
+    line = " ".join(str(value).split())
+    line = line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return _SPECIAL.sub(r"\\\1", line)
+
+
+def code(value: object) -> str:
+    """Returns ``value`` as a code span on one line that is safe in a table too."""
+    line = " ".join(str(value).split())
+    if not line:
+        return ""
+    fence = "`" * (max((len(run) for run in re.findall("`+", line)), default=0) + 1)
+    space = " " if line.startswith("`") or line.endswith("`") else ""
+    return f"{fence}{space}{line}{space}{fence}".replace("|", "\\|")  # GitHub reads \| as | inside a table's code
+
+
+def block(value: str) -> str:
+    """Returns ``value`` as a fenced block, whatever fences it holds."""
+    fence = "`" * max(3, max((len(run) for run in re.findall("`+", value)), default=0) + 1)
+    return f"{fence}\n{value.rstrip()}\n{fence}"
+
+
+def table(headings: list[str], rows: list[list[str]], *, right: int | None = None) -> str:
+    """Returns a table of cells that are escaped already; columns from number ``right`` on stand to the right."""
+    marks = ["---:" if right is not None and index >= right else "---" for index in range(len(headings))]
+    lines = [headings, marks, *rows]
+    return "\n".join("| " + " | ".join(cell or " " for cell in line) + " |" for line in lines)

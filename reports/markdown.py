@@ -1,0 +1,123 @@
+"""``report.md``: the page of a run for a terminal pager, a pull request or a job summary; verdict first, worst rows first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+
+from harness.errors import BrokenRunFolderError
+from harness.record import RunRecord, TrialRecord
+from harness.store import RunFolder
+from reports import story, words
+from reports.columns import columns
+from reports.detail import case_section
+from reports.escape import block, code, table, text
+
+MAX_BYTES = 64 * 1024
+MAX_FINGERPRINT = 60
+
+
+def page(record: RunRecord, folder: RunFolder | None = None) -> str:
+    """Returns the page; ``folder`` is where the settings of trials are read from.
+
+    It stays below 64 KiB: the details of the best cases are left out first, and the page says so.
+    """
+
+    def settings(trial: TrialRecord) -> dict[str, object] | str:
+        if folder is None:
+            return "not at hand"
+        try:
+            return folder.trial_at(trial.folder).read_settings()
+        except BrokenRunFolderError as error:
+            return error.problem
+
+    top, bottom = _top(record), _bottom(record)
+    sections = [case_section(case, settings) for case in story.worst_first(list(record.cases))]
+    left_out = 0
+    while True:
+        kept = sections[: len(sections) - left_out]
+        note = (
+            [f"The details of {words.count(left_out, 'case')} are left out here: run.json has them."]
+            if left_out
+            else []
+        )
+        whole = "\n\n".join([*top, "## Case by case", *kept, *note, *bottom]) + "\n"
+        if len(whole.encode()) < MAX_BYTES or not kept:
+            return whole
+        left_out += 1
+
+
+def _top(record: RunRecord) -> list[str]:
+    started = datetime.fromtimestamp(record.started_wall_ns / 1e9, UTC)
+    parts = [
+        f"# {text(record.scenario)}: {text(record.question)}",
+        f"**VERDICT: {text(story.headline(record))}**",
+        _strip(record),
+        *_question(record),
+        f"Run {code(record.run_id)} of {started:%Y-%m-%d %H:%M:%S} UTC, brokerbench {text(record.tool_version)}, "
+        f"deployment {text(record.deployment)}, status {record.status}"
+        + (f", exit code {record.exit_code}" if record.exit_code is not None else "")
+        + (f" ({text(record.exit_reason)})" if record.exit_reason else "")
+        + ".",
+        "Run it again:",
+        block(record.command),
+        "## The cases, by what a confirm survives",
+        *_tables(record),
+        f"Load generator: {text(story.lag(record))}.",
+    ]
+    return [part for part in parts if part]
+
+
+def _strip(record: RunRecord) -> str:
+    rows = [
+        [str(story.sign(case)), code(case.id), text(story.sentence(case))]
+        for case in story.worst_first(list(record.cases))
+    ]
+    return table(["", "case", "what was seen"], rows) if rows else ""
+
+
+def _question(record: RunRecord) -> list[str]:
+    rows = [["Question", text(record.question)]]
+    if record.expect:
+        rows += [["Expected", text(record.expect)], ["Seen", text(story.seen(record))]]
+    return [table(["", ""], rows)]
+
+
+def _tables(record: RunRecord) -> Iterator[str]:
+    every = columns(record)
+    every = [*every[-1:], *every[:-1]]  # the verdict first: the last column is the first to fall off a narrow page
+    for kind, cases in story.by_durability(record):
+        yield f"**{kind.value}**: {text(words.DURABILITY[kind])}."
+        rows = []
+        for case in cases:
+            cells = [column.cell(case) for column in every] if case.trials else []
+            told = [text(f"{cell.text} ({cell.range})" if cell.range else cell.text) for cell in cells]
+            rows.append(
+                [code(case.id), *(told or [text(str(story.sign(case))), *[words.NOT_MEASURED] * (len(every) - 1)])]
+            )
+        yield table(["case", *(text(column.heading) for column in every)], rows, right=2)
+    if any(len(case.trials) > 1 for case in record.cases):
+        yield "Several trials: the middle one (of two, the worse), with lowest – highest."
+
+
+def _bottom(record: RunRecord) -> list[str]:
+    rows = [[code(name), text(value)] for name, value in _flat(record.fingerprint)]
+    more = len(rows) - MAX_FINGERPRINT
+    parts = ["## Environment", table(["", ""], rows[:MAX_FINGERPRINT]) if rows else "Not recorded."]
+    if more > 0:
+        parts.append(f"… and {more} more in run.json.")
+    if record.overrides:
+        parts += ["Overridden on the command line: " + ", ".join(code(each) for each in record.overrides) + "."]
+    glossary = "\n".join(f"- **{text(word)}**: {text(meaning)}" for word, meaning in words.GLOSSARY.items())
+    return [*parts, "## Words", glossary]
+
+
+def _flat(value: object, prefix: str = "") -> Iterator[tuple[str, object]]:
+    """Yields a nested mapping as dotted names and plain values."""
+    if isinstance(value, Mapping):
+        for name, inner in value.items():
+            yield from _flat(inner, f"{prefix}.{name}" if prefix else str(name))
+    elif isinstance(value, list | tuple):
+        yield prefix, ", ".join(str(each) for each in value)
+    else:
+        yield prefix, value
