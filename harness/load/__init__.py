@@ -1,0 +1,15 @@
+"""Load: shards that produce or work, and the fleet of Locust nodes that starts, watches and stops them.
+
+===============  ====================================================================================================
+``seam``         what the story holds: one child process that speaks JSON lines
+``fleet``        that child (coordinator) and its agents; the only module that imports locust and gevent
+``book``         the coordinator's account of shards, pure
+``statistics``   live counts → Locust's statistics, in bulk, pure
+``shard``        the program of one shard: a plain process with one connection and one slot file
+``producer``     its loop where it produces; ``outbox``: the slots, the window and who is held
+``worker``       its loop where it works; ``inbox``: the slots of what is held
+``connection``   the one connection: made, lost, made again, and written down
+``pacing``       the grid of ticks, timer slack, scheduling
+``config``       what a shard is told, as one JSON line
+===============  ====================================================================================================
+"""

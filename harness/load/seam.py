@@ -1,0 +1,350 @@
+"""The seam between the story and the fleet: one child process that speaks JSON lines over its stdin and stdout.
+
+The story holds a :class:`Fleet`; Locust and its monkey-patching stay in the child. A broken pipe ends everything on both sides:
+the child ends its agents, and shards end with their agents. Slots survive in the slot folder.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from harness import tables
+from harness.errors import BrokerbenchError, ExitCode, StartError
+from harness.histogram import BUCKETS
+from harness.journal import Journal
+from harness.load.book import STOPPED_FROM_PAGE, record
+from harness.load.config import ShardConfig
+from harness.model import Parameters, ShardRecord
+from harness.scenario.model import Load, Phases, Workers
+
+REPLACE_TIMEOUT_S = 15.0
+ANSWER_TIMEOUT_S = 15.0
+QUIT_TIMEOUT_S = 3.0
+
+
+class FleetLost(BrokerbenchError):
+    """The fleet has ended, or does not answer; what its shards saw is in their slots."""
+
+    exit_code = ExitCode.INVALID
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FleetPlan:
+    """The load of one trial.
+
+    Args:
+        folder: slot folder. logs: where shards and Locust log.
+        setup, address, queue, parameters: as in ``brokers.contract.DriverOptions``.
+        agents: Locust workers on this machine. web: open Locust's page.
+        realtime: producers ask for ``SCHED_FIFO`` in open loop.
+    """
+
+    run_id: int
+    trial: int
+    folder: Path
+    logs: Path
+    setup: str
+    address: str = field(repr=False)
+    queue: str
+    parameters: Parameters
+    load: Load
+    workers: Workers
+    phases: Phases
+    seed: int
+    agents: int = 1
+    web: bool = False
+    realtime: bool = True
+
+    def shards(self) -> list[ShardConfig]:
+        """Returns all shards: ``p0``, ``p1``, …, ``w0``, ``w1``, …"""
+        every = [("producer", n) for n in range(self.load.producers)] + [
+            ("worker", n) for n in range(self.workers.count)
+        ]
+        return [
+            ShardConfig(
+                name=f"{kind[0]}{number}",
+                kind=kind,
+                number=number,
+                run_id=self.run_id,
+                trial=self.trial,
+                folder=self.folder,
+                setup=self.setup,
+                address=self.address,
+                queue=self.queue,
+                parameters=self.parameters,
+                load=self.load,
+                workers=self.workers,
+                phases=self.phases,
+                seed=self.seed,
+                realtime=self.realtime,
+            )
+            for kind, number in every
+        ]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Live:
+    """The newest counts, at most about half a second old.
+
+    Args:
+        t_ns: when the newest of them was read; 0 = nothing yet.
+        shards: name → count of ``ledger.LIVE`` → value, cumulative; those of ended shards stay.
+        latency: ``producer`` (publish) and ``worker`` (end-to-end) → counts per bucket of ``harness.histogram``.
+    """
+
+    t_ns: int
+    shards: Mapping[str, Mapping[str, int]]
+    latency: Mapping[str, npt.NDArray[np.uint64]]
+
+    def total(self, count: str) -> int:
+        """Returns the sum of one count over all shards."""
+        return sum(counts.get(count, 0) for counts in self.shards.values())
+
+
+class Fleet:
+    """The running load of one trial; also the crew that faults act upon (``faults.contract.Crew``). Safe for threads."""
+
+    def __init__(self, plan: FleetPlan, process: subprocess.Popen[bytes], journal: Journal) -> None:
+        self._plan, self._process, self._journal = plan, process, journal
+        self.pid = process.pid  # root of the load's process tree
+        self.web_url = ""
+        self._changed = threading.Condition()
+        self._writing = threading.Lock()
+        self._ready = self._lost = self._closing = False
+        self._failed = ""
+        self._shards: dict[str, dict[str, Any]] = {}
+        self._live: dict[str, dict[str, Any]] = {}
+        self._live_ns = 0
+        self._problems: list[str] = []
+        self._answers: dict[int, dict[str, Any]] = {}
+        self._number = 0
+        self._thread = threading.Thread(target=self._listen, name="fleet", daemon=True)
+
+    @classmethod
+    def start(cls, plan: FleetPlan, journal: Journal) -> Fleet:
+        """Starts the fleet's process and returns at once; :meth:`wait_ready` waits for it."""
+        plan.logs.mkdir(parents=True, exist_ok=True)
+        with (plan.logs / "fleet.log").open("ab") as log:
+            process = journal.spawn(
+                [sys.executable, "-m", "harness.load.fleet", "coordinator"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+            )
+        fleet = cls(plan, process, journal)
+        fleet._thread.start()
+        fleet._write(
+            {
+                "shards": [config.to_json() for config in plan.shards()],
+                "agents": plan.agents,
+                "web": plan.web,
+                "logs": str(plan.logs),
+            }
+        )
+        return fleet
+
+    def wait_ready(self, timeout_s: float) -> None:
+        """Waits until every shard is connected; raises StartError with the shard's own message otherwise."""
+        self._wait(lambda: self._ready or bool(self._failed) or bool(self._problems) or self._lost, timeout_s)
+        if not self._ready:
+            why = self._failed or "; ".join(self._problems) or ("the fleet has ended" if self._lost else "")
+            raise StartError(
+                f"the load did not start: {why or f'not ready within {timeout_s:g} s'}", remedy=f"see {self._plan.logs}"
+            )
+
+    def go(self, load_start_ns: int) -> None:
+        """Sets zero of every schedule; ≥ 100 ms ahead, or the first messages are late. Raises FleetLost."""
+        self._ask({"do": "go", "load_start_ns": load_start_ns})
+
+    def running(self, kind: str) -> Sequence[str]:
+        """Returns the names of running shards of that kind, in order."""
+        with self._changed:
+            shards = [s for s in self._shards.values() if s["kind"] == kind and "ended_ns" not in s]
+        return [shard["name"] for shard in sorted(shards, key=lambda s: s["number"])]
+
+    def kill(self, names: Sequence[str]) -> Mapping[str, Mapping[str, object]]:
+        """SIGKILLs shards and waits for them; returns per name ``pid``, ``t_ns`` (before the signal), ``status`` (−9).
+
+        Raises:
+            FleetLost: the fleet is gone. KeyError: no shard of that name.
+        """
+        with self._changed:
+            missing = [name for name in names if name not in self._shards]
+        if missing:
+            raise KeyError(f"no shard {', '.join(missing)}")
+        killed: Mapping[str, Mapping[str, object]] = self._ask({"do": "kill", "names": list(names)})["killed"]
+        return killed
+
+    def replace(self, name: str) -> str:
+        """Starts a new generation of a dead shard on the same agent (``w1`` → ``w1.1``) and waits until it is connected.
+
+        Raises:
+            StartError: it did not come up. FleetLost: the fleet is gone.
+        """
+        answer = self._ask(
+            {"do": "replace", "name": name, "timeout_s": REPLACE_TIMEOUT_S}, REPLACE_TIMEOUT_S + ANSWER_TIMEOUT_S
+        )
+        return str(answer["name"])
+
+    def live(self) -> Live:
+        """Returns the newest counts."""
+        latency = {kind: np.zeros(BUCKETS, np.uint64) for kind in ("producer", "worker")}
+        with self._changed:
+            seen, t_ns = dict(self._live), self._live_ns
+            kinds = {name: shard["kind"] for name, shard in self._shards.items()}
+        for name, shard in seen.items():
+            if name in kinds:
+                buckets, counts = shard["latency"]
+                latency[kinds[name]][buckets] += np.array(counts, np.uint64)
+        return Live(t_ns=t_ns, shards={name: shard["counts"] for name, shard in seen.items()}, latency=latency)
+
+    def problems(self) -> list[str]:
+        """Returns what went wrong since the start: unexpected ends of shards and agents, ``stopped from the page``."""
+        with self._changed:
+            lost = ["the fleet has ended unexpectedly"] if self._lost and not self._closing else []
+            return self._problems + lost
+
+    def stopped_from_page(self) -> bool:
+        """Returns whether somebody pressed the page's stop button."""
+        return STOPPED_FROM_PAGE in self.problems()
+
+    def producers_done(self) -> bool:
+        """Returns whether every producer has sent its schedule, or is dead."""
+        with self._changed:
+            producers = [shard for shard in self._shards.values() if shard["kind"] == "producer"]
+            return self._lost or all(shard["done"] or "ended_ns" in shard for shard in producers)
+
+    def finish_producers(self, timeout_s: float) -> None:
+        """Ends the schedule: producers send what is held and take confirms until all have come or ``timeout_s`` is over.
+
+        Never raises: a fleet that is gone is in :meth:`problems`.
+        """
+        with suppress(FleetLost, StartError):
+            self._ask({"do": "finish", "timeout_s": timeout_s}, timeout_s + ANSWER_TIMEOUT_S)
+
+    def stop_workers(self, timeout_s: float) -> None:
+        """Workers finish the fetch in hand, settle what they hold, close and end; killed after ``timeout_s``. Never raises."""
+        with suppress(FleetLost, StartError):
+            self._ask({"do": "stop", "timeout_s": timeout_s}, timeout_s + ANSWER_TIMEOUT_S)
+
+    def shards(self) -> list[ShardRecord]:
+        """Returns every shard as it really lived, replaced ones included."""
+        with self._changed:
+            return [record(shard) for shard in self._shards.values()]
+
+    def connections(self) -> pl.DataFrame:
+        """Returns when connections came up and were lost (``tables.CONNECTIONS``), from the shards' own logs, by time."""
+        rows = []
+        for path in self._plan.folder.glob("*.connections.jsonl"):
+            for line in path.read_text().splitlines():
+                with suppress(ValueError):  # the last line of a killed shard may be half written
+                    fields = json.loads(line)
+                    rows.append(
+                        (path.name.removesuffix(".connections.jsonl"), fields["t_ns"], fields["up"], fields["reason"])
+                    )
+        return pl.DataFrame(rows, schema=tables.CONNECTIONS, orient="row").sort("t_ns")
+
+    def close(self) -> None:
+        """Ends the fleet and all below it: it is asked, and after a moment killed. Idempotent, never raises."""
+        if self._process.returncode is not None and self._closing:
+            return
+        self._closing = True
+        with suppress(FleetLost):
+            self._write({"do": "quit"})
+        with suppress(OSError):
+            if self._process.stdin is not None:
+                self._process.stdin.close()
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(QUIT_TIMEOUT_S)
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, signal.SIGKILL)  # agents and shards are in its group; usually nothing is left of it
+        self._process.wait()
+        self._thread.join(QUIT_TIMEOUT_S)
+        if self._process.stdout is not None:
+            self._process.stdout.close()
+        self._journal.forget(self.pid)
+
+    def __enter__(self) -> Fleet:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _ask(self, order: dict[str, Any], timeout_s: float = ANSWER_TIMEOUT_S) -> dict[str, Any]:
+        with self._changed:
+            self._number += 1
+            number = self._number
+        self._write(order | {"id": number})
+        self._wait(lambda: number in self._answers or self._lost, timeout_s)
+        with self._changed:
+            answer = self._answers.pop(number, None)
+        if answer is None:
+            why = "has ended" if self._lost else f"did not answer {order['do']!r} within {timeout_s:g} s"
+            raise FleetLost(
+                f"the fleet {why}",
+                remedy=f"see {self._plan.logs / 'fleet.log'}",
+            )
+        if "failed" in answer:
+            raise StartError(f"{order['do']}: {answer['failed']}", remedy=f"see {self._plan.logs}")
+        return answer
+
+    def _write(self, order: dict[str, Any]) -> None:
+        try:
+            with self._writing:
+                assert self._process.stdin is not None
+                self._process.stdin.write(json.dumps(order).encode() + b"\n")
+                self._process.stdin.flush()
+        except (OSError, ValueError) as error:
+            raise FleetLost("the fleet has ended", remedy=f"see {self._plan.logs / 'fleet.log'}") from error
+
+    def _wait(self, condition: Callable[[], bool], timeout_s: float) -> None:
+        with self._changed:
+            self._changed.wait_for(condition, timeout_s)
+
+    def _listen(self) -> None:
+        assert self._process.stdout is not None
+        try:
+            for line in self._process.stdout:
+                with self._changed:
+                    self._heard(json.loads(line))
+                    self._changed.notify_all()
+        finally:
+            with self._changed:
+                self._lost = True
+                self._changed.notify_all()
+
+    def _heard(self, said: dict[str, Any]) -> None:
+        event = said["event"]
+        if event == "live":
+            self._live |= said["shards"]
+            self._live_ns = said["t_ns"]
+            for name, seen in said["shards"].items():
+                if name in self._shards:
+                    self._shards[name] |= {
+                        "used": seen["counts"]["used"],
+                        "core_share_max": seen["core_share_max"],
+                        "cpu_s": max(self._shards[name].get("cpu_s", 0.0), seen["counts"]["cpu_ns"] / 1e9),
+                    }
+        elif event == "shards":
+            self._shards = {shard["name"]: shard for shard in said["shards"]}
+            self._problems += said["problems"]
+        elif event == "ready":
+            self._ready, self.web_url = True, said["url"]
+        elif event == "failed":
+            self._failed = said["problem"]
+        elif event == "answer":
+            self._answers[said["id"]] = said["answer"]

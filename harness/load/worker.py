@@ -1,0 +1,184 @@
+"""The working loop: fetch when nothing is held, work, settle in batches; what a worker of an application does.
+
+A delivery belongs to the connection that brought it: when that is lost, its work is finished and nothing is settled any more.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+
+from harness.brokers.contract import Deliveries
+from harness.clock import NS_PER_S, now_ns, sleep_until
+from harness.errors import ConnectionLost
+from harness.ledger import SlotFile
+from harness.load.connection import Connection
+from harness.load.inbox import Inbox
+from harness.load.orders import Orders
+from harness.model import Settlement
+from harness.scenario.model import Workers
+
+FETCH_WAIT_S = 0.1
+CPU_EVERY_NS = 250_000_000
+LAST_ANSWERS_S = 2.0
+
+
+class Worker:
+    """One worker on one connection.
+
+    Args:
+        inbox: its account, in ``file``.
+        connection: up. orders: what it is told.
+        workers: how to work. auto: finishing settles (``ack: auto``, or a setup without acks).
+        seed: of the service times.
+        clock: returns ns; injected by tests.
+    """
+
+    def __init__(
+        self,
+        *,
+        inbox: Inbox,
+        file: SlotFile,
+        connection: Connection,
+        orders: Orders,
+        workers: Workers,
+        auto: bool,
+        seed: tuple[int, ...],
+        clock: Callable[[], int] = now_ns,
+    ) -> None:
+        self._inbox, self._file, self._connection, self._orders = inbox, file, connection, orders
+        self._driver = connection.driver
+        self._workers, self._auto = workers, auto
+        self._random = np.random.default_rng(seed)
+        self._cpu = file.live["cpu_ns"]
+        self._clock = clock
+        self._linger_ns = int(workers.settle_linger_s * NS_PER_S)
+        self._sweep_ns = int(workers.sweep_s * NS_PER_S)
+        self._next_sweep_ns = clock() + self._sweep_ns
+        self._cpu_due_ns = 0
+        self._held = False  # whether what is in hand still belongs to the connection
+
+    def run(self) -> None:
+        """Works until told to stop; then finishes what it holds and waits for the last answers, a bounded time."""
+        orders = self._orders
+        while not (orders.stop or orders.orphaned):
+            self.turn()
+        until = self._clock() + int(LAST_ANSWERS_S * NS_PER_S)
+        while self._connection.up and self._inbox.unanswered and self._clock() < until and not orders.orphaned:
+            try:
+                self._inbox.settled(self._driver.poll_settled(FETCH_WAIT_S))
+            except ConnectionLost as error:
+                self._lost(error)
+
+    def turn(self) -> None:
+        """Fetches once, works and settles what came; never raises for a lost connection."""
+        self._note_cpu()
+        if not self._connection.up and not self._connection.again():
+            self._orders.wait(0.01)
+            return
+        try:
+            self._sweep()
+            asked_ns = self._clock()
+            self._file.fetch_begins(self._workers.prefetch, asked_ns)
+            deliveries = self._driver.consume(self._workers.prefetch, FETCH_WAIT_S)
+            received_ns = self._clock()
+            self._held = True
+            first = (
+                self._inbox.receive(deliveries, asked_ns=asked_ns, received_ns=received_ns)
+                if deliveries.payloads
+                else 0
+            )
+            self._file.fetch_ends(received_ns)
+            self._inbox.settled(self._driver.poll_settled(0))
+        except ConnectionLost as error:
+            self._lost(error)
+            self._file.fetch_ends(self._clock())
+            return
+        if deliveries.payloads:
+            self._work(first, deliveries)
+
+    def _work(self, first: int, deliveries: Deliveries) -> None:
+        n = len(deliveries.payloads)
+        if self._workers.work == "none":
+            self._inbox.worked(first, n, self._clock())
+            for begin in range(0, n, self._workers.settle_batch):
+                self._settle(first, deliveries, begin, min(begin + self._workers.settle_batch, n))
+            return
+        services_ns = self._services_ns(n)
+        settled, oldest_ns = 0, 0
+        for i in range(n):
+            if self._orders.orphaned:
+                return
+            now = self._job(first + i, int(services_ns[i]))
+            oldest_ns = oldest_ns if i > settled else now
+            if i + 1 - settled >= self._workers.settle_batch or now - oldest_ns >= self._linger_ns or i + 1 == n:
+                self._settle(first, deliveries, settled, i + 1)
+                settled = i + 1
+            self._between_jobs()
+
+    def _services_ns(self, n: int) -> npt.NDArray[np.int64]:
+        """Returns how long the next ``n`` jobs take."""
+        mean_ns = self._workers.work_s * NS_PER_S
+        if self._workers.work == "constant":
+            return np.full(n, int(mean_ns))
+        return self._random.exponential(mean_ns, n).astype(np.int64)
+
+    def _job(self, slot: int, service_ns: int) -> int:
+        """Does one job; returns when it was finished."""
+        started = self._clock()
+        self._inbox.started(slot, started)
+        if self._workers.work_kind == "cpu":
+            until = time.thread_time_ns() + service_ns
+            while time.thread_time_ns() < until:
+                pass
+        else:
+            sleep_until(started + service_ns)
+        finished = self._clock()
+        self._inbox.finished(slot, finished)
+        return finished
+
+    def _between_jobs(self) -> None:
+        """Keeps the sign of life, and takes the answers that have come, while the jobs are long."""
+        self._note_cpu()
+        if not self._held:
+            return
+        try:
+            self._sweep()
+            self._inbox.settled(self._driver.poll_settled(0))
+        except ConnectionLost as error:
+            self._lost(error)
+
+    def _settle(self, first: int, deliveries: Deliveries, begin: int, end: int) -> None:
+        if self._auto:
+            self._inbox.settled_by_finishing(first + begin, end - begin)
+            return
+        if not self._held:
+            return
+        tokens = self._inbox.settling(first + begin, end - begin, Settlement.ACK, self._clock())
+        try:
+            self._driver.settle(tokens, deliveries.handles[begin:end], Settlement.ACK)
+        except ConnectionLost as error:
+            self._lost(error)
+
+    def _sweep(self) -> None:
+        now = self._clock()
+        if now >= self._next_sweep_ns:
+            self._next_sweep_ns = now + self._sweep_ns
+            self._driver.reclaim(self._workers.visibility_s)
+
+    def _lost(self, error: ConnectionLost) -> None:
+        self._held = False
+        self._connection.lost(str(error.problem))
+        answers = self._driver.poll_settled(0)
+        while len(answers.tokens):
+            self._inbox.settled(answers)
+            answers = self._driver.poll_settled(0)
+
+    def _note_cpu(self) -> None:
+        now = self._clock()
+        if now >= self._cpu_due_ns:
+            self._cpu[0] = time.process_time_ns()
+            self._cpu_due_ns = now + CPU_EVERY_NS
