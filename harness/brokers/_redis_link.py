@@ -134,7 +134,7 @@ class Link:
     def connect(self) -> None:
         """Connects anew, and asks once; raises Unreachable when nobody answers or the server is still loading."""
         self.close()
-        settings: dict[str, Any] = parse_url(self._address)
+        settings: dict[str, Any] = parse_url(self._address)  # type: ignore[no-untyped-call]
         connection: Any = settings.pop("connection_class", Connection)(
             **settings,
             client_name=self._name,
