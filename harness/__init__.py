@@ -13,3 +13,7 @@ The floors, imports going downwards only (``tests/unit/test_floors.py`` enforces
 
 ``reports`` (beside this package) reads run folders: it imports floors 0 and 1 and ``store``, never the rest.
 """
+
+from importlib.metadata import version
+
+__version__ = version("brokerbench")

@@ -1,0 +1,192 @@
+"""The commands of ``brokerbench``, one function each: read, do, print, exit code."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from harness import __version__
+from harness.brokers import setups
+from harness.cli.live import LiveView
+from harness.deployments.embedded import EmbeddedDeployment
+from harness.errors import BrokerbenchError, ExitCode, UsageError
+from harness.faults import faults
+from harness.journal import down as sweep_everything
+from harness.run.progress import Deaf, Listener
+from harness.scenario import shipped
+from harness.scenario.catalogue import Catalogue
+from harness.scenario.model import Scenario
+from harness.scenario.describe import as_dict, describe
+from harness.scenario.read import read_scenario
+from harness.scenario.schema import json_schema
+from harness.store import RunFolder, record_schema
+from reports import write_reports
+from reports.terminal import print_run
+
+SET_HELP = "Override a key, e.g. --set load.rate=5000/s or --set setups.redis-stream.persistence=aof-always."
+
+
+class _Cli(click.Group):
+    """Turns click's own complaints into ours: one line, the remedy, exit code 2."""
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        """Runs a command; raises BrokerbenchError for a wrong command line."""
+        try:
+            return super().main(*args, **kwargs)
+        except click.exceptions.NoArgsIsHelpError as error:
+            click.echo(error.format_message())
+            return ExitCode.USAGE
+        except click.ClickException as error:
+            remedy = f"{error.ctx.command_path} --help" if isinstance(error, click.UsageError) and error.ctx else ""
+            raise UsageError(error.format_message(), remedy=remedy) from error
+        except click.Abort as error:
+            raise KeyboardInterrupt from error
+
+
+@click.group(cls=_Cli, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="brokerbench")
+def cli() -> None:
+    """Find out what a message broker setup, used as a task queue, really gives you."""
+
+
+@cli.command()
+@click.argument("scenario")
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help=SET_HELP)
+@click.option("--trials", type=click.IntRange(1, 1000), help="Repetitions per case, each on a fresh broker.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), default=Path("runs"), help="Folder for run folders.")
+@click.option("--json", "as_json", is_flag=True, help="Print run.json on stdout and nothing else.")
+@click.option("--quiet", is_flag=True, help="No progress on stderr.")
+@click.option("--web", is_flag=True, help="Serve Locust's page on 127.0.0.1 while the load runs.")
+@click.option("--skip-unavailable", is_flag=True, help="Run the cases that this machine can run; mark the others.")
+def run(
+    scenario: str,
+    overrides: tuple[str, ...],
+    trials: int | None,
+    output: Path,
+    as_json: bool,
+    quiet: bool,
+    web: bool,
+    skip_unavailable: bool,
+) -> int:
+    """Run SCENARIO (a shipped name or a file) and say what each setup lost, how late messages came, and what it repeated."""
+    from harness.run.runner import Run, RunOptions  # noqa: PLC0415 - analysis takes 0.5 s to import; `list` needs none of it
+
+    asked = _read(scenario, overrides, trials)
+    options = RunOptions(root=output, command=_command(), web=web, skip_unavailable=skip_unavailable)
+    listener: Listener = Deaf() if quiet or as_json else LiveView(Console(stderr=True))
+    this_run = Run(asked, EmbeddedDeployment(), options, listener)
+    if not (quiet or as_json):
+        _first_line(asked, this_run)
+    with closing_view(listener):
+        record = this_run.run()
+    page = write_reports(this_run.folder)
+    if as_json:
+        click.echo((this_run.folder.path / "run.json").read_text())
+    else:
+        print_run(record, Console(), report=page)
+    return int(record.exit_code or 0)
+
+
+@cli.command()
+@click.argument("run_folder", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print run.json on stdout and nothing else.")
+def report(run_folder: Path, as_json: bool) -> int:
+    """Make every figure of RUN_FOLDER again from its stored ledger, write report.md, and print the table."""
+    from harness.run.recompute import recompute  # noqa: PLC0415 - as in `run`
+
+    folder = RunFolder.open(run_folder)
+    record = recompute(folder)
+    folder.save(record)
+    page = write_reports(folder)
+    if as_json:
+        click.echo((folder.path / "run.json").read_text())
+    else:
+        print_run(record, Console(), report=page)
+    return int(record.exit_code or 0)
+
+
+@cli.command()
+@click.argument("scenario")
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help=SET_HELP)
+@click.option("--json", "as_json", is_flag=True, help="Print the expanded scenario as JSON.")
+def check(scenario: str, overrides: tuple[str, ...], as_json: bool) -> None:
+    """Validate SCENARIO without running anything, and say what it would run and for how long."""
+    asked = _read(scenario, overrides, None)
+    click.echo(json.dumps(as_dict(asked), indent=1) if as_json else describe(asked))
+
+
+@cli.command("list")
+@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+def list_(as_json: bool) -> None:
+    """List the shipped scenarios, and the setups and faults that a scenario can name."""
+    deployment = EmbeddedDeployment()
+    scenarios = [{"name": name, "question": _read(name, (), None).question} for name in shipped.all()]
+    brokers = [
+        {"name": s.name, "summary": s.summary, "parameters": [p.name for p in s.parameters], "unavailable": deployment.unavailable(s)}
+        for s in setups().values()
+    ]
+    strikes = [{"name": f"{f.verb}: {f.target}", "summary": f.summary} for f in faults().values()]
+    if as_json:
+        click.echo(json.dumps({"scenarios": scenarios, "setups": brokers, "faults": strikes}, indent=1))
+        return
+    console = Console()
+    console.print(_table("scenario", "question", [(str(s["name"]), str(s["question"])) for s in scenarios]))
+    console.print(_table("setup", "what it does", [(str(b["name"]), _setup_line(b)) for b in brokers]))
+    console.print(_table("fault", "what it does", [(s["name"], s["summary"]) for s in strikes]))
+
+
+@cli.command()
+@click.option("--record", is_flag=True, help="The schema of run.json instead.")
+def schema(record: bool) -> None:
+    """Print the JSON schema of scenario files, for editors."""
+    click.echo(json.dumps(record_schema() if record else json_schema(catalogue()), indent=1))
+
+
+@cli.command()
+def down() -> int:
+    """Remove whatever a killed run left behind; runs that are alive are not touched."""
+    removed = sweep_everything()
+    for sentence in removed:
+        click.echo(sentence)
+    if not removed:
+        click.echo("nothing was left behind")
+    return int(ExitCode.NO_VERDICT if any(sentence.startswith("left:") for sentence in removed) else ExitCode.PASS)
+
+
+def catalogue() -> Catalogue:
+    """Returns what this version serves."""
+    return Catalogue(setups=setups(), faults=faults(), deployments=(EmbeddedDeployment.name,))
+
+
+def _read(scenario: str, overrides: Sequence[str], trials: int | None) -> Scenario:
+    return read_scenario(scenario, catalogue(), overrides, trials=trials)
+
+
+def _first_line(scenario: Scenario, this_run: Any) -> None:
+    servers = dict.fromkeys(case.server for case in this_run.record.cases if case.server)
+    click.echo(f"{scenario.name} · embedded · {', '.join(servers)} · {this_run.folder.path}", err=True)
+
+
+def _command() -> str:
+    return shlex.join(["brokerbench", *sys.argv[1:]])
+
+
+def _setup_line(setup: dict[str, Any]) -> str:
+    settings = f" ({', '.join(setup['parameters'])})" if setup["parameters"] else ""
+    missing = f"\nNOT AVAILABLE HERE: {setup['unavailable']}" if setup["unavailable"] else ""
+    return f"{setup['summary']}{settings}{missing}"
+
+
+def _table(first: str, second: str, rows: Sequence[tuple[str, str]]) -> Table:
+    table = Table(first, second, box=None, header_style="bold", pad_edge=False)
+    for row in rows:
+        table.add_row(*row)
+    return table

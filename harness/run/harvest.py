@@ -1,0 +1,106 @@
+"""From what a trial left behind to its tables and facts, however the trial ended."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from harness import tables
+from harness.clock import now_ns
+from harness.gather import gather
+from harness.model import TrialFacts
+from harness.run.context import TrialContext
+from harness.run.sampling import Sampler
+from harness.run.trial import Seen
+from harness.scenario.model import Scenario
+from harness.schedule import intended_offsets_ns
+
+UNPROVEN_CLOCK_S = 1e9
+"""Stands for "nothing is known of this shard's clock": agents run on this machine, so a clock of another domain is an accident."""
+
+
+def harvest(context: TrialContext, seen: Seen) -> TrialFacts:
+    """Gathers the slots, writes every table and the facts of the trial, and returns the facts.
+
+    Raises:
+        EvidenceError: a slot file cannot be read.
+        BrokerbenchError: the run folder cannot be written.
+    """
+    scenario = context.scenario
+    schedules = _schedules(scenario, seen)
+    folder = context.folder
+    gathered = gather(
+        context.slots, seen.shards, schedules, folder.path, run_id=context.run_id, trial=context.trial_id
+    )
+    folder.write_table("connections", seen.connections)
+    folder.write_table("residue", seen.found.residue)
+    folder.write_table("samples", seen.sampler.frame() if seen.sampler else pl.DataFrame(schema=tables.SAMPLES))
+    facts = TrialFacts(
+        run_id=context.run_id,
+        trial=context.trial_id,
+        load_start_ns=seen.load_start_ns,
+        steady_start_ns=seen.steady_start_ns,
+        load_end_ns=seen.load_end_ns,
+        drain_end_ns=seen.drain_end_ns,
+        asking_until_ns=gathered.asking_until_ns or seen.asking_until_ns,
+        drain_complete=seen.drain_complete,
+        broker_back=seen.broker_back,
+        residue_sound=seen.found.sound,
+        residue_problems=seen.found.problems,
+        depth_end=dict(seen.found.depth),
+        faults=seen.faults,
+        shards=gathered.shards,
+        settings_differ=seen.effective.differences() if seen.effective else (),
+        warnings=(*seen.warnings, *gathered.problems),
+        machine_stall_max_s=seen.stall_max_s,
+        producers=scenario.load.producers,
+        scheduled=sum(len(times) for times in schedules.values()),
+        open_loop=scenario.load.saturate_window is None,
+        visibility_s=scenario.workers.visibility_s,
+        sweep_s=scenario.workers.sweep_s,
+        prefetch=scenario.workers.prefetch,
+        payload_bytes=scenario.load.payload_bytes,
+        auto_ack=scenario.workers.ack == "auto",
+        clock_error_s=UNPROVEN_CLOCK_S if gathered.other_clocks else 0.0,
+        aborted=seen.aborted,
+        **(_usage(seen.sampler) if seen.sampler else {}),
+    )
+    with folder.timeline() as timeline:
+        timeline.append_facts(now_ns(), facts)
+    return facts
+
+
+def _schedules(scenario: Scenario, seen: Seen) -> Mapping[int, npt.NDArray[np.int64]]:
+    """Returns per producer when its messages were due; nothing in closed loop, or where the load never began.
+
+    A load that was cut short owes only what was due by then.
+    """
+    if scenario.load.saturate_window is not None or seen.load_start_ns is None:
+        return {}
+    until_ns = seen.load_end_ns or now_ns()
+    start_ns = seen.load_start_ns
+    due = {
+        number: intended_offsets_ns(scenario.load, scenario.phases, producer=number, seed=scenario.seed) + start_ns
+        for number in range(scenario.load.producers)
+    }
+    return {number: times[times < until_ns] for number, times in due.items()}
+
+
+def _usage(sampler: Sampler) -> dict[str, float | int | None]:
+    """Returns what was used between the first and the last sample of the trial."""
+
+    def used(source: str, metric: str) -> float | None:
+        ends = sampler.first_and_last(source, metric)
+        return None if ends is None else ends[1] - ends[0]
+
+    written = used("broker", "written_bytes")
+    peak = sampler.highest("broker", "memory_bytes")
+    return {
+        "cpu_broker_s": used("broker", "cpu_s"),
+        "cpu_load_s": used("load", "cpu_s"),
+        "disk_bytes": None if written is None else int(written),
+        "memory_peak_bytes": None if peak is None else int(peak),
+    }

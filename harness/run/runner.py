@@ -1,0 +1,214 @@
+"""Runs a scenario: case after case, trial after trial, saving the record at every step."""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from harness import __version__
+from harness.analysis.analyse import combine_case, run_exit
+from harness.clock import now_ns, wall_ns
+from harness.deployments.contract import Deployment
+from harness.environment import fingerprint
+from harness.errors import BrokerbenchError, UnavailableError
+from harness.journal import Journal
+from harness.model import TrialStatus
+from harness.record import CaseRecord, RunRecord, TrialRecord
+from harness.run.context import TrialContext
+from harness.run.harvest import harvest
+from harness.run.health import described
+from harness.run.progress import CaseFinished, CaseStarted, Listener, PhaseChanged
+from harness.run.recompute import analysed_trial
+from harness.run.trial import Trial
+from harness.scenario.model import Case, Scenario
+from harness.scenario.describe import as_dict
+from harness.store import RunFolder
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunOptions:
+    """How a scenario is run.
+
+    Args:
+        root: folder that gets the run folder. command: what the user typed, to be printed as the way to repeat it.
+        web: show Locust's page. skip_unavailable: run the other cases where one cannot run here.
+    """
+
+    root: Path
+    command: str
+    web: bool = False
+    skip_unavailable: bool = False
+
+
+class Run:
+    """One run of a scenario; :meth:`run` does it, :attr:`record` and :attr:`folder` are what became of it."""
+
+    def __init__(self, scenario: Scenario, deployment: Deployment, options: RunOptions, listener: Listener) -> None:
+        """Checks what this machine can run and makes the run folder; starts nothing.
+
+        Raises:
+            UnavailableError: a setup cannot run here, with the remedy.
+            UsageError: the output folder takes no write.
+        """
+        self._scenario = scenario
+        self._deployment = deployment
+        self._options = options
+        self._listener = listener
+        self._run_id = secrets.randbits(64)
+        unavailable = _unavailable(scenario.cases, deployment)
+        if unavailable and not options.skip_unavailable:
+            raise UnavailableError(
+                "\n  ".join(dict.fromkeys(unavailable.values())),
+                remedy="or run the other cases with --skip-unavailable",
+            )
+        self.folder = RunFolder.create(options.root, scenario.name, datetime.now())
+        self.record = self._first_record(unavailable)
+        self.folder.save(self.record)
+
+    def run(self) -> RunRecord:
+        """Runs every trial of every case and returns the finished record, interrupted or not.
+
+        The journal removes whatever a broken phase left before this returns.
+        """
+        status = "finished"
+        with Journal.create(f"{self._run_id:016x}") as journal:
+            try:
+                for index, case in enumerate(self._scenario.cases):
+                    if not self.record.cases[index].unavailable:
+                        self._case(journal, index, case)
+            except KeyboardInterrupt:
+                status = "interrupted"
+        self._finish(status)
+        return self.record
+
+    def _case(self, journal: Journal, index: int, case: Case) -> None:
+        for number in range(1, self._scenario.trials + 1):
+            self._listener.notice(
+                CaseStarted(
+                    number=index + 1,
+                    of=len(self._scenario.cases),
+                    case_id=case.id,
+                    trial=number,
+                    trials=self._scenario.trials,
+                )
+            )
+            self._trial(journal, index, number, case)
+
+    def _trial(self, journal: Journal, index: int, number: int, case: Case) -> None:
+        slots = journal.folder(journal.slot_folder() / f"{index}-{number}")
+        context = TrialContext(
+            run_id=self._run_id,
+            index=index,
+            number=number,
+            scenario=self._scenario,
+            case=case,
+            deployment=self._deployment,
+            journal=journal,
+            folder=self.folder.trial(case.slug, number),
+            listener=self._listener,
+            slots=slots,
+            web=self._options.web,
+        )
+        trial = Trial(context)
+        interrupted = False
+        try:
+            context.folder.make()
+            trial.run()
+        except KeyboardInterrupt:
+            interrupted = True
+        except BrokerbenchError:
+            pass  # seen.aborted has it; what was seen until then is analysed like any other evidence
+        self._save(status="loaded", index=index, server=trial.seen.server)
+        self._listener.notice(PhaseChanged(phase="analysing", t_ns=now_ns()))
+        result = self._analysed(context, trial, interrupted=interrupted)
+        shutil.rmtree(slots, ignore_errors=True)
+        self._save(status="running", index=index, trial=result)
+        self._listener.notice(CaseFinished(case_id=case.id, trial=number, status=result.status, words=_words(result)))
+        if interrupted:
+            raise KeyboardInterrupt
+
+    def _analysed(self, context: TrialContext, trial: Trial, *, interrupted: bool) -> TrialRecord:
+        """Returns the record of a trial; an analysis that breaks yields a failed trial, never a good one."""
+        name = self.folder.relative(context.folder)
+        try:
+            harvest(context, trial.seen)
+            return analysed_trial(
+                context.folder,
+                name=name,
+                number=context.number,
+                setup=context.case.setup,
+                parameters=context.case.parameters,
+                interrupted=interrupted,
+            )
+        except KeyboardInterrupt:
+            raise
+        except Exception as error:
+            reasons = [f"the evidence could not be analysed: {described(error)}"]
+            if trial.seen.aborted:
+                reasons.insert(0, trial.seen.aborted)
+            status = TrialStatus.INTERRUPTED if interrupted else TrialStatus.FAILED
+            return TrialRecord(number=context.number, status=status, reasons=reasons, folder=name)
+
+    def _first_record(self, unavailable: dict[str, str]) -> RunRecord:
+        scenario = self._scenario
+        return RunRecord(
+            tool_version=__version__,
+            run_id=f"{self._run_id:016x}",
+            status="running",
+            started_wall_ns=wall_ns(),
+            started_ns=now_ns(),
+            scenario=scenario.name,
+            question=scenario.question,
+            expect=scenario.expect,
+            scenario_text=scenario.text,
+            overrides=list(scenario.overrides),
+            scenario_expanded=as_dict(scenario),
+            deployment=self._deployment.name,
+            command=self._options.command,
+            fingerprint=fingerprint(self.folder.path),
+            cases=[_first_case(case, self._deployment, unavailable.get(case.id, "")) for case in scenario.cases],
+        )
+
+    def _save(self, *, status: str, index: int, server: str = "", trial: TrialRecord | None = None) -> None:
+        case = self.record.cases[index]
+        if server:
+            case = case.model_copy(update={"server": server})
+        if trial is not None:
+            case = combine_case(case.model_copy(update={"trials": [*case.trials, trial]}), self._scenario.slo)
+        cases = [*self.record.cases[:index], case, *self.record.cases[index + 1 :]]
+        self.record = self.record.model_copy(update={"cases": cases, "status": status})
+        self.folder.save(self.record)
+
+    def _finish(self, status: str) -> None:
+        self.record = self.record.model_copy(update={"status": status, "ended_wall_ns": wall_ns()})
+        code, reason = run_exit(self.record)
+        self.record = self.record.model_copy(update={"exit_code": int(code), "exit_reason": reason})
+        self.folder.save(self.record)
+
+
+def _unavailable(cases: Sequence[Case], deployment: Deployment) -> dict[str, str]:
+    reasons = {case.id: deployment.unavailable(case.setup) for case in cases}
+    return {case_id: reason for case_id, reason in reasons.items() if reason}
+
+
+def _first_case(case: Case, deployment: Deployment, unavailable: str) -> CaseRecord:
+    return CaseRecord(
+        id=case.id,
+        slug=case.slug,
+        setup=case.setup.name,
+        broker=case.setup.broker,
+        parameters=dict(case.parameters),
+        network=case.network,
+        durability_class=case.setup.durability(case.parameters),
+        summary=case.setup.summary,
+        server="" if unavailable else deployment.version(case.setup),
+        unavailable=unavailable,
+    )
+
+
+def _words(trial: TrialRecord) -> str:
+    return "; ".join(trial.reasons[:2])

@@ -1,0 +1,125 @@
+"""What the broker, the load and the machine used while a trial ran: one thread, at least one sample a second.
+
+A number that cannot be had now (the broker is dead or stopped) leaves a gap in the samples; it is never guessed.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+
+import polars as pl
+import psutil
+
+from harness import tables
+from harness.brokers import open_driver
+from harness.brokers.contract import Driver, DriverOptions
+from harness.clock import now_ns
+from harness.deployments.contract import Broker
+from harness.errors import BrokerbenchError
+
+PERIOD_S = 0.5
+DEPTH_LIMIT_S = 1.0
+
+
+class Sampler:
+    """Samples until stopped.
+
+    Args:
+        broker: whose usage is read.
+        load_pid: root of the load's process tree.
+        options: of the queue, for asking its depth over a connection of the sampler's own.
+    """
+
+    def __init__(self, broker: Broker, load_pid: int, options: DriverOptions) -> None:
+        self._broker = broker
+        self._load_pid = load_pid
+        self._options = replace(
+            options, client="sampler", connect_timeout_s=DEPTH_LIMIT_S, answer_timeout_s=DEPTH_LIMIT_S
+        )
+        self._driver: Driver | None = None
+        self._rows: list[tuple[int, str, str, float]] = []
+        self._load_cpu: dict[int, float] = {}
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="sampler", daemon=True)
+        self.depth: int | None = None
+
+    def start(self) -> None:
+        """Starts sampling."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Takes a last sample and closes the connection; idempotent."""
+        if self._stop.is_set():
+            return
+        self._stop.set()
+        if self._thread.ident is not None:
+            self._thread.join()
+
+    def frame(self) -> pl.DataFrame:
+        """Returns the samples (``tables.SAMPLES``)."""
+        return pl.DataFrame(self._rows, schema=tables.SAMPLES, orient="row")
+
+    def first_and_last(self, source: str, metric: str) -> tuple[float, float] | None:
+        """Returns the first and the last value of one metric, None where there are not two."""
+        values = [value for _, s, m, value in self._rows if (s, m) == (source, metric)]
+        return (values[0], values[-1]) if len(values) > 1 else None
+
+    def highest(self, source: str, metric: str) -> float | None:
+        """Returns the highest value of one metric."""
+        return max((value for _, s, m, value in self._rows if (s, m) == (source, metric)), default=None)
+
+    def _run(self) -> None:
+        while True:
+            last = self._stop.wait(PERIOD_S)
+            self._sample()
+            if last:
+                break
+        if self._driver is not None:
+            self._driver.close()
+
+    def _sample(self) -> None:
+        usage = self._broker.usage()
+        self._add("broker", cpu_s=usage.cpu_s, memory_bytes=usage.memory_bytes, written_bytes=usage.written_bytes)
+        self._sample_load()
+        self._sample_depth()
+
+    def _sample_load(self) -> None:
+        memory = 0
+        try:
+            root = psutil.Process(self._load_pid)
+            for process in [root, *root.children(recursive=True)]:
+                with process.oneshot():
+                    times = process.cpu_times()
+                    memory += process.memory_info().rss
+                # A process that has ended keeps what it had used: the sum never falls.
+                self._load_cpu[process.pid] = times.user + times.system
+        except psutil.Error:
+            return
+        self._add("load", cpu_s=sum(self._load_cpu.values()), memory_bytes=memory, written_bytes=None)
+
+    def _sample_depth(self) -> None:
+        try:
+            if self._driver is None:
+                driver = open_driver(self._options)
+                driver.connect()
+                self._driver = driver
+            depth = self._driver.depth()
+        except BrokerbenchError:
+            if self._driver is not None:
+                self._driver.close(abort=True)
+            self._driver, self.depth = None, None
+            return
+        known = [v for v in (depth.ready, depth.in_flight, depth.delayed) if v is not None]
+        self.depth = sum(known) if known else None
+        self._add(
+            "broker",
+            depth_ready=depth.ready,
+            depth_in_flight=depth.in_flight,
+            depth_delayed=depth.delayed,
+            depth_dead_letter=depth.dead,
+        )
+
+    def _add(self, source: str, **values: float | int | None) -> None:
+        t_ns = now_ns()
+        self._rows.extend((t_ns, source, name, float(v)) for name, v in values.items() if v is not None)

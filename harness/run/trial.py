@@ -1,0 +1,272 @@
+"""The load side of one trial, phase by phase: broker up, load, faults, drain, search. It reads as the story.
+
+Whatever happens, the faults are healed, the load is ended and the broker is taken down. What was seen stays in the slot
+folder and in :attr:`Trial.seen`; ``harvest`` makes tables and facts of it, however the trial ended.
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field
+from functools import partial
+
+import polars as pl
+
+from harness import tables
+from harness.brokers import open_driver
+from harness.brokers.contract import Effective
+from harness.clock import now_ns
+from harness.deployments.contract import Broker, BrokerOptions
+from harness.environment import StallWatcher
+from harness.errors import BrokerbenchError
+from harness.faults import faults
+from harness.faults.contract import Stage
+from harness.load.seam import Fleet, FleetPlan
+from harness.model import FaultRecord, ShardRecord
+from harness.run.context import TrialContext
+from harness.run.health import Probe, described
+from harness.run.nemesis import Nemesis, Planned
+from harness.run.progress import FaultHealed, FaultInjected, PhaseChanged, Warned
+from harness.run.sampling import Sampler
+from harness.run.search import Search, search, unsearched
+from harness.run.watch import Quiet, Watch
+from harness.scenario.model import FaultEntry
+from harness.store import Timeline
+
+HEALTHY_LIMIT_S = 60.0
+READY_LIMIT_S = 60.0
+LEAD_S = 0.2
+"""From the order to the first message: every shard must have got the order by then."""
+CONFIRM_LIMIT_S = 10.0
+STOP_LIMIT_S = 30.0
+
+
+@dataclass
+class Seen:
+    """What the trial has come to know, however far it came."""
+
+    effective: Effective | None = None
+    server: str = ""
+    load_start_ns: int | None = None
+    steady_start_ns: int | None = None
+    load_end_ns: int | None = None
+    drain_end_ns: int | None = None
+    asking_until_ns: int | None = None
+    drain_complete: bool = False
+    broker_back: bool = True
+    aborted: str = ""
+    found: Search = field(default_factory=lambda: unsearched("the trial ended before the search"))
+    faults: tuple[FaultRecord, ...] = ()
+    shards: tuple[ShardRecord, ...] = ()
+    connections: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=tables.CONNECTIONS))
+    sampler: Sampler | None = None
+    stall_max_s: float = 0.0
+    warnings: list[str] = field(default_factory=list)
+
+
+class Trial:
+    """Runs one trial; what it saw is in :attr:`seen` whether :meth:`run` returned or raised."""
+
+    def __init__(self, context: TrialContext) -> None:
+        self._context = context
+        self.seen = Seen()
+
+    def run(self) -> None:
+        """Runs all phases and leaves nothing running.
+
+        Raises:
+            BrokerbenchError: the broker or the load did not come up or broke; ``seen.aborted`` says why.
+            KeyboardInterrupt: Ctrl-C.
+        """
+        try:
+            with ExitStack() as cleanup:
+                timeline = cleanup.enter_context(self._context.folder.timeline())
+                self._phases(cleanup, timeline)
+        except KeyboardInterrupt:
+            self.seen.aborted = "interrupted by Ctrl-C"
+            raise
+        except BaseException as error:
+            self.seen.aborted = described(error)
+            raise
+
+    def _phases(self, cleanup: ExitStack, timeline: Timeline) -> None:
+        broker = self._start_broker(cleanup, timeline)
+        fleet = self._start_fleet(cleanup, timeline, broker)
+        sampler = self._start_watchers(cleanup, broker, fleet)
+        nemesis = self._start_load(cleanup, timeline, broker, fleet)
+        watch = Watch(fleet, sampler, self._context.listener, self.seen.warnings)
+        self._load(timeline, fleet, nemesis, watch)
+        self._drain(timeline, fleet, watch)
+        sampler.stop()
+        fleet.close()
+        self._search(timeline, broker)
+
+    # The phases, in order.
+
+    def _start_broker(self, cleanup: ExitStack, timeline: Timeline) -> Broker:
+        context = self._context
+        self._phase(timeline, "starting broker")
+        broker = context.deployment.up(
+            BrokerOptions(
+                setup=context.case.setup,
+                parameters=context.case.parameters,
+                folder=context.broker_folder,
+                logs=context.folder.logs,
+                journal=context.journal,
+                seed=context.scenario.seed,
+            )
+        )
+        cleanup.callback(broker.down)
+        self.seen.server = broker.version
+        self._probe(broker)(HEALTHY_LIMIT_S)
+        self._phase(timeline, "preparing")
+        self.seen.effective = self._prepare(broker)
+        return broker
+
+    def _prepare(self, broker: Broker) -> Effective:
+        driver = open_driver(self._context.driver_options(broker.address, "prepare"))
+        try:
+            driver.connect()
+            effective = driver.prepare()
+        finally:
+            driver.close()
+        self._context.folder.write_settings(
+            {"server": broker.version, "parameters": dict(self._context.case.parameters), **asdict(effective)}
+        )
+        return effective
+
+    def _start_fleet(self, cleanup: ExitStack, timeline: Timeline, broker: Broker) -> Fleet:
+        context = self._context
+        scenario, options = context.scenario, context.driver_options(broker.address, "")
+        plan = FleetPlan(
+            run_id=context.run_id,
+            trial=context.trial_id,
+            folder=context.slots,
+            logs=context.folder.logs,
+            setup=options.setup,
+            address=options.address,
+            queue=options.queue,
+            parameters=options.parameters,
+            load=scenario.load,
+            workers=scenario.workers,
+            phases=scenario.phases,
+            seed=scenario.seed,
+            agents=scenario.agents,
+            web=context.web,
+        )
+        fleet = Fleet.start(plan, context.journal)
+        cleanup.callback(self._keep_shards, fleet)
+        cleanup.callback(fleet.close)
+        fleet.wait_ready(READY_LIMIT_S)
+        if fleet.web_url:
+            context.listener.notice(Warned(text=f"Locust's page: {fleet.web_url}"))
+        timeline.append(now_ns(), "fleet", shards=[asdict(shard) for shard in fleet.shards()])
+        return fleet
+
+    def _start_watchers(self, cleanup: ExitStack, broker: Broker, fleet: Fleet) -> Sampler:
+        stalls = cleanup.enter_context(StallWatcher(self._context.journal))
+        cleanup.callback(lambda: setattr(self.seen, "stall_max_s", stalls.max_stall_s()))
+        sampler = Sampler(broker, fleet.pid, self._context.driver_options(broker.address, "sampler"))
+        self.seen.sampler = sampler
+        cleanup.callback(sampler.stop)
+        sampler.start()
+        return sampler
+
+    def _start_load(self, cleanup: ExitStack, timeline: Timeline, broker: Broker, fleet: Fleet) -> Nemesis:
+        scenario, seen = self._context.scenario, self.seen
+        seen.load_start_ns = now_ns() + int(LEAD_S * 1e9)
+        seen.steady_start_ns = seen.load_start_ns + int(scenario.phases.warmup_s * 1e9)
+        stage = Stage(broker=broker, crew=fleet, healthy=self._probe(broker), seed=scenario.seed)
+        planned = [self._planned(entry, seen.steady_start_ns) for entry in scenario.faults]
+        nemesis = Nemesis(stage, planned, partial(self._tell_fault, timeline))
+        cleanup.callback(self._keep_faults, nemesis)
+        cleanup.callback(nemesis.stop)
+        fleet.go(seen.load_start_ns)
+        nemesis.start()
+        return nemesis
+
+    def _planned(self, entry: FaultEntry, steady_start_ns: int) -> Planned:
+        fault = faults()[entry.verb, entry.target](entry.settings)
+        return Planned(fault=fault, label=entry.label, at_ns=steady_start_ns + int(entry.at_s * 1e9))
+
+    def _load(self, timeline: Timeline, fleet: Fleet, nemesis: Nemesis, watch: Watch) -> None:
+        phases, seen = self._context.scenario.phases, self.seen
+        assert seen.load_start_ns is not None
+        assert seen.steady_start_ns is not None
+        self._phase(timeline, "warm-up", phases.warmup_s, at_ns=seen.load_start_ns)
+        watch.until(at_ns=seen.steady_start_ns)
+        self._phase(timeline, "steady", phases.steady_s, at_ns=seen.steady_start_ns)
+        load_end_ns = seen.steady_start_ns + int(phases.steady_s * 1e9)
+        watch.until(at_ns=load_end_ns)
+        seen.load_end_ns = load_end_ns
+        watch.until(nemesis.done)
+        seen.warnings.extend(nemesis.broken)
+        seen.broker_back = not nemesis.unhealed()
+
+    def _drain(self, timeline: Timeline, fleet: Fleet, watch: Watch) -> None:
+        """Lets producers take their last confirms, and workers go on asking until nothing has come for the longest hold."""
+        scenario, seen = self._context.scenario, self.seen
+        self._phase(timeline, "drain", scenario.phases.drain_s, limit=True)
+        limit_ns = now_ns() + int(scenario.phases.drain_s * 1e9)
+        watch.until(fleet.producers_done, at_ns=limit_ns)
+        fleet.finish_producers(CONFIRM_LIMIT_S)
+        quiet = Quiet(fleet, scenario.longest_hold_s)
+        seen.drain_complete = watch.until(quiet, at_ns=limit_ns)
+        seen.asking_until_ns = now_ns()
+        fleet.stop_workers(STOP_LIMIT_S)
+        seen.drain_end_ns = now_ns()
+
+    def _search(self, timeline: Timeline, broker: Broker) -> None:
+        self._phase(timeline, "searching")
+        driver = open_driver(self._context.driver_options(broker.address, "search"))
+        try:
+            driver.connect()
+            found = search(driver, run_id=self._context.run_id, trial=self._context.trial_id)
+        except BrokerbenchError as error:
+            self.seen.broker_back = False
+            found = unsearched(f"the broker could not be searched: {described(error)}")
+        finally:
+            driver.close()
+        self.seen.found = found
+        timeline.append(
+            now_ns(), "search", found=len(found.residue), depth=dict(found.depth), problems=list(found.problems)
+        )
+
+    # What the phases share.
+
+    def _keep_shards(self, fleet: Fleet) -> None:
+        self.seen.shards = tuple(fleet.shards())
+        self.seen.connections = fleet.connections()
+
+    def _keep_faults(self, nemesis: Nemesis) -> None:
+        self.seen.faults = nemesis.records()
+
+    def _probe(self, broker: Broker) -> Probe:
+        return Probe(
+            self._context.driver_options(broker.address, "probe"), alive=broker.alive, log_tail=broker.log_tail
+        )
+
+    def _phase(
+        self,
+        timeline: Timeline,
+        phase: str,
+        length_s: float | None = None,
+        *,
+        limit: bool = False,
+        at_ns: int | None = None,
+    ) -> None:
+        t_ns = now_ns() if at_ns is None else at_ns
+        timeline.append(t_ns, "phase", phase=phase)
+        self._context.listener.notice(PhaseChanged(phase=phase, t_ns=t_ns, length_s=length_s, limit=limit))
+
+    def _tell_fault(self, timeline: Timeline, record: FaultRecord) -> None:
+        timeline.append(now_ns(), "fault", **asdict(record))
+        if record.healed_ns is not None:
+            healed = FaultHealed(index=record.index, label=record.label, t_ns=record.healed_ns)
+            self._context.listener.notice(healed)
+        elif record.injected_ns is not None:
+            entry = self._context.scenario.faults[record.index]
+            hold_s = faults()[entry.verb, entry.target](entry.settings).hold_s
+            self._context.listener.notice(
+                FaultInjected(index=record.index, label=record.label, t_ns=record.injected_ns, hold_s=hold_s)
+            )

@@ -1,0 +1,80 @@
+"""The story's eyes while the load runs: ticks for the live view, and what ends a phase early."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from harness.clock import now_ns
+from harness.load.seam import Fleet
+from harness.run.progress import Listener, Tick, Warned
+from harness.run.sampling import Sampler
+
+PERIOD_S = 0.1
+COUNTS = ("offered", "sent", "confirmed", "rejected", "unknown", "delivered", "finished", "settled", "redelivered")
+
+
+class Watch:
+    """Waits for the end of a phase and tells the listener what happens meanwhile.
+
+    Args:
+        fleet: whose live counts are passed on; its page's stop button raises KeyboardInterrupt here, as Ctrl-C does.
+        sampler: knows the broker's own depth.
+        warnings: gets every problem of the fleet, once.
+    """
+
+    def __init__(self, fleet: Fleet, sampler: Sampler, listener: Listener, warnings: list[str]) -> None:
+        self._fleet = fleet
+        self._sampler = sampler
+        self._listener = listener
+        self._warnings = warnings
+        self._told = 0
+
+    def until(self, done: Callable[[], bool] | None = None, *, at_ns: int | None = None) -> bool:
+        """Returns True as soon as ``done()``, False at ``at_ns``; without ``done`` it waits for the time alone."""
+        while True:
+            self._tick()
+            if done is not None and done():
+                return True
+            left_s = PERIOD_S if at_ns is None else (at_ns - now_ns()) / 1e9
+            if left_s <= 0:
+                return False
+            time.sleep(min(PERIOD_S, left_s))
+
+    def _tick(self) -> None:
+        live = self._fleet.live()
+        counts = {name: live.total(name) for name in COUNTS}
+        self._listener.notice(
+            Tick(t_ns=now_ns(), latency=live.latency["worker"], backlog_broker=self._sampler.depth, **counts)
+        )
+        problems = self._fleet.problems()
+        for problem in problems[self._told :]:
+            self._warnings.append(problem)
+            self._listener.notice(Warned(text=problem))
+        self._told = len(problems)
+        if self._fleet.stopped_from_page():
+            raise KeyboardInterrupt
+
+
+class Quiet:
+    """True once nothing has come for a time during which a worker was connected and asking.
+
+    Args:
+        quiet_s: max(visibility + sweep, 3 s): a message held by a dead worker would have come by then.
+    """
+
+    def __init__(self, fleet: Fleet, quiet_s: float) -> None:
+        self._fleet = fleet
+        self._quiet_ns = int(quiet_s * 1e9)
+        self._delivered = -1
+        self._since_ns = now_ns()
+
+    def __call__(self) -> bool:
+        """Looks once more; call it several times a second."""
+        live = self._fleet.live()
+        delivered = live.total("delivered")
+        workers = self._fleet.running("worker")
+        asking = any(live.shards.get(name, {}).get("connected") for name in workers)
+        if delivered != self._delivered or not asking:
+            self._delivered, self._since_ns = delivered, live.t_ns
+        return live.t_ns - self._since_ns >= self._quiet_ns
