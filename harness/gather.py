@@ -295,9 +295,9 @@ def _attempts(raw: pl.LazyFrame) -> pl.LazyFrame:
     ``confirmed_ns`` is when the *broker's* answer was seen: there is none with UNKNOWN and NOT_SENT.
     """
     outcome = (
-        pl.when_covered(AttemptState.ANSWERED)
+        pl.when(_covered(AttemptState.ANSWERED))
         .then(pl.col("outcome"))
-        .when_covered(AttemptState.SENT)
+        .when(_covered(AttemptState.SENT))
         .then(pl.lit(int(Outcome.UNKNOWN), pl.UInt8))
         .otherwise(pl.lit(int(Outcome.NOT_SENT), pl.UInt8))
     )
