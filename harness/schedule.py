@@ -39,6 +39,7 @@ Ints = npt.NDArray[np.int64]
 _SNAP = 1e-6  # messages: a sum of floats this close to a whole number is that number
 _GRID = 4096  # start values of Kepler's equation
 _CLOSE_S = 2e-10
+_CHUNK = 1 << 18  # messages inverted together: bounds the memory of intermediate arrays
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -177,10 +178,11 @@ def _times_s(pieces: Sequence[_Piece], bounds: Floats, messages: Floats) -> Floa
     """
     edges = np.searchsorted(messages, bounds, side="left")
     times_s = np.empty(len(messages))
-    for piece, before, first, last in zip(pieces, bounds, edges, edges[1:], strict=False):
-        if last > first:
-            elapsed_s = piece.elapsed_s(messages[first:last] - before)
-            times_s[first:last] = piece.start_s + np.minimum(elapsed_s, piece.duration_s)
+    for piece, before, first, last in zip(pieces, bounds, edges.tolist(), edges[1:].tolist(), strict=False):
+        for start in range(first, last, _CHUNK):
+            part = slice(start, min(start + _CHUNK, last))
+            elapsed_s = piece.elapsed_s(messages[part] - before)
+            times_s[part] = piece.start_s + np.minimum(elapsed_s, piece.duration_s)
     return times_s
 
 
