@@ -161,7 +161,7 @@ def _any_asked_back_before(d: Repeats) -> Bools:
     latest_first = len(times) - 1 - rank
     highest = running_maximum_before(np.cumsum(attempt_starts) - 1, latest_first[order], len(times))
     earliest = np.empty(len(d), np.int64)
-    earliest[order] = np.where(highest < 0, NEVER, times[len(times) - 1 - highest])
+    earliest[order] = np.where(highest < 0, NEVER, times[len(times) - 1 - np.maximum(highest, 0)])
     left: Bools = (earliest <= d.received_ns) & (earliest != NEVER)
     return left
 

@@ -35,15 +35,22 @@ def judge(history: History) -> dict[tuple[int, int, int], Judged]:
     late = reordered(history, rows)
     judged = {}
     for subscription in sorted({row["subscription"] for row in rows}) or [0]:
-        here = [row for row in rows if row["subscription"] == subscription]
-        whose = {(row["producer"], row["seq"]) for row in [*history.attempts, *here, *residue]}
-        for producer, seq in whose:
-            mine = {"producer": producer, "seq": seq}.items()
-            attempts = [row for row in history.attempts if mine <= row.items()]
-            deliveries = sorted((row for row in here if mine <= row.items()), key=lambda row: (row["received_ns"], row["row"]))
-            copies = [row for row in residue if mine <= row.items()]
-            judged[subscription, producer, seq] = judge_one(history, producer, attempts, deliveries, copies, late)
+        here = sorted(
+            (row for row in rows if row["subscription"] == subscription), key=lambda row: (row["received_ns"], row["row"])
+        )
+        attempts, deliveries, copies = by_identity(history.attempts), by_identity(here), by_identity(residue)
+        for whose in attempts.keys() | deliveries.keys() | copies.keys():
+            judged[subscription, *whose] = judge_one(
+                history, whose[0], attempts.get(whose, []), deliveries.get(whose, []), copies.get(whose, []), late
+            )
     return judged
+
+
+def by_identity(rows: list[Row]) -> dict[tuple[int, int], list[Row]]:
+    groups: dict[tuple[int, int], list[Row]] = {}
+    for row in rows:
+        groups.setdefault((row["producer"], row["seq"]), []).append(row)
+    return groups
 
 
 def hidden(history: History, producer: int) -> bool:
@@ -217,3 +224,25 @@ def reordered(history: History, rows: list[Row]) -> set[int]:
             late.add(row["row"])
         latest[line] = max(order, latest.get(line, (-1, -1)))
     return late
+
+
+def compare(history: History) -> None:
+    """Asserts that the analysis and these rules say the same of every identity and of every repeat."""
+    expected = judge(history)
+    result = history.reconciled()
+    seen = result.messages.rows(named=True)
+    assert [(row["subscription"], row["producer"], row["seq"]) for row in seen] == sorted(expected)
+    marks = [name for name in result.messages.columns if name in result.counts.marks]
+    for row in seen:
+        one = expected[row["subscription"], row["producer"], row["seq"]]
+        assert row["class"] == one.name, (row, one)
+        assert {name: row[name] for name in marks if row[name]} == dict(one.marks), (row, one)
+    causes = {at: cause for at, cause in enumerate(result.causes) if cause is not None}
+    assert causes == {at: cause for one in expected.values() for at, cause in one.causes.items()}
+    assert result.counts.identities == len(expected)
+    assert sum(result.counts.classes.values()) == len(expected)
+    assert {name: n for name, n in result.counts.classes.items() if n} == Counter(one.name for one in expected.values())
+    total: Counter[str] = Counter()
+    for one in expected.values():
+        total += one.marks
+    assert {name: n for name, n in result.counts.marks.items() if n} == total
