@@ -260,7 +260,7 @@ class Trial:
         self._context.listener.notice(PhaseChanged(phase=phase, t_ns=t_ns, length_s=length_s, limit=limit))
 
     def _tell_fault(self, timeline: Timeline, record: FaultRecord) -> None:
-        timeline.append(now_ns(), "fault", **asdict(record))
+        timeline.append(now_ns(), "fault", fault=asdict(record))
         if record.healed_ns is not None:
             healed = FaultHealed(index=record.index, label=record.label, t_ns=record.healed_ns)
             self._context.listener.notice(healed)
