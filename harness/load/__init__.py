@@ -3,6 +3,8 @@
 ===============  ====================================================================================================
 ``seam``         what the story holds: one child process that speaks JSON lines
 ``fleet``        that child (coordinator) and its agents; the only module that imports locust and gevent
+``agent``        what a Locust worker does: run shards for its users
+``child``        a shard process as its agent sees it; ``page``: what Locust's web page may do
 ``book``         the coordinator's account of shards, pure
 ``statistics``   live counts → Locust's statistics, in bulk, pure
 ``shard``        the program of one shard: a plain process with one connection and one slot file

@@ -19,10 +19,12 @@ import json
 import logging
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -30,29 +32,22 @@ import gevent
 import gevent.event
 import gevent.fileobject
 import gevent.lock
-import gevent.queue
-import gevent.subprocess
-import numpy as np
 import psutil
-from flask import Response, jsonify, request
 from locust import User, runners, task
 from locust.env import Environment
-from locust.runners import MasterRunner, WorkerRunner
-from locust.stats import RequestStats, StatsEntry, StatsError, stats_history
+from locust.runners import MasterRunner
+from locust.stats import RequestStats, StatsError, stats_history
 
 from harness.clock import NS_PER_S, now_ns
-from harness.errors import EvidenceError
-from harness.ledger import LIVE, SlotReader
+from harness.load.agent import END_GRACE_S, Agent
 from harness.load.book import STOPPED_FROM_PAGE, Book, place
 from harness.load.config import ShardConfig, config_from_json
-from harness.load.statistics import Sample, samples
+from harness.load.page import guard
+from harness.load.statistics import Sample, add
 
-SAMPLE_S = 0.25
 AGENTS_START_S = 20.0
 USERS_START_S = 10.0
-END_GRACE_S = 0.6
 KILL_WAIT_S = 5.0
-COUNTS = tuple(name for name in LIVE.names or () if name != "latency")
 runners.WORKER_REPORT_INTERVAL = 1.0  # the page follows within a second
 runners.WORKER_LOG_REPORT_INTERVAL = -1  # logs are in files
 
@@ -84,212 +79,17 @@ class WorkerUser(Supervisor):
     kind = "worker"
 
 
-@dataclass(kw_only=True, slots=True, eq=False)
-class Child:
-    """A shard process as its agent sees it."""
-
-    config: ShardConfig
-    process: Any
-    reader: SlotReader | None = None
-    fed: Any = None  # live counts that Locust's statistics have
-    cpu: list[tuple[int, float]] = field(default_factory=list)  # (t_ns, CPU seconds) of the last second
-    core_share_max: float = 0.0
-    usage: psutil.Process | None = None
-
-
-class Agent:
-    """A Locust worker that runs shards; users call :meth:`supervise`, the coordinator's messages the rest."""
-
-    def __init__(self, index: int, port: int) -> None:
-        self.index = index
-        self.children: dict[str, Child] = {}
-        self._assignments = {kind: gevent.queue.Queue() for kind in ("producer", "worker")}
-        self._loaded = False
-        environment = Environment(user_classes=[ProducerUser, WorkerUser])
-        Supervisor.agent = self
-        self._stats: RequestStats
-        self._runner: WorkerRunner = environment.create_worker_runner("127.0.0.1", port)
-        self._stats = environment.stats
-        for name, listener in (
-            ("assign", self._assign),
-            ("order", self._order),
-            ("kill", self._kill),
-            ("flush", self._flush),
-        ):
-            self._runner.register_message(name, listener, concurrent=True)
-        self._send("hello", index=index, pid=os.getpid())
-
-    def supervise(self, kind: str) -> None:
-        """Runs the next shard that is assigned to a user of that kind; returns when it has ended."""
-        self._send("idle", index=self.index, kind=kind)
-        config = config_from_json(self._assignments[kind].get())
-        log = (config.folder / f"{config.name}.log").open("wb")
-        process = gevent.subprocess.Popen(
-            [sys.executable, "-m", "harness.load.shard"],
-            stdin=gevent.subprocess.PIPE,
-            stdout=gevent.subprocess.PIPE,
-            stderr=log,
-        )
-        log.close()
-        child = Child(config=config, process=process)
-        self.children[config.name] = child
-        self._shard(child, started_ns=now_ns(), pid=process.pid)
-        try:
-            self._write(child, config.to_json())
-            for line in process.stdout:
-                self._heard(child, json.loads(line))
-        finally:  # also when Locust stops this user: no shard without its supervisor
-            if process.poll() is None:
-                with gevent.Timeout(END_GRACE_S, False):
-                    process.wait()
-            if process.poll() is None:
-                process.kill()
-            status = process.wait()
-            ended_ns = now_ns()
-            self._open(child)
-            self.sample([child])
-            del self.children[config.name]
-            self._shard(child, ended_ns=ended_ns, exit_status=status)
-
-    def watch(self) -> None:
-        """Samples all shards, for ever."""
-        while True:
-            gevent.sleep(SAMPLE_S)
-            self.sample(list(self.children.values()))
-
-    def sample(self, children: list[Child]) -> None:
-        """Feeds Locust's statistics with what the shards did since the last sample, and tells the coordinator."""
-        told = {}
-        for child in children:
-            self._measure_cpu(child)
-            if child.reader is None:
-                continue
-            live = child.reader.live
-            for sample in samples(child.config.kind, child.fed, live):
-                feed(self._stats, child.config, sample)
-            child.fed = live
-            latency = np.flatnonzero(live["latency"])
-            told[child.config.name] = {
-                "counts": {name: int(live[name]) for name in COUNTS},
-                "latency": [latency.tolist(), live["latency"][latency].tolist()],
-                "core_share_max": child.core_share_max,
-            }
-        if told:
-            self._send("sample", t_ns=now_ns(), shards=told)
-
-    def end(self) -> None:
-        """Ends all shards: their pipes close, and after a moment they are killed."""
-        for child in self.children.values():
-            child.process.stdin.close()
-        deadline = time.monotonic() + END_GRACE_S
-        for child in list(self.children.values()):
-            while child.process.poll() is None and time.monotonic() < deadline:
-                gevent.sleep(0.01)
-            if child.process.poll() is None:
-                child.process.kill()
-                child.process.wait()
-
-    def _heard(self, child: Child, said: dict[str, Any]) -> None:
-        if said["event"] == "ready":
-            self._open(child)
-            self._shard(child, ready=True, scheduling=said["scheduling"])
-        elif said["event"] == "done":
-            self._shard(child, done=True)
-        elif said["event"] == "failed":
-            self._shard(child, failed=said["problem"] + (f" ({said['remedy']})" if said["remedy"] else ""))
-        elif said["event"] == "end":
-            self._shard(child, cpu_s=said["cpu_s"], used=said["slots"])
-
-    def _open(self, child: Child) -> None:
-        if child.reader is None:
-            try:
-                child.reader = SlotReader(child.config.slots_path)
-            except EvidenceError:
-                return  # it died before it had one
-            child.fed = np.zeros((), LIVE)
-
-    def _measure_cpu(self, child: Child) -> None:
-        try:
-            child.usage = child.usage or psutil.Process(child.process.pid)
-            used = child.usage.cpu_times()
-        except psutil.Error:
-            return
-        now = now_ns()
-        child.cpu.append((now, used.user + used.system))
-        while len(child.cpu) > 2 and now - child.cpu[1][0] >= NS_PER_S:
-            child.cpu.pop(0)
-        first_ns, first_s = child.cpu[0]
-        if self._loaded and now - first_ns >= NS_PER_S:
-            share = (child.cpu[-1][1] - first_s) * NS_PER_S / (now - first_ns)
-            child.core_share_max = max(child.core_share_max, share)
-
-    def _write(self, child: Child, line: str) -> None:
-        try:
-            child.process.stdin.write(line.encode() + b"\n")
-            child.process.stdin.flush()
-        except OSError:
-            pass  # it has ended; its wait status says how
-
-    def _assign(self, environment: Environment, msg: Any) -> None:
-        self._assignments[msg.data["kind"]].put(msg.data["config"])
-
-    def _order(self, environment: Environment, msg: Any) -> None:
-        if msg.data["order"]["do"] == "go":
-            self._loaded = True
-        for child in list(self.children.values()):
-            if child.config.kind in msg.data["kinds"]:
-                self._write(child, json.dumps(msg.data["order"]))
-
-    def _kill(self, environment: Environment, msg: Any) -> None:
-        killed = {}
-        children = [self.children[name] for name in msg.data["names"] if name in self.children]
-        for child in children:  # all signals first, at one moment
-            killed[child.config.name] = {"pid": child.process.pid, "t_ns": now_ns()}
-            child.process.send_signal(signal.SIGKILL)
-        for child in children:
-            killed[child.config.name]["status"] = child.process.wait()
-        self._send("killed", id=msg.data["id"], killed=killed)
-
-    def _flush(self, environment: Environment, msg: Any) -> None:
-        """Locust's own report comes every second; at the end it must be whole before it is read."""
-        self._runner._send_stats()
-        self._send("flushed", id=msg.data["id"])
-
-    def _shard(self, child: Child, **facts: Any) -> None:
-        self._send("shard", name=child.config.name, facts=facts)
-
-    def _send(self, what: str, **data: Any) -> None:
-        self._runner.send_message(what, data)
-
-
 def feed(stats: RequestStats, config: ShardConfig, sample: Sample) -> None:
-    """Adds a sample to Locust's statistics: what ``log_request`` does, for many requests at once."""
+    """Adds a sample to Locust's statistics: what ``log_request`` and ``log_error`` do, for many requests at once."""
     now = time.time()
     for entry in (stats.total, stats.entries[(config.setup, sample.method)]):
-        _add(entry, sample, int(now), config.load.payload_bytes)
+        add(entry, sample, second=int(now), payload_bytes=config.load.payload_bytes)
         entry.last_request_timestamp = now
     for what, count in sample.failures.items():
         key = StatsError.create_key(sample.method, config.setup, what)
         error = stats.errors.setdefault(key, StatsError(sample.method, config.setup, what))
         error.occurred()
         error.occurrences += count - 1
-
-
-def _add(entry: StatsEntry, sample: Sample, second: int, payload_bytes: int) -> None:
-    failures = sum(sample.failures.values())
-    entry.num_requests += sample.requests
-    entry.num_none_requests += sample.requests - sample.timed
-    entry.num_failures += failures
-    entry.num_reqs_per_sec[second] += sample.requests
-    entry.num_fail_per_sec[second] += failures
-    entry.total_response_time += sample.total_ms
-    entry.total_content_length += payload_bytes * sample.requests
-    for key, count in sample.response_times.items():
-        entry.response_times[key] += count
-    if sample.min_ms is not None and sample.max_ms is not None:
-        least = entry.min_response_time
-        entry.min_response_time = sample.min_ms if least is None else min(least, sample.min_ms)
-        entry.max_response_time = max(entry.max_response_time, sample.max_ms)
 
 
 class Master(MasterRunner):
@@ -445,10 +245,11 @@ class Coordinator:
     # Parts
 
     def _start_agent(self, index: int) -> None:
-        process = gevent.subprocess.Popen(
-            [sys.executable, "-m", "harness.load.fleet", "agent", str(index)], stdin=gevent.subprocess.PIPE
+        process = subprocess.Popen(
+            [sys.executable, "-m", "harness.load.fleet", "agent", str(index)], stdin=subprocess.PIPE
         )
         words = {"port": self._runner.server.port, "logs": self._plan["logs"]}
+        assert process.stdin is not None
         process.stdin.write(json.dumps(words).encode() + b"\n")
         process.stdin.flush()
         self._processes.append(process)
@@ -536,24 +337,16 @@ class Coordinator:
     def _open_page(self) -> str:
         page = self._environment.create_web_ui(host="127.0.0.1", port=0, delayed_start=True)
         assert page.app is not None
-        page.app.before_request(self._guard)
+        page.app.before_request(guard(self._stopped_from_page))
         page.start()  # type: ignore[no-untyped-call]
         self._wait(lambda: page.server is not None and page.server.started, 5.0)
         assert page.server is not None
         return f"http://127.0.0.1:{page.server.server_port}"
 
-    def _guard(self) -> Response | None:
-        """Answers for Locust what would change the load; other sites' pages (DNS rebinding, CSRF) get nothing at all."""
-        own = f"http://{request.host}"
-        if not request.host.startswith("127.0.0.1:") or request.headers.get("Origin", own) != own:
-            return Response("this page belongs to a brokerbench run on this machine", status=403)
-        if request.path == "/stop":
+    def _stopped_from_page(self) -> None:
+        if STOPPED_FROM_PAGE not in self._book.problems:
             self._book.problem(STOPPED_FROM_PAGE)
             self._tell()
-            return jsonify({"success": True, "message": "The run is asked to stop."})
-        if request.path in ("/swarm", "/stats/reset"):
-            return jsonify({"success": False, "message": "The load is frozen while it is measured."})
-        return None
 
     def _tell(self) -> None:
         """Tells the harness the state of all shards and the newest problems."""
@@ -598,8 +391,11 @@ def _coordinate() -> None:
 def _be_agent(index: int) -> None:
     lines = iter(gevent.fileobject.FileObject(0, "rb", closefd=False))
     words = json.loads(next(lines))
-    _log_to(Path(words["logs"]) / f"locust-agent-{index}.log")
-    agent = Agent(index, words["port"])
+    logs = Path(words["logs"])
+    _log_to(logs / f"locust-agent-{index}.log")
+    environment = Environment(user_classes=[ProducerUser, WorkerUser])
+    runner = environment.create_worker_runner("127.0.0.1", words["port"])
+    agent = Supervisor.agent = Agent(index, logs, runner, partial(feed, environment.stats))
     gevent.spawn(agent.watch)
     for _ in lines:
         pass

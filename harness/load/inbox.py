@@ -20,6 +20,11 @@ from harness.ledger import (
 )
 from harness.model import Settlement, SettleOutcome
 
+# Plain numbers: numpy asks a member of an enumeration for half a dozen protocols first.
+_RECEIVED, _STARTED, _WORKED = int(DeliveryState.RECEIVED), int(DeliveryState.STARTED), int(DeliveryState.WORKED)
+_SETTLING, _SETTLED = int(DeliveryState.SETTLING), int(DeliveryState.SETTLED)
+_OK, _UNKNOWN, _AUTO = int(SettleOutcome.OK), int(SettleOutcome.UNKNOWN), int(Settlement.AUTO)
+
 
 class Inbox:
     """The slots of one worker.
@@ -62,7 +67,7 @@ class Inbox:
             block["entry"] = deliveries.entries
         block["asked_ns"] = deliveries.asked_ns if deliveries.asked_ns is not None else received_ns
         block["received_ns"] = received_ns
-        block["state"] = DeliveryState.RECEIVED
+        block["state"] = _RECEIVED
         self._file.commit()
         self._live["delivered"] += np.uint64(n)
         self._live["redelivered"] += np.uint64(repeats)
@@ -72,12 +77,12 @@ class Inbox:
     def started(self, slot: int, t_ns: int) -> None:
         """Stores that the work on one delivery begins."""
         self._slots["started_ns"][slot] = t_ns
-        self._slots["state"][slot] = DeliveryState.STARTED
+        self._slots["state"][slot] = _STARTED
 
     def finished(self, slot: int, t_ns: int) -> None:
         """Stores that the work on one delivery succeeded."""
         self._slots["finished_ns"][slot] = t_ns
-        self._slots["state"][slot] = DeliveryState.WORKED
+        self._slots["state"][slot] = _WORKED
         self._live["finished"] += np.uint64(1)
 
     def worked(self, first: int, count: int, t_ns: int) -> None:
@@ -85,15 +90,15 @@ class Inbox:
         block = self._slots[first : first + count]
         block["started_ns"] = t_ns
         block["finished_ns"] = t_ns
-        block["state"] = DeliveryState.WORKED
+        block["state"] = _WORKED
         self._live["finished"] += np.uint64(count)
 
     def settling(self, first: int, count: int, what: Settlement, t_ns: int) -> Ints:
         """Stores that settlements leave now, before they do; returns their tokens."""
         block = self._slots[first : first + count]
         block["settling_ns"] = t_ns
-        block["settlement"] = what
-        block["state"] = DeliveryState.SETTLING
+        block["settlement"] = int(what)
+        block["state"] = _SETTLING
         self.unanswered += count
         return np.arange(first, first + count)
 
@@ -102,20 +107,20 @@ class Inbox:
         tokens = answers.tokens
         if not len(tokens):
             return
-        before = self._slots["state"][tokens] == DeliveryState.SETTLED
-        new = ~before | (self._slots["settle_outcome"][tokens] == SettleOutcome.UNKNOWN)
+        before = self._slots["state"][tokens] == _SETTLED
+        new = ~before | (self._slots["settle_outcome"][tokens] == _UNKNOWN)
         self.unanswered -= int(np.count_nonzero(~before))
         self._slots["settled_ns"][tokens[new]] = answers.t_ns[new]
         self._slots["settle_outcome"][tokens[new]] = answers.outcomes[new]
-        self._slots["state"][tokens[new]] = DeliveryState.SETTLED
-        self._live["settled"] += np.uint64(np.count_nonzero(answers.outcomes[new] == SettleOutcome.OK))
+        self._slots["state"][tokens[new]] = _SETTLED
+        self._live["settled"] += np.uint64(np.count_nonzero(answers.outcomes[new] == _OK))
 
     def settled_by_finishing(self, first: int, count: int) -> None:
         """Stores for worked deliveries that finishing has settled them: no ack exists, or none is wanted."""
         block = self._slots[first : first + count]
         block["settling_ns"] = block["finished_ns"]
         block["settled_ns"] = block["finished_ns"]
-        block["settlement"] = Settlement.AUTO
-        block["settle_outcome"] = SettleOutcome.OK
-        block["state"] = DeliveryState.SETTLED
+        block["settlement"] = _AUTO
+        block["settle_outcome"] = _OK
+        block["state"] = _SETTLED
         self._live["settled"] += np.uint64(count)

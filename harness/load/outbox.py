@@ -19,6 +19,12 @@ from harness.model import Held, Outcome
 
 _SCORE = ("confirmed", "rejected", "unknown")
 
+# Plain numbers: numpy asks a member of an enumeration for half a dozen protocols first.
+_DUE, _SENT, _ANSWERED = int(AttemptState.DUE), int(AttemptState.SENT), int(AttemptState.ANSWERED)
+_NOT_HELD, _DISCONNECTED = int(Held.NO), int(Held.DISCONNECTED)
+_NOT_SENT, _REJECTED = int(Outcome.NOT_SENT), int(Outcome.REJECTED)
+_UNKNOWN, _CONFIRMED = int(Outcome.UNKNOWN), int(Outcome.CONFIRMED)
+
 
 class Outbox:
     """The slots of one producer.
@@ -87,7 +93,7 @@ class Outbox:
         """Marks what became due since ``t_ns`` and is not sent as held, where it is not yet."""
         waiting = slice(max(self._next, self._held_to), self._file.used)
         held = self._held[waiting]
-        held[(held == Held.NO) & (self.intended[waiting] >= t_ns)] = reason
+        held[(held == _NOT_HELD) & (self.intended[waiting] >= t_ns)] = int(reason)
 
     def full(self) -> bool:
         """Returns whether the confirm window (messages or blocks) lets nothing more out."""
@@ -114,7 +120,7 @@ class Outbox:
             where = slice(self._next, self._next + n)
             self._next += n
         self._sent_ns[where] = t_ns
-        self._state[where] = AttemptState.SENT
+        self._state[where] = _SENT
         self._file.commit()
         self._live["sent"] += np.uint64(n)
         self.outstanding += n
@@ -126,17 +132,17 @@ class Outbox:
         tokens, outcomes, t_ns = confirms.tokens, confirms.outcomes, confirms.t_ns
         if not len(tokens):
             return
-        before = self._state[tokens] == AttemptState.ANSWERED
+        before = self._state[tokens] == _ANSWERED
         if before.any():
             tokens, outcomes, t_ns, before = self._late(tokens, outcomes, t_ns, before)
-        in_vain = outcomes == Outcome.NOT_SENT
+        in_vain = outcomes == _NOT_SENT
         if in_vain.any():
             self._not_sent(tokens[in_vain])
             kept = ~in_vain
             tokens, outcomes, t_ns, before = tokens[kept], outcomes[kept], t_ns[kept], before[kept]
         self._confirmed_ns[tokens] = t_ns
         self._outcome[tokens] = outcomes
-        self._state[tokens] = AttemptState.ANSWERED
+        self._state[tokens] = _ANSWERED
         self._leave(tokens[~before])
         self._count(tokens, outcomes, t_ns)
 
@@ -145,21 +151,21 @@ class Outbox:
         first = self._file.reserve(n)
         where = slice(first, first + n)
         self.seq[where], self.attempt[where], self.intended[where] = seqs, attempt, intended_ns
-        self._state[where] = AttemptState.DUE
+        self._state[where] = _DUE
         self._file.commit()
 
     def _late(self, tokens: Ints, outcomes: Any, t_ns: Ints, before: Any) -> tuple[Ints, Any, Ints, Any]:
         """Returns what is new: a first answer, or a stronger one than UNKNOWN or REJECTED."""
         new = ~before | (outcomes > self._outcome[tokens])
         tokens, outcomes, t_ns, before = tokens[new], outcomes[new], t_ns[new], before[new]
-        for name, outcome in (("unknown", Outcome.UNKNOWN), ("rejected", Outcome.REJECTED)):
+        for name, outcome in (("unknown", _UNKNOWN), ("rejected", _REJECTED)):
             self._live[name] -= np.uint64(np.count_nonzero(self._outcome[tokens[before]] == outcome))
         return tokens, outcomes, t_ns, before
 
     def _not_sent(self, tokens: Ints) -> None:
-        self._state[tokens] = AttemptState.DUE
+        self._state[tokens] = _DUE
         self._sent_ns[tokens] = 0
-        self._held[tokens] = np.where(self._held[tokens] == Held.NO, Held.DISCONNECTED, self._held[tokens])
+        self._held[tokens] = np.where(self._held[tokens] == _NOT_HELD, _DISCONNECTED, self._held[tokens])
         self._live["sent"] -= np.uint64(len(tokens))
         self._leave(tokens)
         self._again = np.sort(np.concatenate([self._again, tokens]))
@@ -175,14 +181,14 @@ class Outbox:
             self._blocks.popleft()
 
     def _count(self, tokens: Ints, outcomes: Any, t_ns: Ints) -> None:
-        confirmed = outcomes == Outcome.CONFIRMED
+        confirmed = outcomes == _CONFIRMED
         count = int(np.count_nonzero(confirmed))
         self._live["confirmed"] += np.uint64(count)
         if count == len(tokens):
             histogram.add(self._latency, t_ns - self.intended[tokens])
             return
         histogram.add(self._latency, (t_ns - self.intended[tokens])[confirmed])
-        rejected = int(np.count_nonzero(outcomes == Outcome.REJECTED))
+        rejected = int(np.count_nonzero(outcomes == _REJECTED))
         self._live["rejected"] += np.uint64(rejected)
         self._live["unknown"] += np.uint64(len(tokens) - count - rejected)
         if self._retries:

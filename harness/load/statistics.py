@@ -79,3 +79,21 @@ def _sample(method: str, requests: int, failures: dict[str, int], latency: npt.N
         min_ms=min(times, default=None),
         max_ms=max(times, default=None),
     )
+
+
+def add(entry: Any, sample: Sample, *, second: int, payload_bytes: int) -> None:
+    """Adds a sample to a ``locust.stats.StatsEntry``: what its ``log`` does, for many requests of one second at once."""
+    failures = sum(sample.failures.values())
+    entry.num_requests += sample.requests
+    entry.num_none_requests += sample.requests - sample.timed
+    entry.num_failures += failures
+    entry.num_reqs_per_sec[second] += sample.requests
+    entry.num_fail_per_sec[second] += failures
+    entry.total_response_time += sample.total_ms
+    entry.total_content_length += payload_bytes * sample.requests
+    for key, count in sample.response_times.items():
+        entry.response_times[key] += count
+    if sample.min_ms is not None and sample.max_ms is not None:
+        least = entry.min_response_time
+        entry.min_response_time = sample.min_ms if least is None else min(least, sample.min_ms)
+        entry.max_response_time = max(entry.max_response_time, sample.max_ms)
