@@ -25,12 +25,12 @@ class PauseBroker:
     def inject(self, stage: Stage) -> Strike:
         """Stops every process; it hit when all of them read back as stopped."""
         evidence = stage.broker.pause()
-        return Strike(t_ns=int(str(evidence["t_ns"])), hit=bool(evidence.get("stopped")), evidence=evidence)
+        return Strike(t_ns=int(str(evidence["t_ns"])), hit=bool(evidence.get("paused")), evidence=evidence)
 
     def heal(self, stage: Stage) -> Healed:
         """Continues every process and waits for a real operation."""
-        evidence = stage.broker.resume()
-        return Healed(t_ns=stage.healthy(BACK_LIMIT_S), evidence=evidence)
+        resumed = stage.broker.resume()
+        return Healed(t_ns=stage.healthy(BACK_LIMIT_S), evidence={"resumed_ns": resumed["t_ns"]})
 
 
 FAULT = PauseBroker

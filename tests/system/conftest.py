@@ -1,0 +1,164 @@
+"""Whole runs through the command line, each with a state folder and an output folder of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import psutil
+import pytest
+
+from harness.record import CaseRecord, RunRecord, TrialRecord
+from harness.store import RunFolder, TrialFolder
+
+COMMAND = [sys.executable, "-c", "from harness.cli import main; main()"]
+LIMIT_S = 240
+
+
+@dataclass
+class Finished:
+    """A command that has ended."""
+
+    code: int
+    out: str
+    err: str
+    run: RunFolder | None = None
+
+    @property
+    def record(self) -> RunRecord:
+        """Returns the run's record."""
+        assert self.run is not None, self.err
+        return self.run.load()
+
+    @property
+    def case(self) -> CaseRecord:
+        """Returns the only case."""
+        (case,) = self.record.cases
+        return case
+
+    @property
+    def trial(self) -> TrialRecord:
+        """Returns the only trial of the only case."""
+        (trial,) = self.case.trials
+        return trial
+
+    @property
+    def folder(self) -> TrialFolder:
+        """Returns the only trial's folder."""
+        assert self.run is not None
+        return self.run.trial_at(self.trial.folder)
+
+    def table(self, name: str) -> pl.DataFrame:
+        """Returns a table of the only trial."""
+        return self.folder.read_table(name)
+
+
+@dataclass
+class Bench:
+    """Runs ``brokerbench`` as a user would, in a world of its own."""
+
+    home: Path
+    started: list[subprocess.Popen[str]] = field(default_factory=list)
+
+    @property
+    def runs(self) -> Path:
+        """Returns the folder of the run folders."""
+        return self.home / "runs"
+
+    def environment(self, **further: str) -> dict[str, str]:
+        """Returns the environment of a command."""
+        return {**os.environ, "BROKERBENCH_STATE": str(self.home / "state"), "COLUMNS": "160", **further}
+
+    def start(self, *words: str, **further: str) -> subprocess.Popen[str]:
+        """Starts a command in a session of its own and returns it."""
+        process = subprocess.Popen(
+            [*COMMAND, *words],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=self.home,
+            env=self.environment(**further),
+            start_new_session=True,
+        )
+        self.started.append(process)
+        return process
+
+    def finish(self, process: subprocess.Popen[str]) -> Finished:
+        """Waits for a command."""
+        out, err = process.communicate(timeout=LIMIT_S)
+        folders = sorted(self.runs.glob("*/run.json"), key=lambda path: path.stat().st_mtime_ns)
+        return Finished(process.returncode, out, err, RunFolder.open(folders[-1]) if folders else None)
+
+    def __call__(self, *words: str, **further: str) -> Finished:
+        """Runs a command to its end."""
+        return self.finish(self.start(*words, **further))
+
+    def scenario(self, name: str, text: str) -> str:
+        """Writes a scenario and returns its path."""
+        path = self.home / f"{name}.yaml"
+        path.write_text(text)
+        return str(path)
+
+    def timeline(self) -> list[dict[str, Any]]:
+        """Returns what the newest trial has written to its timeline so far."""
+        paths = sorted(self.runs.glob("*/cases/*/*/timeline.jsonl"), key=lambda path: path.stat().st_ctime_ns)
+        lines = paths[-1].read_bytes().split(b"\n")[:-1] if paths else []
+        return [json.loads(line) for line in lines]
+
+    def wait_for(self, process: subprocess.Popen[str], seen: Callable[[list[dict[str, Any]]], bool]) -> None:
+        """Waits until the timeline shows what the test waits for; fails when the command ends before."""
+        limit = time.monotonic() + 60
+        while not seen(self.timeline()):
+            assert process.poll() is None, process.communicate()[1]
+            assert time.monotonic() < limit, f"not seen within 60 s: {self.timeline()[-1:]}"
+            time.sleep(0.02)
+
+    def processes(self) -> list[psutil.Process]:
+        """Returns every living process that belongs to a run of this world (a zombie is not a leftover)."""
+        marker = f"BROKERBENCH_STATE={self.home / 'state'}".encode()
+        return [process for process in psutil.process_iter() if _belongs(process.pid, marker)]
+
+    def leftovers(self) -> list[str]:
+        """Returns what is left of the runs of this world: processes, folders, journals."""
+        ids = {json.loads(path.read_text())["run_id"] for path in self.runs.glob("*/run.json")}
+        places = [Path("/dev/shm"), Path("/tmp")]
+        folders = [p for run_id in ids for place in places for p in place.glob(f"brokerbench-{run_id}*")]
+        journals = list((self.home / "state").glob("journals/*.jsonl"))
+        return [*map(repr, self.processes()), *map(str, folders), *map(str, journals)]
+
+    def gone(self, limit_s: float = 20.0) -> list[str]:
+        """Waits until nothing is left, and returns what is left after all."""
+        limit = time.monotonic() + limit_s
+        while (left := self.leftovers()) and time.monotonic() < limit:
+            time.sleep(0.05)
+        return left
+
+
+def _belongs(pid: int, marker: bytes) -> bool:
+    try:
+        environment = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return marker in environment and state != "Z"
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    """A world of its own; a command that a failed test left is killed, and what it left is swept."""
+    world = Bench(tmp_path)
+    yield world
+    for process in world.started:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+    world("down")
