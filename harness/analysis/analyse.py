@@ -1,0 +1,203 @@
+"""From what a trial left behind to all that is said about it: the one place where the parts of ``analysis`` meet.
+
+Pure: tables and facts in, figures out; the same on the day of the run and from its folder years later. Neighbours: ``run``
+(calls :func:`analyse` for a fresh trial and for a stored one), ``record`` (what comes out), ``combine`` (over trials and cases).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import polars as pl
+
+from harness.analysis import guarantees, trust
+from harness.analysis.backlog import Backlog
+from harness.analysis.combine import combine_case, run_exit
+from harness.analysis.examples import examples
+from harness.analysis.measure import end_ns, lag_p99_s, measure, negative_latencies
+from harness.analysis.moments import gather_moments
+from harness.analysis.reconcile import reconcile
+from harness.analysis.recovery import Recoveries, Recovery
+from harness.analysis.repeats import left_after_ack, unasked_repeats
+from harness.analysis.windows import all_windows, baseline_window, injected
+from harness.clock import NS_PER_S
+from harness.model import Class, FaultRecord, Parameters, Setup, TrialFacts, TrialStatus
+from harness.record import Example, FaultResult, Figure, Guarantee, LedgerCounts, Metrics, TrialRecord
+from harness.units import format_count, format_duration
+
+__all__ = ["AnalysedTrial", "TrialTables", "analyse", "combine_case", "run_exit"]
+
+STALL_SHOWN_S = 0.010
+"""Stalls of the machine below this are not worth a warning: the watcher sleeps 10 ms itself."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrialTables:
+    """The tables of a trial (``harness.tables``); the two big ones may be scans, of which only the columns needed are read."""
+
+    attempts: pl.DataFrame | pl.LazyFrame
+    deliveries: pl.DataFrame | pl.LazyFrame
+    residue: pl.DataFrame
+    connections: pl.DataFrame
+    samples: pl.DataFrame
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AnalysedTrial:
+    """All that a trial says; the fields are those of :class:`harness.record.TrialRecord`, and ``messages`` is its table."""
+
+    status: TrialStatus
+    reasons: tuple[str, ...]
+    warnings: tuple[str, ...]
+    metrics: Metrics
+    throughput_label: dict[str, str]
+    ledger: LedgerCounts
+    faults: tuple[FaultResult, ...]
+    guarantees: tuple[Guarantee, ...]
+    examples: tuple[Example, ...]
+    lag_bound_s: float
+    evidence_sound: bool
+    messages: pl.DataFrame
+
+    def record(self, *, number: int, folder: str, interrupted: bool = False) -> TrialRecord:
+        """Returns the trial's part of ``run.json``.
+
+        Args:
+            number: of the trial. folder: relative to the run folder.
+            interrupted: Ctrl-C ended it, so whatever its figures, it proves nothing.
+        """
+        return TrialRecord(
+            number=number,
+            status=TrialStatus.INTERRUPTED if interrupted else self.status,
+            reasons=list(self.reasons),
+            warnings=list(self.warnings),
+            folder=folder,
+            metrics=self.metrics,
+            throughput_label=self.throughput_label,
+            ledger=self.ledger,
+            faults=list(self.faults),
+            guarantees=list(self.guarantees),
+            examples=list(self.examples),
+            lag_bound_s=self.lag_bound_s,
+            evidence_sound=self.evidence_sound and not interrupted,
+        )
+
+
+def analyse(tables: TrialTables, facts: TrialFacts, setup: Setup, parameters: Parameters) -> AnalysedTrial:
+    """Returns everything that is said about one trial.
+
+    Args:
+        tables: what the shards saw and what was found in the broker. facts: what the run knows beside them.
+        setup, parameters: whose claims are judged; parameters complete.
+    """
+    attempts, deliveries = tables.attempts.lazy(), tables.deliveries.lazy()
+    reconciled = reconcile(attempts, deliveries, tables.residue, tables.connections, facts, setup.traits)
+    moments = gather_moments(attempts, deliveries, reconciled.messages)
+    backlog = Backlog.of(moments)
+    recoveries = Recoveries(
+        moments=moments,
+        backlog=backlog,
+        deliveries=deliveries,
+        connections=tables.connections,
+        facts=facts,
+        baseline=baseline_window(facts),
+        until_ns=end_ns(facts, moments),
+    )
+    recovered = {fault.index: recoveries.of(fault) for fault in injected(facts.faults)}
+    windows = all_windows(
+        facts, {index: each.until_ns for index, each in recovered.items() if each.until_ns is not None}
+    )
+    metrics, labels = measure(moments, backlog, windows, facts, reconciled.counts)
+    headline = windows.steady or windows.whole
+    latency = metrics["steady" if windows.steady else "whole"]
+    trusted = trust.judge(
+        facts,
+        moments,
+        lag_p99_s=lag_p99_s(moments, headline),
+        p50=latency.get("latency.end_to_end.p50"),
+        p99=latency.get("latency.end_to_end.p99"),
+    )
+    judged = guarantees.judge(
+        guarantees.Seen(
+            moments=moments,
+            counts=reconciled.counts,
+            repeats=unasked_repeats(deliveries, reconciled.causes),
+            left_after_ack_ns=left_after_ack(reconciled.messages, moments),
+            deliveries=deliveries,
+            residue=tables.residue,
+            connections=tables.connections,
+            facts=facts,
+            traits=setup.traits,
+        ),
+        setup.claims(parameters),
+    )
+    return AnalysedTrial(
+        status=trusted.status,
+        reasons=trusted.reasons,
+        warnings=(
+            *facts.warnings,
+            *(warning for each in recovered.values() for warning in each.warnings),
+            *_warnings(facts, reconciled.counts, negative_latencies(moments), has_steady=bool(windows.steady)),
+        ),
+        metrics=metrics,
+        throughput_label=labels,
+        ledger=reconciled.counts,
+        faults=_fault_results(facts, recovered, judged.exposed),
+        guarantees=judged.guarantees,
+        examples=tuple(examples(reconciled, attempts, deliveries, tables.residue, facts)),
+        lag_bound_s=trusted.lag_bound_s,
+        evidence_sound=trusted.evidence_sound,
+        messages=reconciled.messages,
+    )
+
+
+def _fault_results(
+    facts: TrialFacts, recovered: Mapping[int, Recovery], exposed: Mapping[int, int]
+) -> tuple[FaultResult, ...]:
+    start = facts.steady_start_ns or 0
+
+    def since_steady(t_ns: int | None) -> float | None:
+        return None if t_ns is None else (t_ns - start) / NS_PER_S
+
+    def result(fault: FaultRecord) -> FaultResult:
+        figures: dict[str, Figure] = dict(recovered[fault.index].figures) if fault.index in recovered else {}
+        return FaultResult(
+            index=fault.index,
+            kind=fault.kind.value,
+            label=fault.label,
+            planned_s=(fault.planned_ns - start) / NS_PER_S,
+            injected_s=since_steady(fault.injected_ns),
+            healed_s=since_steady(fault.healed_ns),
+            hit=fault.hit,
+            exposed=exposed.get(fault.index),
+            evidence=dict(fault.evidence),
+            recovery=figures,
+        )
+
+    return tuple(result(fault) for fault in facts.faults)
+
+
+def _warnings(facts: TrialFacts, counts: LedgerCounts, negative: int, *, has_steady: bool) -> list[str]:
+    """Returns what a reader of the figures must know beside them."""
+    warnings = []
+    if facts.load_start_ns is not None and not has_steady:
+        warnings.append("no steady window: the figures are of the whole run, faults included")
+    if negative:
+        warnings.append(f"{format_count(negative)} messages have a negative latency: the clocks of the shards differ")
+    if facts.clock_error_s:
+        warnings.append(f"the clocks of the shards may differ by {format_duration(facts.clock_error_s)}")
+    if facts.machine_stall_max_s > STALL_SHOWN_S:
+        stall = format_duration(facts.machine_stall_max_s)
+        warnings.append(
+            f"the machine stood still for up to {stall} while under load: gaps and tails up to that are its own"
+        )
+    if facts.drain_end_ns is not None and not facts.drain_complete:
+        warnings.append("the drain hit its limit before it was quiet: what was still coming counts as not received")
+    warnings.extend(f"the search of the broker was not sound: {problem}" for problem in facts.residue_problems)
+    if counts.unreadable and counts.classes.get(Class.LOST, 0):
+        unreadable = format_count(counts.unreadable)
+        warnings.append(f"{unreadable} deliveries had an unreadable header: up to as many of the losses may be these")
+    if facts.auto_ack:
+        warnings.append("auto-ack: a loss after delivery cannot be told from a delivery that a worker dropped")
+    return warnings

@@ -1,0 +1,60 @@
+"""What a claim says, in words, and what it allows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from harness.analysis.bounds import poisson_upper
+from harness.model import Claim, FaultKind, Mark, MayLose, MayRepeat
+from harness.units import format_count, format_duration
+
+NO_FAULT = Claim(
+    fault=FaultKind.NONE,
+    may_lose=MayLose.NONE,
+    may_repeat=MayRepeat.NONE,
+    source="every setup claims it: without a fault nothing is lost and nothing repeated",
+)
+
+OURS = frozenset({Mark.ATTEMPT_DUPLICATE, Mark.ASKED_AGAIN})
+"""Repeats that the harness itself asked for: within every claim."""
+
+_ALLOWED = {
+    MayRepeat.NONE: OURS,
+    MayRepeat.UNACKED: OURS | {Mark.REDELIVERED_UNACKED, Mark.REDELIVERED_AFTER_UNKNOWN_ACK},
+    MayRepeat.ACKED: frozenset(Mark) - {Mark.GIVEN_TWICE},
+}
+
+
+def claim_for(kind: FaultKind, claims: Iterable[Claim]) -> Claim | None:
+    """Returns the claim made about a fault; about none at all, every setup makes one."""
+    return next((claim for claim in claims if claim.fault is kind), NO_FAULT if kind is FaultKind.NONE else None)
+
+
+def allows_repeat(claim: Claim, cause: Mark) -> bool:
+    """Returns whether a repeat of that cause is within the claim; a message given twice never is."""
+    return cause in _ALLOWED[claim.may_repeat]
+
+
+def claim_words(claim: Claim | None) -> str:
+    """Returns a claim in words, e.g. ``loses nothing; may repeat unacked``."""
+    if claim is None:
+        return "no claim"
+    loses = {
+        MayLose.NONE: "loses nothing",
+        MayLose.IN_FLIGHT: "loses at most what was in flight",
+        MayLose.WINDOW: f"loses at most what was confirmed in the last {format_duration(claim.window_s)}",
+        MayLose.ALL: "may lose all",
+    }
+    repeats = {
+        MayRepeat.NONE: "repeats nothing",
+        MayRepeat.UNACKED: "may repeat unacked",
+        MayRepeat.ACKED: "may repeat even acked",
+    }
+    strands = "; may leave messages undelivered" if claim.may_strand else ""
+    return f"{loses[claim.may_lose]}; {repeats[claim.may_repeat]}{strands}"
+
+
+def bound_words(lost: int, exposed: int) -> str:
+    """Returns the 95 % upper bound of the share lost, with the condition under which it holds."""
+    share = poisson_upper(lost) / exposed
+    return f"if losses were independent, at most {min(share, 1.0):.2g} of all ({format_count(exposed)} exposed, 95 %)"

@@ -1,0 +1,112 @@
+"""Whether a fault really put a claim to the test (``measurement.md``, *Exercised*: "≥ 1 exposed, and evidence").
+
+- Broker kill: "processes gone, a shard saw the break"; a graceful restart likewise.
+- Worker kill: "wait status SIGKILL, ≥ 1 open delivery".
+- Producer kill: "≥ 1 sent and unanswered".
+- Pause: "no answer on that side for 90 % of it though some were due": the longest stretch without a confirm, a delivery or a
+  settlement answered covers 90 % of [inject, healed], and a message was due in it.
+- "Repeats after ack: ≥ 1 settle OK in the last second" before the injection.
+"""
+
+from __future__ import annotations
+
+import signal
+
+import numpy as np
+import polars as pl
+
+from harness.analysis.exposure import span
+from harness.analysis.held import open_counts
+from harness.analysis.identities import NEVER, producers_of
+from harness.analysis.moments import Moments
+from harness.clock import NS_PER_S
+from harness.model import FaultKind, FaultRecord, Outcome, ShardRecord, TrialFacts
+
+QUIET_SHARE = 0.9
+
+
+def struck(fault: FaultRecord, facts: TrialFacts) -> list[ShardRecord]:
+    """Returns the shards that a fault struck."""
+    return [shard for shard in facts.shards if shard.name in fault.shards]
+
+
+def cuts(fault: FaultRecord, facts: TrialFacts, connections: pl.DataFrame) -> dict[str, int]:
+    """Returns shard name → when it first saw its connection lost because of a fault (a second late at most)."""
+    start, end = span(fault, facts)
+    lost = connections.filter(
+        ~pl.col("up") & (pl.col("t_ns") >= start) & (pl.col("t_ns") <= min(end, NEVER - NS_PER_S) + NS_PER_S)
+    )
+    return dict(lost.group_by("shard").agg(pl.col("t_ns").min()).sort("shard").iter_rows())
+
+
+def why_not(
+    fault: FaultRecord, facts: TrialFacts, moments: Moments, deliveries: pl.LazyFrame, connections: pl.DataFrame
+) -> str:
+    """Returns why the evidence does not show that a fault which fired was exercised, "" where it does."""
+    if not fault.hit:
+        return "nothing shows that the fault hit"
+    match fault.kind:
+        case FaultKind.BROKER_KILL | FaultKind.BROKER_RESTART:
+            gone = bool(fault.evidence.get("gone", True))
+            broken = "" if cuts(fault, facts, connections) else "no shard saw the connection break"
+            reason = broken if gone else "processes of the broker were left"
+        case FaultKind.WORKER_KILL:
+            reason = _worker_kill(fault, facts, deliveries)
+        case FaultKind.PRODUCER_KILL:
+            reason = _producer_kill(fault, facts, moments)
+        case FaultKind.BROKER_PAUSE:
+            reason = _pause(fault, moments)
+        case FaultKind.NONE:
+            reason = ""
+    return reason
+
+
+def _worker_kill(fault: FaultRecord, facts: TrialFacts, deliveries: pl.LazyFrame) -> str:
+    killed = [shard for shard in struck(fault, facts) if shard.killed_ns is not None]
+    if not any(shard.exit_status == -signal.SIGKILL for shard in killed):
+        return "no worker ended by SIGKILL"
+    held = open_counts(deliveries, {s.number: s.killed_ns for s in killed if s.killed_ns is not None})
+    return "" if held else "the killed workers held nothing"
+
+
+def _producer_kill(fault: FaultRecord, facts: TrialFacts, moments: Moments) -> str:
+    numbers = [shard.number for shard in struck(fault, facts)]
+    unanswered = (moments.outcome == Outcome.UNKNOWN) & (moments.sent_ns != NEVER)
+    of_killed = np.isin(producers_of(moments.keys[unanswered]), numbers)
+    return "" if of_killed.any() else "nothing of the killed producer was unanswered"
+
+
+def _pause(fault: FaultRecord, moments: Moments) -> str:
+    start, end = fault.injected_ns or 0, fault.healed_ns
+    if end is None or end <= start:
+        return "the pause has no end"
+    events = [moments.confirmed_ns, moments.settled_ns, moments.delivery_events_ns]
+    answers = np.sort(np.concatenate([t_ns[(t_ns > start) & (t_ns < end)] for t_ns in events]))
+    edges = np.concatenate([[start], answers, [end]])
+    longest = int(np.argmax(np.diff(edges)))
+    first, last = int(edges[longest]), int(edges[longest + 1])
+    if last - first < QUIET_SHARE * (end - start):
+        return f"answers came during the pause (longest silence {(last - first) / (end - start):.0%} of it)"
+    due = bool(((moments.intended_ns >= first) & (moments.intended_ns < last)).any())
+    return "" if due else "nothing was due during the pause"
+
+
+def acks_before(fault: FaultRecord, moments: Moments) -> bool:
+    """Returns whether a settlement was answered OK in the last second before the injection."""
+    injected = fault.injected_ns or 0
+    return bool(((moments.settled_ns >= injected - NS_PER_S) & (moments.settled_ns <= injected)).any())
+
+
+def in_flight(fault: FaultRecord, facts: TrialFacts, deliveries: pl.LazyFrame, connections: pl.DataFrame) -> int:
+    """Returns how many messages were in flight: "the open deliveries of the killed or cut workers plus what their outstanding fetch
+    asked for".
+
+    What a cut worker's fetch asked for is not kept by one that lives on: it never asks for more than the prefetch.
+    """
+    killed = {s.name: s for s in struck(fault, facts) if s.kind == "worker" and s.killed_ns is not None}
+    cut_at = cuts(fault, facts, connections)
+    cut = [s for s in facts.shards if s.kind == "worker" and s.name in cut_at and s.name not in killed]
+    at_ns = {s.number: s.killed_ns for s in killed.values() if s.killed_ns is not None}
+    at_ns.update({shard.number: cut_at[shard.name] for shard in cut})
+    fetched = sum(s.fetch_max_n for s in killed.values() if s.fetch_open)
+    return open_counts(deliveries, at_ns) + fetched + len(cut) * facts.prefetch

@@ -1,0 +1,156 @@
+"""Whether a trial's evidence can be used (``measurement.md`` section 3, *Trust*).
+
+"A trial is *valid* or *invalid*. Invalid, with the reason: generator saturated; fault never fired; ledger or slots unreadable; clock error
+larger than the latency claimed; settings read back differ from those asked for; nothing sent." To these come a shard or agent that
+died without an order, and a load that ended early: both leave evidence missing.
+
+Apart from validity, evidence is *sound* when ledger, drain and settings are: then "a proven loss, phantom or corruption still gives 10
+even if the generator was saturated" (``gate.md``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from harness.analysis.identities import NEVER, producers_of
+from harness.analysis.moments import Moments
+from harness.model import Outcome, ShardRecord, TrialFacts, TrialStatus
+from harness.record import AtLeast, Figure
+from harness.units import format_count, format_duration
+
+LAG_BOUND_S = 0.010
+LAG_SHARE = 0.10
+CORE_SHARE = 0.90
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Trust:
+    """What a trial's evidence is worth.
+
+    Args:
+        status: valid, invalid, or interrupted.
+        reasons: why it is not valid, a sentence each.
+        evidence_sound: ledger, drain and settings are sound.
+        lag_bound_s: the bound of the p99 of the schedule lag that was applied.
+    """
+
+    status: TrialStatus
+    reasons: tuple[str, ...]
+    evidence_sound: bool
+    lag_bound_s: float
+
+
+def lag_bound_s(asked_s: float | None, p99: Figure | None) -> float:
+    """Returns the scenario's bound, else the larger of 10 ms and 10 % of the reported p99 latency."""
+    if asked_s is not None:
+        return asked_s
+    reported_s = p99.at_least if isinstance(p99, AtLeast) else p99 if isinstance(p99, float) else 0.0
+    return max(LAG_BOUND_S, LAG_SHARE * reported_s)
+
+
+def slots_missing(shard: ShardRecord) -> bool:
+    """Returns whether a shard's file is missing or holds fewer slots than it had reported."""
+    return shard.slots_found < shard.slots_reported or shard.slots_found < 0
+
+
+def judge(
+    facts: TrialFacts, moments: Moments, *, lag_p99_s: float | None, p50: Figure | None, p99: Figure | None
+) -> Trust:
+    """Returns what a trial is worth.
+
+    Args:
+        lag_p99_s: p99 of the schedule lag in the window of the headline, None without messages.
+        p50, p99: end-to-end latency there, as reported.
+    """
+    bound_s = lag_bound_s(facts.lag_bound_s, p99)
+    reasons = [
+        *_load_ended_early(facts, moments),
+        *_ledger(facts),
+        *_settings(facts),
+        *_faults(facts),
+        *_clock(facts, p50),
+        *(_saturated(facts, moments, lag_p99_s, bound_s) if facts.open_loop else ()),
+    ]
+    return Trust(
+        status=_status(facts, reasons),
+        reasons=tuple(reasons),
+        evidence_sound=is_sound(facts),
+        lag_bound_s=bound_s,
+    )
+
+
+def is_sound(facts: TrialFacts) -> bool:
+    """Returns whether ledger, drain and settings are sound; a worker that died by itself may have swallowed messages."""
+    return (
+        facts.residue_sound
+        and not facts.settings_differ
+        and not any(slots_missing(shard) for shard in facts.shards)
+        and not any(shard.kind == "worker" and not shard.expected_exit for shard in facts.shards)
+    )
+
+
+def _status(facts: TrialFacts, reasons: list[str]) -> TrialStatus:
+    if facts.aborted.startswith("interrupted"):
+        return TrialStatus.INTERRUPTED
+    return TrialStatus.INVALID if reasons else TrialStatus.VALID
+
+
+def _load_ended_early(facts: TrialFacts, moments: Moments) -> Iterator[str]:
+    if facts.aborted:
+        yield f"the load ended early: {facts.aborted}"
+    if not (moments.sent_ns != NEVER).any():
+        yield "nothing was sent"
+
+
+def _ledger(facts: TrialFacts) -> Iterator[str]:
+    for shard in facts.shards:
+        if shard.slots_found < 0:
+            yield f"ledger unreadable: the slots of {shard.name} are missing"
+        elif slots_missing(shard):
+            found, reported = format_count(shard.slots_found), format_count(shard.slots_reported)
+            yield f"slots missing: {found} of {shard.name} found, it had reported {reported}"
+        if not shard.expected_exit:
+            status = "" if shard.exit_status is None else f" with status {shard.exit_status}"
+            yield f"{shard.kind} {shard.name} ended by itself{status}"
+
+
+def _settings(facts: TrialFacts) -> Iterator[str]:
+    for difference in facts.settings_differ:
+        yield f"settings differ: {difference}"
+
+
+def _faults(facts: TrialFacts) -> Iterator[str]:
+    for fault in facts.faults:
+        if fault.injected_ns is None:
+            yield f"fault never fired: {fault.label}"
+        elif not fault.hit:
+            yield f"fault never fired: {fault.label} was ordered, and nothing shows that it hit"
+
+
+def _clock(facts: TrialFacts, p50: Figure | None) -> Iterator[str]:
+    if facts.clock_error_s and isinstance(p50, float) and facts.clock_error_s > p50:
+        error, claimed = format_duration(facts.clock_error_s), format_duration(p50)
+        yield f"clock error {error} is larger than the latency claimed ({claimed} at the median)"
+
+
+def _saturated(facts: TrialFacts, moments: Moments, lag_p99_s: float | None, bound_s: float) -> Iterator[str]:
+    if lag_p99_s is not None and lag_p99_s > bound_s:
+        lag, bound = format_duration(lag_p99_s), format_duration(bound_s)
+        yield f"generator saturated: schedule lag p99 {lag}, bound {bound}"
+    for shard in facts.shards:
+        share = shard.core_share_max or (shard.cpu_s / shard.wall_s if shard.wall_s else 0.0)
+        if share > CORE_SHARE:
+            yield f"generator saturated: {shard.kind} {shard.name} stood at {share:.0%} of a core, bound {CORE_SHARE:.0%}"
+    skipped = 0 if facts.aborted else _never_sent(facts, moments)
+    if skipped:
+        yield f"generator saturated: {format_count(skipped)} due messages were never sent, though nothing held them"
+
+
+def _never_sent(facts: TrialFacts, moments: Moments) -> int:
+    """Returns how many messages a living producer neither sent nor held."""
+    dead = [shard.number for shard in facts.shards if shard.kind == "producer" and shard.killed_ns is not None]
+    unsent = (moments.outcome == Outcome.NOT_SENT) & ~moments.held
+    return int(np.count_nonzero(unsent)) - int(np.count_nonzero(np.isin(producers_of(moments.keys[unsent]), dead)))
