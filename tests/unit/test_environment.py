@@ -1,0 +1,155 @@
+"""The fingerprint, and the watcher of the machine's stalls."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from harness import environment
+from harness.environment import cgroup_cpu_quota, fingerprint, machine_usage
+from harness.journal import Journal
+from harness.stalls import StallWatcher
+
+
+@pytest.fixture
+def journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Journal]:
+    monkeypatch.setenv("BROKERBENCH_STATE", str(tmp_path / "state"))
+    with Journal.create(secrets.token_hex(8)) as made:
+        yield made
+
+
+def test_the_fingerprint_has_four_groups_of_plain_json(tmp_path: Path) -> None:
+    found = fingerprint(tmp_path)
+    assert list(found) == ["identity", "drift", "subject", "live"]
+    assert json.loads(json.dumps(found, allow_nan=False)) == found
+    assert found["identity"]["cpus"] == os.cpu_count()
+    assert found["drift"]["libraries"]["redis"]
+    assert found["subject"]["brokerbench"]
+
+
+def test_the_fingerprint_holds_no_environment_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    secret = secrets.token_hex(16)
+    monkeypatch.setenv("PGPASSWORD", secret)
+    monkeypatch.setenv("REDIS_URL", f"redis://:{secret}@127.0.0.1/0")
+    assert secret not in json.dumps(fingerprint(tmp_path))
+
+
+def tree(root: Path, files: dict[str, str]) -> None:
+    for name, text in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text + "\n")
+
+
+@pytest.mark.parametrize(
+    ("files", "quota"),
+    [
+        ({"proc/self/cgroup": "0::/", "sys/fs/cgroup/cpu.max": "max 100000"}, None),
+        ({"proc/self/cgroup": "0::/a/b", "sys/fs/cgroup/a/b/cpu.max": "150000 100000"}, 1.5),
+        (  # the tightest of all levels holds
+            {
+                "proc/self/cgroup": "0::/a/b",
+                "sys/fs/cgroup/a/b/cpu.max": "max 100000",
+                "sys/fs/cgroup/a/cpu.max": "50000 100000",
+            },
+            0.5,
+        ),
+        (
+            {
+                "proc/self/cgroup": "4:cpu,cpuacct:/docker/x\n0::/",
+                "sys/fs/cgroup/cpu/docker/x/cpu.cfs_quota_us": "200000",
+                "sys/fs/cgroup/cpu/docker/x/cpu.cfs_period_us": "100000",
+            },
+            2.0,
+        ),
+        (
+            {
+                "proc/self/cgroup": "4:cpu:/",
+                "sys/fs/cgroup/cpu/cpu.cfs_quota_us": "-1",
+                "sys/fs/cgroup/cpu/cpu.cfs_period_us": "100000",
+            },
+            None,
+        ),
+        # inside a container the path of the outside is not mounted: its own root is
+        ({"proc/self/cgroup": "0::/../../x", "sys/fs/cgroup/cpu.max": "300000 100000"}, 3.0),
+        ({}, None),
+    ],
+)
+def test_the_cpu_quota_of_control_groups(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: dict[str, str], quota: float | None
+) -> None:
+    tree(tmp_path, files)
+    monkeypatch.setattr(environment, "PROC", tmp_path / "proc")
+    monkeypatch.setattr(environment, "SYS", tmp_path / "sys")
+    assert cgroup_cpu_quota() == quota
+
+
+def test_pressure_totals_are_seconds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    some = "some avg10=1.25 avg60=0.50 avg300=0.10 total=2500000\nfull avg10=0.00 avg60=0.00 avg300=0.00 total=1"
+    tree(tmp_path, {"proc/pressure/cpu": some})
+    monkeypatch.setattr(environment, "PROC", tmp_path / "proc")
+    usage = machine_usage()
+    assert usage["pressure_cpu_s"] == 2.5
+    assert "pressure_io_s" not in usage
+
+
+def test_totals_of_the_machine_never_fall() -> None:
+    before = machine_usage()
+    deadline = time.process_time() + 0.05
+    while time.process_time() < deadline:
+        pass
+    after = machine_usage()
+    assert before.keys() == after.keys()
+    assert all(after[name] >= before[name] for name in before)
+    assert after["cpu_busy_s"] > before["cpu_busy_s"]
+
+
+def test_an_installed_package_has_no_commit(tmp_path: Path) -> None:
+    assert environment._commit(tmp_path) is None
+
+
+def test_a_stopped_watcher_sees_a_stall_of_that_length(journal: Journal) -> None:
+    with StallWatcher(journal) as watcher:
+        assert watcher._process is not None
+        begun = time.monotonic_ns()
+        watcher._process.send_signal(signal.SIGSTOP)
+        time.sleep(0.3)
+        watcher._process.send_signal(signal.SIGCONT)
+        ended = time.monotonic_ns()
+        while watcher.max_stall_s() < 0.25:
+            assert time.monotonic_ns() - ended < 30e9
+            time.sleep(0.005)
+    longest = max(watcher.stalls(), key=lambda stall: stall.length_ns)
+    assert longest.length_ns >= 0.29e9
+    assert longest.t_ns - longest.length_ns >= begun - 20e6
+    assert watcher.max_stall_s() == longest.length_ns / 1e9
+    assert watcher.steal_s() >= 0.0
+
+
+def test_an_interpreter_of_ours_that_lets_nobody_run_is_no_stall_of_the_machine(journal: Journal) -> None:
+    with StallWatcher(journal) as watcher:
+        begun = time.monotonic()
+        sum(range(60_000_000))  # one call in C: it holds this interpreter's lock all the while
+        held_s = time.monotonic() - begun
+        assert watcher.max_stall_s() < held_s / 2
+
+
+def test_the_watch_leaves_no_process_and_can_be_asked_afterwards(journal: Journal) -> None:
+    with StallWatcher(journal) as watcher:
+        pass
+    assert watcher.max_stall_s() >= 0.0
+    assert journal._children == {}
+
+
+def test_a_watcher_that_dies_does_not_hold_up_the_run(journal: Journal) -> None:
+    with StallWatcher(journal) as watcher:
+        assert watcher._process is not None
+        watcher._process.kill()
+    assert watcher._process is None
