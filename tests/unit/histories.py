@@ -77,12 +77,23 @@ def lost(number: int, t_ns: int) -> dict[str, Any]:
 def broker_kill(injected_ns: int, healed_ns: int | None, kind: FaultKind = FaultKind.BROKER_KILL) -> FaultRecord:
     """Returns a fault of the broker."""
     return FaultRecord(
-        index=0, kind=kind, label=kind.value, planned_ns=injected_ns, injected_ns=injected_ns, healed_ns=healed_ns, hit=True
+        index=0,
+        kind=kind,
+        label=kind.value,
+        planned_ns=injected_ns,
+        injected_ns=injected_ns,
+        healed_ns=healed_ns,
+        hit=True,
     )
 
 
 FACTS = TrialFacts(
-    run_id=1, trial=1, load_start_ns=0, residue_sound=True, visibility_s=HELD_FOR_NS / 1e9, shards=(worker(0), worker(1))
+    run_id=1,
+    trial=1,
+    load_start_ns=0,
+    residue_sound=True,
+    visibility_s=HELD_FOR_NS / 1e9,
+    shards=(worker(0), worker(1)),
 )
 
 

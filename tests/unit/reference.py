@@ -36,7 +36,8 @@ def judge(history: History) -> dict[tuple[int, int, int], Judged]:
     judged = {}
     for subscription in sorted({row["subscription"] for row in rows}) or [0]:
         here = sorted(
-            (row for row in rows if row["subscription"] == subscription), key=lambda row: (row["received_ns"], row["row"])
+            (row for row in rows if row["subscription"] == subscription),
+            key=lambda row: (row["received_ns"], row["row"]),
         )
         attempts, deliveries, copies = by_identity(history.attempts), by_identity(here), by_identity(residue)
         for whose in attempts.keys() | deliveries.keys() | copies.keys():
@@ -65,7 +66,9 @@ def outcome_of(history: History, producer: int, attempts: list[Row]) -> str | No
     return max(seen, key=STRENGTH.index, default=None)
 
 
-def class_of(history: History, outcome: str | None, deliveries: list[Row], copies: list[Row]) -> str:
+def class_of(  # noqa: PLR0911 – a rule each
+    history: History, outcome: str | None, deliveries: list[Row], copies: list[Row]
+) -> str:
     seen = bool(deliveries or copies)
     finished = any(row["finished_ns"] is not None for row in deliveries)
     sound = history.facts.residue_sound and not any(
@@ -89,7 +92,11 @@ def class_of(history: History, outcome: str | None, deliveries: list[Row], copie
         return "undecided"
     if outcome == "UNKNOWN":
         return "vanished"
-    if deliveries and deliveries[-1]["settlement"] in ("RELEASE", "RETRY", "DEAD") and deliveries[-1]["settle_outcome"] == "OK":
+    if (
+        deliveries
+        and deliveries[-1]["settlement"] in ("RELEASE", "RETRY", "DEAD")
+        and deliveries[-1]["settle_outcome"] == "OK"
+    ):
         return "lost_in_settling"
     return "interrupted" if deliveries else "lost"
 

@@ -88,8 +88,14 @@ def test_each_message_received_twice_falls_into_exactly_the_class_of_the_page(tr
 FIRST = [
     UNSETTLED,
     *({"settlement": what, "settling_ns": 1020, "settled_ns": 1030} for what in ("ACK", "AUTO", "RELEASE", "DEAD")),
-    *({"settlement": what, "settling_ns": 1020, "settled_ns": None, "settle_outcome": "UNKNOWN"} for what in ("ACK", "RETRY")),
-    *({"settlement": what, "settling_ns": 1020, "settled_ns": 1030, "settle_outcome": "STALE"} for what in ("ACK", "RELEASE")),
+    *(
+        {"settlement": what, "settling_ns": 1020, "settled_ns": None, "settle_outcome": "UNKNOWN"}
+        for what in ("ACK", "RETRY")
+    ),
+    *(
+        {"settlement": what, "settling_ns": 1020, "settled_ns": 1030, "settle_outcome": "STALE"}
+        for what in ("ACK", "RELEASE")
+    ),
     {"settlement": "ACK", "settling_ns": 2890, "settled_ns": 2900},  # OK just when the repeat was asked for
     {"settlement": "ACK", "settling_ns": 2890, "settled_ns": 2899},
     {"settlement": "ACK", "settling_ns": 2900, "settled_ns": 2950},
