@@ -14,6 +14,7 @@ import socket
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NoReturn
 
 import numpy as np
 import numpy.typing as npt
@@ -189,7 +190,7 @@ class Session:
             connection.pipeline_sync()
             self._unsent = bool(connection.flush())
         except psycopg.Error as error:
-            self._lose(str(error))
+            self.lose(str(error))
 
     def check(self) -> None:
         """Reads what has arrived, so that a connection that is known to be broken is noticed before anything is sent."""
@@ -217,7 +218,7 @@ class Session:
             problem = str(error) or "the connection was closed"
         problem = self._take_results(connection) or problem
         if problem:
-            self._lose(problem)
+            self.lose(problem)
         self._check_silence()
 
     def ask(self, *statements: Statement) -> Answer:
@@ -254,9 +255,10 @@ class Session:
             request.done(None)
         self._ended()
 
-    def lose(self, reason: str) -> None:
-        """Gives the connection up as lost; raises ConnectionLost."""
-        self._lose(reason)
+    def lose(self, reason: str) -> NoReturn:
+        """Gives the connection up; raises ConnectionLost."""
+        self.close(abort=True)
+        raise ConnectionLost(f"the connection to PostgreSQL broke: {_one_line(reason)}")
 
     def _live(self) -> PGconn:
         if self._connection is None:
@@ -307,15 +309,11 @@ class Session:
             return
         since_ns = max(self._requests[0].sent_ns, self._answered_ns)
         if now_ns() - since_ns > self._answer_timeout_s * NS_PER_S:
-            self._lose(f"no answer for {self._answer_timeout_s:g} s")
+            self.lose(f"no answer for {self._answer_timeout_s:g} s")
 
     def _notice(self, result: PGresult) -> None:
         if self._requests and _field(result, pq.DiagnosticField.SEVERITY_NONLOCALIZED) == "WARNING":
             self._requests[0].warned = True
-
-    def _lose(self, reason: str) -> None:
-        self.close(abort=True)
-        raise ConnectionLost(f"the connection to PostgreSQL broke: {_one_line(reason)}")
 
 
 def int8_array(values: Ints) -> bytes:

