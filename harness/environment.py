@@ -199,10 +199,11 @@ def _commit(checkout: Path) -> str | None:
 
 def _git(checkout: Path, *words: str) -> str | None:
     try:
-        command = ["git", "--no-optional-locks", "-C", checkout, *words]
+        command = ["git", "--no-optional-locks", "-C", str(checkout), *words]
         done = subprocess.run(command, capture_output=True, text=True, timeout=_GIT_LIMIT_S, check=True)
     except (OSError, subprocess.SubprocessError):
         return None
+
     return done.stdout.strip()
 
 

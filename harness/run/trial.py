@@ -17,7 +17,6 @@ from harness.brokers import open_driver
 from harness.brokers.contract import Effective
 from harness.clock import now_ns
 from harness.deployments.contract import Broker, BrokerOptions
-from harness.environment import StallWatcher
 from harness.errors import BrokerbenchError
 from harness.faults import faults
 from harness.faults.contract import Stage
@@ -31,6 +30,7 @@ from harness.run.sampling import Sampler
 from harness.run.search import Search, search, unsearched
 from harness.run.watch import Quiet, Watch
 from harness.scenario.model import FaultEntry
+from harness.stalls import StallWatcher
 from harness.store import Timeline
 
 HEALTHY_LIMIT_S = 60.0
