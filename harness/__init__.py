@@ -2,14 +2,14 @@
 
 The floors, imports going downwards only (``tests/unit/test_floors.py`` enforces it):
 
-====  =======================================================================
-0     ``model errors units clock record``
+====  ================================================================================================================
+0     ``model errors units clock record tables metrics files``
 1     pure: ``scenario schedule envelope histogram analysis``
-2     ``ledger store environment journal``, ``brokers deployments faults``
+2     ``ledger gather store``, ``journal sweepers minder processes mounts``, ``environment stalls``, ``brokers deployments faults``
 3     ``load``: shard loops, and ``load.fleet``, the only module that imports locust
 4     ``run``: the phases of a trial, in order; it reads as the story
 5     ``cli``
-====  =======================================================================
+====  ================================================================================================================
 
 ``reports`` (beside this package) reads run folders: it imports floors 0 and 1 and ``store``, never the rest.
 """
