@@ -40,9 +40,9 @@ def by_durability(record: RunRecord) -> list[tuple[DurabilityClass, list[CaseRec
 def sentence(case: CaseRecord) -> str:
     """Returns the verdict on a case in plain words, without its name, e.g. ``kept every confirmed message …``."""
     if case.unavailable:
-        return f"was not run: {case.unavailable}"
+        return f"was not run: {_plain(case.unavailable)}."
     if not case.trials:
-        return "was not run"
+        return "was not run."
     proving = figures.proving(case.trials)
     lost = figures.lost(proving)
     if not _valid(case) and not lost:

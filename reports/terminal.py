@@ -51,10 +51,10 @@ def print_run(record: RunRecord, console: Console, *, report: Path | None = None
 
 def _print_verdict(record: RunRecord, console: Console) -> None:
     console.print()
-    strip = Table.grid(padding=(0, 2))
+    strip = _pairs(2)
     strip.add_row(Text("VERDICT", style="bold reverse"), Text(story.headline(record), style="bold"))
     console.print(strip)
-    lines = Table.grid(padding=(0, 1))
+    lines = _pairs(1)
     for case in story.worst_first(list(record.cases)):
         sign = story.sign(case)
         told = Text.assemble((case.id, "bold"), f": {story.sentence(case)}")
@@ -64,7 +64,7 @@ def _print_verdict(record: RunRecord, console: Console) -> None:
 
 def _print_question(record: RunRecord, console: Console) -> None:
     console.print()
-    lines = Table.grid(padding=(0, 2))
+    lines = _pairs(2)
     lines.add_row(Text("Question", style="bold"), Text(record.question))
     if record.expect:
         lines.add_row(Text("Expected", style="bold"), Text(record.expect))
@@ -198,6 +198,8 @@ def _print_guarantees(case: CaseRecord, console: Console) -> None:
     if console.width >= NARROW:
         table.add_column("verdict", min_width=15)
         table.add_column("fault", min_width=14)
+    for _ in range(2):
+        table.add_column(overflow="fold")
     for guarantee in case.guarantees:
         sign = words.OF_VERDICT[guarantee.verdict]
         head = [Text(str(sign), style=sign.style), Text(words.fault(guarantee.fault))]
@@ -244,6 +246,14 @@ def _print_trouble(record: RunRecord, console: Console) -> None:
 def _print_lines(lines: Iterable[str], indent: int, console: Console) -> None:
     for line in lines:
         _print_indented(Text(line), indent, console)
+
+
+def _pairs(gap: int) -> Table:
+    """Returns a table of two columns without lines: a word, and what is said of it, which wraps and is never cut."""
+    table = Table.grid(padding=(0, gap))
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    return table
 
 
 def _print_indented(what: RenderableType, indent: int, console: Console) -> None:

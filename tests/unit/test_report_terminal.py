@@ -1,0 +1,376 @@
+"""The table at the end of a run: exact sentences, every state told in words, readable at every width."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import records
+from rich.console import Console
+
+from harness.model import DurabilityClass, TrialStatus, Verdict
+from harness.record import AtLeast, CaseRecord, Guarantee, RunRecord, Unknown
+from reports import figures, story, words
+from reports.terminal import print_run
+
+
+def printed(record: RunRecord, width: int = 200, **options: object) -> str:
+    console = Console(width=width, file=None, record=True, quiet=False, **options)  # type: ignore[arg-type]
+    with console.capture() as captured:
+        print_run(record, console, report=Path("runs/2026-11-21T10-15-03-quickstart/report.md"))
+    return captured.get()
+
+
+def row(text: str, case: str) -> list[str]:
+    """Returns the cells of a case's row in the wide table."""
+    line = next(line for line in text.splitlines() if line.startswith(f"   {case} "))
+    return re.split(r"\s{2,}", line.strip())
+
+
+def judged(verdict: Verdict, **more: object) -> CaseRecord:
+    return records.case(guarantees=[records.guarantee(verdict, **more)])  # type: ignore[arg-type]
+
+
+class TestSentences:
+    def test_the_quickstart_says_which_setup_lost_what(self) -> None:
+        memory, redis, postgres = records.run().cases
+        assert story.sentence(memory) == (
+            "LOST 12,345 of 40,021 confirmed messages when the broker was killed — its claim allows that (memory only)."
+        )
+        for case in (redis, postgres):
+            assert story.sentence(case) == (
+                "kept every confirmed message when the broker was killed "
+                "(0 of 40,000 confirmed lost; 312 were in the broker at that time)."
+            )
+        assert story.headline(records.run()) == (
+            "1 of 3 cases LOST confirmed messages, as its claim allows. No claim was broken."
+        )
+
+    def test_a_loss_beyond_the_claim_is_told_with_the_claim(self) -> None:
+        case = records.case(trials=[records.trial(lost=3)], guarantees=[records.guarantee(Verdict.VIOLATED)])
+        assert story.sentence(case) == (
+            "LOST 3 of 40,000 confirmed messages when the broker was killed — "
+            "its claim forbids that: VIOLATED (it claims: loses nothing; may repeat unacked)."
+        )
+        assert str(story.sign(case)) == "✗ VIOLATED"
+        assert story.headline(records.run([case])) == "1 of 1 case LOST confirmed messages. 1 of 1 case BROKE a claim."
+
+    def test_a_loss_within_a_claim_that_is_not_memory_only_is_told_with_the_claim(self) -> None:
+        allowed = records.guarantee(claim="may lose what was confirmed in the last 2 s")
+        case = records.case(trials=[records.trial(lost=1)], guarantees=[allowed])
+        assert story.sentence(case).endswith("— its claim allows that (may lose what was confirmed in the last 2 s).")
+
+    def test_a_loss_without_a_claim_is_told_as_such(self) -> None:
+        case = records.case(trials=[records.trial(lost=3)], guarantees=[records.guarantee(Verdict.NO_CLAIM)])
+        assert story.sentence(case).endswith("— it claims nothing about that.")
+        assert str(story.sign(case)) == "▼ LOST, no claim"
+
+    def test_a_loss_that_may_be_larger_says_at_least(self) -> None:
+        metrics = {"whole": {"loss.confirmed": AtLeast(at_least=12.0)}}
+        unknown = records.guarantee(Verdict.UNKNOWN, evidence="9 undecided.")
+        case = records.case(trials=[records.trial(metrics=metrics)], guarantees=[unknown])
+        assert story.sentence(case) == (
+            "LOST at least 12 of 40,000 confirmed messages when the broker was killed — "
+            "whether its claim allows that is UNKNOWN: 9 undecided."
+        )
+
+    def test_losses_of_several_trials_are_added_and_the_trials_are_counted(self) -> None:
+        case = records.case(
+            trials=[records.trial(1, lost=3), records.trial(2), records.invalid_trial(3)],
+            guarantees=[records.guarantee(Verdict.VIOLATED)],
+        )
+        assert story.sentence(case).startswith("LOST 3 of 80,000 confirmed messages in 2 trials when")
+        assert story.sentence(case).endswith("; trial 3 is invalid.")
+
+    def test_a_proven_loss_counts_even_in_an_invalid_trial(self) -> None:
+        case = records.case(
+            trials=[records.invalid_trial(lost=3, evidence_sound=True, metrics=records.metrics(3))],
+            guarantees=[records.guarantee(Verdict.VIOLATED)],
+        )
+        assert story.sentence(case).startswith("LOST 3 of 40,000 confirmed messages")
+        assert story.sentence(case).endswith("; proven, though the trial is invalid.")
+
+    def test_an_unsound_invalid_trial_says_nothing_about_loss(self) -> None:
+        case = records.case(trials=[records.invalid_trial(metrics=records.metrics(3))], guarantees=[])
+        assert story.sentence(case) == (
+            "no verdict: INVALID — generator saturated: schedule lag p99 48.2 ms, bound 10 ms."
+        )
+        assert row(printed(records.run([case])), case.id)[7] == "—"
+
+    def test_unknown_is_neither_success_nor_failure(self) -> None:
+        case = judged(Verdict.UNKNOWN, evidence="14 confirmed messages undecided: the residue search was not sound")
+        assert story.sentence(case) == (
+            "UNKNOWN when the broker was killed: 14 confirmed messages undecided: the residue search was not sound."
+        )
+        assert story.headline(records.run([case])) == "No claim was broken. 1 of 1 case could not be judged."
+
+    def test_not_exercised_says_that_nothing_was_put_to_the_test(self) -> None:
+        case = judged(Verdict.NOT_EXERCISED, evidence="0 exposed", exposed=0)
+        assert story.sentence(case) == (
+            "lost nothing, but nothing was put to the test when the broker was killed: NOT EXERCISED (0 exposed)."
+        )
+
+    def test_a_claim_can_be_broken_without_a_loss(self) -> None:
+        case = judged(Verdict.VIOLATED, evidence="3 phantoms")
+        assert story.sentence(case) == (
+            "BROKE its claim when the broker was killed, though it lost no confirmed message: 3 phantoms."
+        )
+
+    def test_without_a_fault_it_says_so(self) -> None:
+        case = records.case(trials=[records.trial(faults=[])], guarantees=[records.no_fault()])
+        assert story.sentence(case) == "kept every confirmed message without any fault (0 of 40,000 confirmed lost)."
+
+    def test_a_fault_that_never_fired_is_not_told_as_one(self) -> None:
+        never = records.broker_kill(injected_s=None, healed_s=None, hit=False, exposed=None, recovery={})
+        case = records.case(trials=[records.trial(faults=[never])], guarantees=[records.no_fault()])
+        assert "without any fault" in story.sentence(case)
+
+    def test_repeats_are_told_after_what_was_kept(self) -> None:
+        trial = records.trial(faults=[records.worker_kill()], ledger=records.ledger(repeats=200))
+        case = records.case(trials=[trial])
+        assert story.sentence(case) == (
+            "kept every confirmed message when workers were killed "
+            "(0 of 40,000 confirmed lost; 312 were in the broker at that time), and gave 200 repeats."
+        )
+
+    def test_a_missed_slo_is_told_with_its_figure(self) -> None:
+        case = records.case(slo=[records.slo(False), records.slo(True, 0.01)])
+        assert story.sentence(case).endswith("; missed its SLO: latency.end_to_end.p99 62 ms, asked: at most 50 ms.")
+        assert str(story.sign(case)) == "✗ SLO MISSED"
+
+    def test_an_interrupted_run_says_that_it_is_one(self) -> None:
+        stopped = records.trial(status=TrialStatus.INTERRUPTED, reasons=["Ctrl-C"], evidence_sound=False, metrics={})
+        case = records.case(trials=[stopped], guarantees=[])
+        record = records.run([case, records.postgres_case(trials=[], guarantees=[])], status="interrupted")
+        assert story.headline(record) == (
+            "Interrupted: what follows is only what was measured until then. "
+            "1 of 1 case gave no valid trial. 1 case not run."
+        )
+        assert [story.sentence(each) for each in record.cases] == ["no verdict: INTERRUPTED — Ctrl-C.", "was not run."]
+
+    def test_a_run_without_any_valid_trial_breaks_and_keeps_no_claim(self) -> None:
+        record = records.run([records.case(trials=[records.invalid_trial()], guarantees=[])] * 3)
+        assert story.headline(record) == "3 of 3 cases gave no valid trial."
+
+    def test_a_case_that_cannot_run_here_gives_the_reason(self) -> None:
+        case = records.case(trials=[], guarantees=[], unavailable="postgres: no binaries; pip install brokerbench")
+        assert story.sentence(case) == "was not run: postgres: no binaries; pip install brokerbench."
+        assert story.headline(records.run([case])) == "No case was run: no verdict."
+
+
+class TestSigns:
+    @pytest.mark.parametrize("verdict", list(Verdict))
+    def test_every_verdict_has_a_symbol_and_a_word_of_its_own(self, verdict: Verdict) -> None:
+        sign = words.OF_VERDICT[verdict]
+        assert sign.word == verdict.value
+        others = [other for other in words.OF_VERDICT.values() if other is not sign]
+        assert sign.symbol not in {other.symbol for other in others}
+
+    def test_states_that_are_not_success_share_no_symbol_with_it(self) -> None:
+        good = {words.HELD.symbol}
+        others = [words.OF_STATUS[status] for status in TrialStatus if status is not TrialStatus.VALID]
+        assert good.isdisjoint({sign.symbol for sign in [*others, words.UNKNOWN, words.NOT_EXERCISED]})
+
+    @pytest.mark.parametrize(
+        ("verdicts", "sign"),
+        [
+            ([Verdict.HELD, Verdict.HELD], words.HELD),
+            ([Verdict.HELD, Verdict.NO_CLAIM], words.NO_CLAIM),
+            ([Verdict.HELD, Verdict.NOT_EXERCISED], words.NOT_EXERCISED),
+            ([Verdict.NOT_EXERCISED, Verdict.UNKNOWN], words.UNKNOWN),
+            ([Verdict.UNKNOWN, Verdict.VIOLATED], words.VIOLATED),
+            ([], words.NO_CLAIM),
+        ],
+    )
+    def test_the_worst_verdict_decides(self, verdicts: list[Verdict], sign: words.Sign) -> None:
+        guarantees: list[Guarantee] = [records.guarantee(verdict) for verdict in verdicts]
+        assert story.sign(records.case(guarantees=guarantees)) is sign
+
+    def test_an_invalid_trial_is_never_shown_as_a_success(self) -> None:
+        assert story.sign(records.case(trials=[records.invalid_trial()])) is words.INVALID
+
+
+class TestFigures:
+    @pytest.mark.parametrize(
+        ("name", "value", "text"),
+        [
+            ("latency.end_to_end.p99", 0.0123, "12.3 ms"),
+            ("latency.end_to_end.p99", AtLeast(at_least=4.2), "≥ 4.2 s"),
+            ("latency.end_to_end.p99", Unknown(unknown="n too small"), "n too small"),
+            ("latency.end_to_end.p99", None, "—"),
+            ("throughput", 3998.4, "3,998/s"),
+            ("rate.achieved", 0.999, "99.9 %"),
+            ("loss.ratio", 0.0000075, "0.00075 %"),
+            ("loss.confirmed", 12345.0, "12,345"),
+            ("recovery.redelivery_max", AtLeast(at_least=9.0), "≥ 9 s"),
+            ("cost.broker_memory_peak", 9_400_000.0, "9.4 MB"),
+            ("cost.broker_cpu", 14.21, "14.2 s per million"),
+            ("of.a.later.version", 0.5, "0.5"),
+        ],
+    )
+    def test_a_figure_reads_in_its_unit(self, name: str, value: object, text: str) -> None:
+        assert words.figure(name, value) == text  # type: ignore[arg-type]
+
+    def test_of_three_trials_the_middle_one_counts_and_the_range_is_kept(self) -> None:
+        trials = [records.trial(n, metrics=records.metrics(p99_s=p99)) for n, p99 in ((1, 0.03), (2, 0.01), (3, 0.02))]
+        found = figures.over_trials(records.case(trials=trials), "latency.end_to_end.p99")
+        assert (found.middle, found.lowest, found.highest) == (0.02, 0.01, 0.03)
+
+    def test_of_two_trials_the_worse_one_counts_and_nothing_is_averaged(self) -> None:
+        assert figures.middle([0.01, 0.03]).middle == 0.03
+        assert figures.middle([4000.0, 3000.0], more_is_better=True).middle == 3000.0
+
+    def test_a_censored_figure_is_worse_than_the_same_number(self) -> None:
+        assert figures.middle([AtLeast(at_least=2.0), 2.0]).middle == AtLeast(at_least=2.0)
+
+    def test_an_invalid_trial_enters_no_middle(self) -> None:
+        trials = [records.trial(1), records.invalid_trial(2, metrics=records.metrics(p99_s=9.0))]
+        assert figures.over_trials(records.case(trials=trials), "latency.end_to_end.p99").middle == 0.0123
+
+    def test_without_a_steady_window_the_whole_run_stands_in_and_says_so(self) -> None:
+        metrics = records.metrics()
+        metrics["steady"] = dict.fromkeys(metrics["steady"], Unknown(unknown="no steady window"))
+        case = records.case(trials=[records.trial(metrics=metrics)])
+        assert figures.over_trials(case, "latency.end_to_end.p99").window == "whole"
+        assert row(printed(records.run([case])), case.id)[5] == "12.3 ms, whole run"
+
+    def test_a_throughput_that_is_not_sustained_carries_its_label(self) -> None:
+        case = records.case(trials=[records.trial(throughput_label={"steady": "filling", "whole": "sustained"})])
+        assert row(printed(records.run([case])), case.id)[3] == "3,998/s, filling"
+
+    def test_the_worst_fault_of_a_trial_gives_its_recovery(self) -> None:
+        trial = records.trial(faults=[records.broker_kill(3.0), records.broker_kill(AtLeast(at_least=1.0))])
+        assert figures.recovery(records.case(trials=[trial]), "p99").middle == AtLeast(at_least=1.0)
+
+
+class TestPrinted:
+    def test_the_verdict_comes_first_and_the_path_of_the_report_last(self) -> None:
+        lines = printed(records.run()).strip().splitlines()
+        assert lines[0].startswith("VERDICT  1 of 3 cases LOST confirmed messages, as its claim allows.")
+        assert lines[1].strip().startswith("▼ redis-stream[persistence=none]@embedded: LOST 12,345 of 40,021")
+        assert lines[-1] == "Report: runs/2026-11-21T10-15-03-quickstart/report.md"
+
+    def test_a_row_holds_the_figures_of_its_case(self) -> None:
+        assert row(printed(records.run()), "redis-stream[persistence=none]@embedded") == [
+            "redis-stream[persistence=none]@embedded",
+            "4,001/s",
+            "3,999/s",
+            "3,998/s",
+            "1.71 ms",
+            "12.3 ms",
+            "400 µs",
+            "12,345",
+            "0",
+            "2.14 s",
+            "≥ 4.9 s",
+            "▼ LOST, as claimed",
+        ]
+
+    def test_classes_stand_apart_weakest_first(self) -> None:
+        text = printed(records.run(list(reversed(records.run().cases))))
+        places = [text.index(f"\n  {kind.value} ") for kind in list(DurabilityClass)[:3]]
+        assert places == sorted(places)
+
+    def test_expected_stands_beside_seen(self) -> None:
+        text = printed(records.run())
+        assert "Expected  Redis without persistence loses what was in it; the others lose nothing." in text
+        assert (
+            "Seen      LOST, as claimed: redis-stream[persistence=none]@embedded; "
+            "HELD: redis-stream@embedded, postgres-lease@embedded" in text
+        )
+
+    def test_claims_stand_with_fault_verdict_and_evidence(self) -> None:
+        text = printed(records.run())
+        assert re.search(
+            r"✓ HELD +broker kill +claims: may lose all that was exposed +seen: 12,345 lost of 14,002 exposed", text
+        )
+        assert re.search(r"✓ HELD +no fault +claims: loses nothing; repeats nothing +seen: 0 lost outside", text)
+
+    def test_every_run_prints_the_schedule_lag(self) -> None:
+        assert "Load generator: schedule lag p99 400 µs, bound 10 ms" in printed(records.run())
+        nothing = records.run([records.case(trials=[records.trial(metrics={}, ledger=None)])])
+        assert "Load generator: schedule lag p99 not measured" in printed(nothing)
+
+    def test_the_latest_trial_of_all_gives_the_lag(self) -> None:
+        record = records.run([records.case(), records.case(trials=[records.invalid_trial()], guarantees=[])])
+        assert "schedule lag p99 48.2 ms, bound 10 ms" in story.lag(record)
+
+    def test_reasons_stand_once_with_their_remedy_and_their_trials(self) -> None:
+        trials = [records.invalid_trial(1), records.invalid_trial(2), records.trial(3)]
+        text = printed(records.run([records.case(trials=trials)]))
+        assert "! INVALID redis-stream@embedded, trials 1, 2" in text
+        assert text.count("generator saturated: schedule lag p99 48.2 ms, bound 10 ms") == 1
+        assert "remedy: lower load.rate, or give the load more producers or cores" in text
+
+    def test_a_reason_that_brings_its_own_remedy_gets_no_second_one(self) -> None:
+        assert words.remedy("generator saturated; remedy: rest") == ""
+        assert words.remedy("something new") == ""
+
+    def test_each_trial_has_its_status_and_a_range_where_they_differ(self) -> None:
+        trials = [records.trial(1), records.trial(2, metrics=records.metrics(p99_s=0.02)), records.invalid_trial(3)]
+        text = printed(records.run([records.case(trials=trials)]))
+        assert "redis-stream@embedded: 1 ✓ valid (0 lost)  2 ✓ valid (0 lost)  3 ! INVALID" in text
+        assert "12.3 ms – 20 ms" in text
+        assert "2 of 3 valid" in text
+        assert "0 – 0" not in text
+
+    def test_slo_lines_say_met_missed_or_unknown(self) -> None:
+        slo = [records.slo(True, 0.01), records.slo(False), records.slo(None, None)]
+        text = printed(records.run([records.case(slo=slo)]))
+        assert "✓ met latency.end_to_end.p99 10 ms, asked: at most 50 ms" in text
+        assert "✗ MISSED latency.end_to_end.p99 62 ms, asked: at most 50 ms" in text
+        assert "? UNKNOWN latency.end_to_end.p99 —, asked: at most 50 ms" in text
+
+    def test_worker_kills_show_completion_first_and_the_time_to_redelivery(self) -> None:
+        case = records.case(trials=[records.trial(faults=[records.worker_kill()])])
+        text = printed(records.run([case]), width=220)
+        heading = next(line for line in text.splitlines() if " completion p50 " in line)
+        assert heading.index("completion p99") < heading.index("e2e p50")
+        assert row(text, case.id)[-5:] == ["20 ms", "400 ms", "5.32 s", "5.71 s", "✓ HELD"]
+
+    def test_without_a_fault_there_is_no_column_of_recovery(self) -> None:
+        record = records.run([records.case(trials=[records.trial(faults=[])])])
+        assert "recovered after" not in printed(record)
+
+    def test_warnings_stand_once_and_only_ten_of_them(self) -> None:
+        warnings = [f"warning {number}." for number in range(12)]
+        cases = [records.case(trials=[records.trial(warnings=warnings)])] * 2
+        text = printed(records.run(cases))
+        assert text.count("warning 3.") == 1
+        assert "… and 2 more in the report" in text
+
+
+class TestTerminals:
+    @pytest.mark.parametrize("width", [40, 60, 80, 100, 120, 160, 200])
+    def test_nothing_is_cut_off_at_any_width(self, width: int) -> None:
+        trials = [
+            records.trial(1, faults=[records.worker_kill()]),
+            records.trial(2, metrics=records.metrics(p99_s=0.02)),
+        ]
+        record = records.run([records.memory_case(), records.case(trials=trials), records.postgres_case()])
+        text = printed(record, width)
+        assert "…" not in text.replace("SKIP LOCKED …", "")
+        for must in ("12,345", "LOST,", "HELD", "12.3 ms –", "5.71 s", "4,001/s", "persistence=none"):
+            assert must in text
+        path = "runs/2026-11-21T10-15-03-quickstart/report.md"
+        assert all(len(line) <= width for line in text.splitlines() if path not in line)
+        assert f"Report: {path}" in text.splitlines()
+
+    def test_without_a_terminal_there_is_no_escape_code(self) -> None:
+        assert "\x1b" not in printed(records.run())
+
+    def test_no_color_is_honoured_on_a_terminal(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("NO_COLOR", "1")
+        assert not re.search(r"\x1b\[[0-9;]*3[0-9]m", printed(records.run(), force_terminal=True))
+        monkeypatch.delenv("NO_COLOR")
+        monkeypatch.setenv("TERM", "xterm-256color")
+        assert re.search(r"\x1b\[[0-9;]*3[0-9]m", printed(records.run(), force_terminal=True))
+
+    def test_names_that_look_like_markup_are_printed_as_they_are(self) -> None:
+        text = printed(records.run([records.case("x[bold]y[/bold]@embedded")], question="[red]why?[/red]"))
+        assert "x[bold]y[/bold]@embedded: kept" in text
+        assert "[red]why?[/red]" in text
+
+    def test_a_run_without_cases_prints_its_verdict(self) -> None:
+        assert "No case was run: no verdict." in printed(records.run([]))
