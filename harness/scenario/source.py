@@ -22,6 +22,7 @@ MAX_BYTES = 1 << 20
 MAX_DEPTH = 20
 MAX_NODES = 50_000  # aliases are written out: without a limit a few lines could stand for billions of values
 _CORE_TAG = "tag:yaml.org,2002:"
+_PLAIN_TAGS = {"str", "int", "float", "bool", "null", "timestamp", "merge", "value", "map", "seq"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -146,7 +147,7 @@ class _Builder:
             text = "nested too deeply or too large (an alias that holds itself?)"
             raise ScenarioError([Problem(place=place, key=path, text=text)])
         tag = str(raw.tag)
-        if not tag.startswith(_CORE_TAG):
+        if tag.removeprefix(_CORE_TAG) not in _PLAIN_TAGS:
             self._report.add(place, path, f"the tag {tag!r} means nothing here", remedy="leave the tag away")
         if isinstance(raw.value, str):
             kind = "nothing" if tag == _CORE_TAG + "null" else "text"

@@ -1,0 +1,117 @@
+"""The scenarios that ship: found by name, sound with the real setups and faults, and each as long as it says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import jsonschema
+import pytest
+from ruamel.yaml import YAML
+
+from harness.brokers import setups
+from harness.errors import UsageError
+from harness.faults import faults
+from harness.scenario import shipped
+from harness.scenario.catalogue import Catalogue
+from harness.scenario.describe import expected_run_s, expected_trial_s
+from harness.scenario.model import Scenario
+from harness.scenario.read import read_scenario
+from harness.scenario.schema import json_schema
+from harness.schedule import expected_messages
+
+CATALOGUE = Catalogue(setups=setups(), faults=faults())
+NAMES = ["broker-pause", "broker-restart", "overload", "quickstart", "saturate", "smoke", "worker-kill"]
+
+
+def read(name: str) -> Scenario:
+    return read_scenario(name, CATALOGUE)
+
+
+def test_all_are_found_by_name():
+    assert list(shipped.all()) == NAMES
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_is_sound_and_states_question_and_expectation(name: str):
+    scenario = read(name)
+    assert scenario.name == name
+    assert scenario.question.endswith("?")
+    assert scenario.expect.endswith(".")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_is_valid_for_editors(name: str):
+    written = YAML(typ="safe", pure=True).load(shipped.find(name))
+    jsonschema.Draft202012Validator(json_schema(CATALOGUE)).validate(written)
+
+
+def test_quickstart_is_three_cases_that_end_within_a_minute():
+    scenario = read("quickstart")
+    assert [case.id for case in scenario.cases] == [
+        "redis-stream[persistence=none]@embedded",
+        "redis-stream@embedded",
+        "postgres-lease@embedded",
+    ]
+    assert [(fault.label, fault.settings) for fault in scenario.faults] == [("kill broker", {"restart_after": 1.0})]
+    assert scenario.longest_hold_s == 3.0
+    assert expected_run_s(scenario) < 60
+
+
+def test_quickstart_has_enough_messages_for_a_p99_before_its_fault():
+    scenario = read("quickstart")
+    start_s, first_s = scenario.phases.warmup_s, scenario.faults[0].at_s
+    assert expected_messages(scenario.load, scenario.phases, from_s=start_s, to_s=start_s + first_s - 1) > 10_000
+
+
+def test_worker_kill_covers_the_five_setups_and_redelivers_within_the_run():
+    scenario = read("worker-kill")
+    assert [case.setup.name for case in scenario.cases] == [
+        *("redis-list", "redis-reliable-list", "redis-stream", "postgres-lease", "postgres-delete"),
+    ]
+    (fault,) = scenario.faults
+    workers = scenario.workers
+    assert fault.label == "kill worker"
+    assert fault.at_s + workers.visibility_s + 2 * workers.sweep_s < scenario.phases.steady_s
+    assert workers.count / workers.work_s > 1.5 * 1000  # the load, with room for one worker less
+
+
+def test_broker_pause_stops_for_two_of_thirty_seconds_and_holds_outlast_it():
+    scenario = read("broker-pause")
+    assert [(fault.label, fault.settings) for fault in scenario.faults] == [("pause broker", {"for": 2.0})]
+    assert (scenario.phases.steady_s, scenario.load.profile[0].rates_per_s) == (30.0, (2000.0,))
+    assert scenario.workers.visibility_s > 2.0
+
+
+def test_saturate_is_closed_loop_on_the_five_setups():
+    scenario = read("saturate")
+    assert scenario.load.saturate_window == 1000
+    assert len(scenario.cases) == 5
+
+
+def test_smoke_is_short():
+    assert expected_trial_s(read("smoke")) < 10
+
+
+def test_an_unknown_name_gets_the_nearest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError) as caught:
+        shipped.find("quikstart")
+    assert caught.value.problem == "there is no scenario 'quikstart'"
+    assert caught.value.remedy == "did you mean 'quickstart'?"
+    assert "worker-kill" in caught.value.expected
+
+
+def test_a_path_wins_where_it_is_written_as_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    Path("smoke").write_text("mine")
+    Path("mine.yaml").write_text("mine")
+    assert shipped.find("smoke") == Path("smoke")
+    assert shipped.find("mine.yaml") == Path("mine.yaml")
+    assert shipped.find("folder/other") == Path("folder/other")
+    assert shipped.find("quickstart").is_absolute()
+
+
+def test_a_folder_with_the_name_of_a_scenario_does_not_hide_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    Path("smoke").mkdir()
+    assert shipped.find("smoke") == shipped.all()["smoke"]
