@@ -211,17 +211,21 @@ class TrialFolder:
             # Bytes, not the path: polars would map the file, and one that is truncated later would be a SIGBUS.
             frame = pl.read_parquet(path.read_bytes())
         except (OSError, pl.exceptions.PolarsError) as error:
-            raise BrokenRunFolderError(
-                f"{path} cannot be read: {_one_line(error)}",
-                expected=f"the Parquet table of {name}",
-                remedy="restore the file from a copy; the other trials can still be read",
-            ) from error
-        if problem := _schema_problem(frame.schema, TABLES[name]):
-            raise BrokenRunFolderError(
-                f"{path}: {problem}",
-                expected=f"the columns of {name} as documented for the run folder",
-                remedy="restore the file from a copy; it was written by something else",
-            )
+            raise _unreadable_table(path, name, error) from error
+        self._check_columns(name, frame.schema)
+        return frame
+
+    def scan_table(self, name: str) -> pl.LazyFrame:
+        """Returns a scan of ``<name>.parquet``, of which only the columns that are needed get read; else as :meth:`read_table`."""
+        path = self.path / f"{name}.parquet"
+        if not path.is_file():
+            raise self._missing(path)
+        try:
+            frame = pl.scan_parquet(path)
+            schema = frame.collect_schema()
+        except (OSError, pl.exceptions.PolarsError) as error:
+            raise _unreadable_table(path, name, error) from error
+        self._check_columns(name, schema)
         return frame
 
     def timeline(self) -> Timeline:
@@ -280,6 +284,14 @@ class TrialFolder:
             )
         return value
 
+    def _check_columns(self, name: str, found: pl.Schema) -> None:
+        if problem := _schema_problem(found, TABLES[name]):
+            raise BrokenRunFolderError(
+                f"{self.path / name}.parquet: {problem}",
+                expected=f"the columns of {name} as documented for the run folder",
+                remedy="restore the file from a copy; it was written by something else",
+            )
+
     def _missing(self, path: Path) -> BrokenRunFolderError:
         what = f"{path.name} of the trial" if self.path.is_dir() else "the trial's folder"
         return BrokenRunFolderError(
@@ -337,6 +349,14 @@ class Timeline:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _unreadable_table(path: Path, name: str, error: Exception) -> BrokenRunFolderError:
+    return BrokenRunFolderError(
+        f"{path} cannot be read: {_one_line(error)}",
+        expected=f"the Parquet table of {name}",
+        remedy="restore the file from a copy; the other trials can still be read",
+    )
 
 
 def _remove_empty(path: Path) -> None:

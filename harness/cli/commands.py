@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +16,17 @@ from rich.table import Table
 
 from harness import __version__
 from harness.brokers import setups
-from harness.cli.live import LiveView
+from harness.cli.live import open_view
 from harness.deployments.embedded import EmbeddedDeployment
-from harness.errors import BrokerbenchError, ExitCode, UsageError
+from harness.errors import ExitCode, UsageError
 from harness.faults import faults
 from harness.journal import down as sweep_everything
-from harness.run.progress import Deaf, Listener
+from harness.record import RunRecord
+from harness.run.progress import Deaf
 from harness.scenario import shipped
 from harness.scenario.catalogue import Catalogue
-from harness.scenario.model import Scenario
 from harness.scenario.describe import as_dict, describe
+from harness.scenario.model import Scenario
 from harness.scenario.read import read_scenario
 from harness.scenario.schema import json_schema
 from harness.store import RunFolder, record_schema
@@ -81,11 +83,11 @@ def run(
 
     asked = _read(scenario, overrides, trials)
     options = RunOptions(root=output, command=_command(), web=web, skip_unavailable=skip_unavailable)
-    listener: Listener = Deaf() if quiet or as_json else LiveView(Console(stderr=True))
-    this_run = Run(asked, EmbeddedDeployment(), options, listener)
-    if not (quiet or as_json):
-        _first_line(asked, this_run)
-    with closing_view(listener):
+    view = nullcontext(Deaf()) if quiet or as_json else open_view(Console(stderr=True))
+    with view as listener:
+        this_run = Run(asked, EmbeddedDeployment(), options, listener)
+        if not (quiet or as_json):
+            click.echo(_first_line(this_run.record, this_run.folder), err=True)
         record = this_run.run()
     page = write_reports(this_run.folder)
     if as_json:
@@ -130,7 +132,12 @@ def list_(as_json: bool) -> None:
     deployment = EmbeddedDeployment()
     scenarios = [{"name": name, "question": _read(name, (), None).question} for name in shipped.all()]
     brokers = [
-        {"name": s.name, "summary": s.summary, "parameters": [p.name for p in s.parameters], "unavailable": deployment.unavailable(s)}
+        {
+            "name": s.name,
+            "summary": s.summary,
+            "parameters": [p.name for p in s.parameters],
+            "unavailable": deployment.unavailable(s),
+        }
         for s in setups().values()
     ]
     strikes = [{"name": f"{f.verb}: {f.target}", "summary": f.summary} for f in faults().values()]
@@ -170,9 +177,9 @@ def _read(scenario: str, overrides: Sequence[str], trials: int | None) -> Scenar
     return read_scenario(scenario, catalogue(), overrides, trials=trials)
 
 
-def _first_line(scenario: Scenario, this_run: Any) -> None:
-    servers = dict.fromkeys(case.server for case in this_run.record.cases if case.server)
-    click.echo(f"{scenario.name} · embedded · {', '.join(servers)} · {this_run.folder.path}", err=True)
+def _first_line(record: RunRecord, folder: RunFolder) -> str:
+    servers = dict.fromkeys(case.server for case in record.cases if case.server)
+    return f"{record.scenario} · {record.deployment} · {', '.join(servers)} · {folder.path}"
 
 
 def _command() -> str:

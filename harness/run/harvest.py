@@ -32,9 +32,7 @@ def harvest(context: TrialContext, seen: Seen) -> TrialFacts:
     scenario = context.scenario
     schedules = _schedules(scenario, seen)
     folder = context.folder
-    gathered = gather(
-        context.slots, seen.shards, schedules, folder.path, run_id=context.run_id, trial=context.trial_id
-    )
+    gathered = gather(context.slots, seen.shards, schedules, folder.path, run_id=context.run_id, trial=context.trial_id)
     folder.write_table("connections", seen.connections)
     folder.write_table("residue", seen.found.residue)
     folder.write_table("samples", seen.sampler.frame() if seen.sampler else pl.DataFrame(schema=tables.SAMPLES))
@@ -66,7 +64,10 @@ def harvest(context: TrialContext, seen: Seen) -> TrialFacts:
         auto_ack=scenario.workers.ack == "auto",
         clock_error_s=UNPROVEN_CLOCK_S if gathered.other_clocks else 0.0,
         aborted=seen.aborted,
-        **(_usage(seen.sampler) if seen.sampler else {}),
+        cpu_broker_s=_used(seen.sampler, "broker", "cpu_s"),
+        cpu_load_s=_used(seen.sampler, "load", "cpu_s"),
+        disk_bytes=_whole(_used(seen.sampler, "broker", "written_bytes")),
+        memory_peak_bytes=_whole(seen.sampler.highest("broker", "memory_bytes") if seen.sampler else None),
     )
     with folder.timeline() as timeline:
         timeline.append_facts(now_ns(), facts)
@@ -89,18 +90,11 @@ def _schedules(scenario: Scenario, seen: Seen) -> Mapping[int, npt.NDArray[np.in
     return {number: times[times < until_ns] for number, times in due.items()}
 
 
-def _usage(sampler: Sampler) -> dict[str, float | int | None]:
-    """Returns what was used between the first and the last sample of the trial."""
+def _used(sampler: Sampler | None, source: str, metric: str) -> float | None:
+    """Returns how much a count grew between the first and the last sample of the trial."""
+    ends = sampler.first_and_last(source, metric) if sampler else None
+    return None if ends is None else ends[1] - ends[0]
 
-    def used(source: str, metric: str) -> float | None:
-        ends = sampler.first_and_last(source, metric)
-        return None if ends is None else ends[1] - ends[0]
 
-    written = used("broker", "written_bytes")
-    peak = sampler.highest("broker", "memory_bytes")
-    return {
-        "cpu_broker_s": used("broker", "cpu_s"),
-        "cpu_load_s": used("load", "cpu_s"),
-        "disk_bytes": None if written is None else int(written),
-        "memory_peak_bytes": None if peak is None else int(peak),
-    }
+def _whole(value: float | None) -> int | None:
+    return None if value is None else int(value)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from harness.analysis.analyse import TrialTables, analyse
+from harness.analysis.analyse import TrialTables, analyse, combine_case, run_exit
 from harness.brokers import setup
-from harness.errors import BrokerbenchError
 from harness.model import Parameters, Setup, TrialStatus
 from harness.record import CaseRecord, RunRecord, TrialRecord
+from harness.scenario.model import Bound
 from harness.store import RunFolder, TrialFolder
 
 
@@ -23,7 +23,48 @@ def analysed_trial(
         BrokenRunFolderError: a table or the facts are missing or damaged.
     """
     facts = folder.read_facts()
-    stored = TrialTables(**{table: folder.read_table(table) for table in TrialTables.__slots__})
+    stored = TrialTables(
+        attempts=folder.scan_table("attempts"),
+        deliveries=folder.scan_table("deliveries"),
+        residue=folder.read_table("residue"),
+        connections=folder.read_table("connections"),
+        samples=folder.read_table("samples"),
+    )
     analysed = analyse(stored, facts, setup, parameters)
     folder.write_table("messages", analysed.messages)
     return analysed.record(number=number, folder=name, interrupted=interrupted)
+
+
+def recompute(folder: RunFolder) -> RunRecord:
+    """Returns the record of a stored run with every figure made again from its tables; writes only derived tables.
+
+    A trial that had failed or left no tables keeps its old record: there is nothing to compute it from.
+
+    Raises:
+        BrokenRunFolderError: the record or a table of a trial is missing or damaged.
+        UsageError: a setup of the run is not installed here.
+    """
+    record = folder.load()
+    bounds = [Bound(**bound) for bound in record.scenario_expanded.get("slo", [])]
+    cases = [_recomputed(folder, case, bounds) for case in record.cases]
+    record = record.model_copy(update={"cases": cases})
+    code, reason = run_exit(record)
+    return record.model_copy(update={"exit_code": int(code), "exit_reason": reason})
+
+
+def _recomputed(folder: RunFolder, case: CaseRecord, bounds: list[Bound]) -> CaseRecord:
+    trials = [_again(folder, case, trial) for trial in case.trials]
+    return combine_case(case.model_copy(update={"trials": trials}), bounds)
+
+
+def _again(folder: RunFolder, case: CaseRecord, trial: TrialRecord) -> TrialRecord:
+    if trial.ledger is None:
+        return trial
+    return analysed_trial(
+        folder.trial_at(trial.folder),
+        name=trial.folder,
+        number=trial.number,
+        setup=setup(case.setup),
+        parameters=case.parameters,
+        interrupted=trial.status is TrialStatus.INTERRUPTED,
+    )

@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 
 from harness import __version__
-from harness.analysis.analyse import combine_case, run_exit
+from harness.analysis.combine import combine_case, run_exit
 from harness.clock import now_ns, wall_ns
 from harness.deployments.contract import Deployment
 from harness.environment import fingerprint
@@ -24,8 +24,8 @@ from harness.run.health import described
 from harness.run.progress import CaseFinished, CaseStarted, Listener, PhaseChanged
 from harness.run.recompute import analysed_trial
 from harness.run.trial import Trial
-from harness.scenario.model import Case, Scenario
 from harness.scenario.describe import as_dict
+from harness.scenario.model import Case, Scenario
 from harness.store import RunFolder
 
 
@@ -113,10 +113,10 @@ class Run:
             slots=slots,
             web=self._options.web,
         )
+        context.folder.make()
         trial = Trial(context)
         interrupted = False
         try:
-            context.folder.make()
             trial.run()
         except KeyboardInterrupt:
             interrupted = True

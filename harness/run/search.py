@@ -46,7 +46,10 @@ def search(driver: Driver, *, run_id: int, trial: int) -> Search:
         found.extend(driver.residue())
         depth = dict(driver.depth().by_place())
     except Exception as error:  # a place that could not be read makes the search unsound, whatever the reason
-        return Search(residue=residue_frame(found, run_id, trial), problems=(*problems, f"the search broke off: {described(error)}"))
+        return Search(
+            residue=residue_frame(found, run_id, trial),
+            problems=(*problems, f"the search broke off: {described(error)}"),
+        )
     return Search(
         residue=residue_frame(found, run_id, trial), depth=depth, problems=(*problems, *_disagreements(found, depth))
     )
@@ -85,7 +88,10 @@ def _disagreements(found: Iterable[Residue], depth: Mapping[str, int | None]) ->
 
 def residue_frame(found: Iterable[Residue], run_id: int, trial: int) -> pl.DataFrame:
     """Returns one row per copy found (``tables.RESIDUE``)."""
-    frames = [pl.DataFrame(schema=tables.RESIDUE), *(_part_frame(part, run_id, trial) for part in found if part.payloads)]
+    frames = [
+        pl.DataFrame(schema=tables.RESIDUE),
+        *(_part_frame(part, run_id, trial) for part in found if part.payloads),
+    ]
     return pl.concat(frames)
 
 

@@ -111,7 +111,7 @@ class Trial:
                 setup=context.case.setup,
                 parameters=context.case.parameters,
                 folder=context.broker_folder,
-                logs=context.folder.logs,
+                logs=context.folder.logs.absolute(),
                 journal=context.journal,
                 seed=context.scenario.seed,
             )
@@ -142,7 +142,7 @@ class Trial:
             run_id=context.run_id,
             trial=context.trial_id,
             folder=context.slots,
-            logs=context.folder.logs,
+            logs=context.folder.logs.absolute(),
             setup=options.setup,
             address=options.address,
             queue=options.queue,
@@ -164,8 +164,9 @@ class Trial:
         return fleet
 
     def _start_watchers(self, cleanup: ExitStack, broker: Broker, fleet: Fleet) -> Sampler:
-        stalls = cleanup.enter_context(StallWatcher(self._context.journal))
-        cleanup.callback(lambda: setattr(self.seen, "stall_max_s", stalls.max_stall_s()))
+        stalls = StallWatcher(self._context.journal)
+        cleanup.callback(self._keep_stalls, stalls)
+        cleanup.enter_context(stalls)
         sampler = Sampler(broker, fleet.pid, self._context.driver_options(broker.address, "sampler"))
         self.seen.sampler = sampler
         cleanup.callback(sampler.stop)
@@ -237,6 +238,9 @@ class Trial:
     def _keep_shards(self, fleet: Fleet) -> None:
         self.seen.shards = tuple(fleet.shards())
         self.seen.connections = fleet.connections()
+
+    def _keep_stalls(self, stalls: StallWatcher) -> None:
+        self.seen.stall_max_s = stalls.max_stall_s()
 
     def _keep_faults(self, nemesis: Nemesis) -> None:
         self.seen.faults = nemesis.records()
