@@ -11,9 +11,9 @@ from reports import figures, story, words
 from reports.escape import code, table, text
 
 MAX_EXAMPLES_EACH = 2
-MAX_EXAMPLES = 8
+MAX_EXAMPLES = 5
 MAX_TRIALS = 5
-MAX_SETTINGS = 30
+MAX_SETTINGS = 12
 POINTS = ("p50", "p90", "p99", "p99_9", "max")
 LATENCIES = {
     "latency.end_to_end": "end to end",
@@ -37,7 +37,7 @@ def case_section(case: CaseRecord, settings: Callable[[TrialRecord], dict[str, o
     parts = [
         f"### {code(case.id)}",
         f"**{story.sign(case)}.** {text(story.sentence(case))}",
-        f"{text(case.summary)}. Ran on {text(case.server)}; durability class {text(case.durability_class.value)}.",
+        f"{text(case.summary)}. Ran on {text(case.server)}; {text(case.durability_class.value)}.",
         _trials(case),
         _guarantees(case),
         _slo(case),
@@ -125,7 +125,7 @@ _LEDGER: tuple[tuple[str, dict[str, str], Callable[[LedgerCounts], dict[str, int
     ("seen", words.SEEN, _seen),
     ("outcome", words.OUTCOMES, lambda ledger: ledger.outcomes),
     ("held", words.HELD_REASONS, lambda ledger: ledger.held),
-    ("Jepsen", words.JEPSEN, lambda ledger: ledger.jepsen),
+    ("Jepsen set", words.JEPSEN, lambda ledger: ledger.jepsen),
 )
 
 
@@ -155,7 +155,8 @@ def _example(trial: TrialRecord, example: Example) -> str:
         told.append(f"found in the broker: {', '.join(example.found)}")
     what = text(example.what.replace("_", " "))
     where = f"trial {trial.number}, {code(example.identity)}"
-    return f"- **{what}** ({text(known)}) {where}: {text(' → '.join(part for part in told if part))}"
+    told_of = text(" → ".join(part for part in told if part))
+    return f"- **{what}** ({text(known)}) {where}: {told_of}"
 
 
 def _delivery(delivery: ExampleDelivery) -> str:
@@ -201,7 +202,7 @@ def _recovered(fault: FaultResult, name: str) -> str:
 
 
 def _latencies(shown: list[TrialRecord]) -> str:
-    """Returns how late messages came in each window of the first trial shown; the service-time views in the first window only."""
+    """Returns how late messages came in each window of the first trial shown; all of it in the first window, the headline in the others."""
     trial = next((trial for trial in shown if trial.metrics), None)
     if trial is None:
         return ""
@@ -209,7 +210,7 @@ def _latencies(shown: list[TrialRecord]) -> str:
     for index, (window, metrics) in enumerate(trial.metrics.items()):
         for name, title in LATENCIES.items():
             values = [metrics.get(f"{name}.{point}") for point in POINTS]
-            if any(value is not None for value in values) and (index == 0 or "sent" not in title):
+            if any(value is not None for value in values) and (index == 0 or name == "latency.end_to_end"):
                 cells = [
                     text(words.figure(f"{name}.{point}", each)) for point, each in zip(POINTS, values, strict=True)
                 ]
@@ -241,9 +242,12 @@ def _settings(shown: list[TrialRecord], settings: Callable[[TrialRecord], dict[s
         for name, value in asked.items()
     ]
     rows += [[code(name), "", code(value), ""] for name, value in also.items()]
+    more = (
+        "" if len(rows) <= MAX_SETTINGS else f"\n\n… and {len(rows) - MAX_SETTINGS} more in settings.json of the trial."
+    )
     rows = sorted(rows, key=lambda row: not row[-1])[:MAX_SETTINGS]
     title = f"Settings of {text(read.get('version') or 'the broker')}, trial {shown[0].number}"
-    return _titled(title, table(["setting", "asked for", "read back", ""], rows) if rows else "")
+    return _titled(title, table(["setting", "asked for", "read back", ""], rows) + more if rows else "")
 
 
 def _warnings(case: CaseRecord) -> str:

@@ -110,11 +110,11 @@ SEEN = {
     "foreign_found": "copies of another run in the broker",
 }
 
-JEPSEN = {
-    "lost": "total-queue set: confirmed more often than worked off",
-    "unexpected": "total-queue set: worked off, never sent",
-    "duplicated": "total-queue set: worked off more often than sent",
-    "recovered": "total-queue set: unanswered, yet worked off",
+JEPSEN = {  # total-queue sets
+    "lost": "confirmed more often than worked off",
+    "unexpected": "worked off, never sent",
+    "duplicated": "worked off more often than sent",
+    "recovered": "unanswered, yet worked off",
 }
 
 OUTCOMES = {

@@ -103,8 +103,9 @@ class PlainView:
             if not isinstance(event, Tick):
                 self._print(happened(event))
             elif event.t_ns >= self._next_ns:
-                # Against the grid, not from the last line: ticks that come a little late must not add up to a missing line.
-                self._next_ns = max(self._next_ns, event.t_ns - LINE_EVERY_NS // 2) + LINE_EVERY_NS
+                # On from when it was due, so that ticks which come a little late do not add up to a missing line.
+                late_ns = event.t_ns - self._next_ns
+                self._next_ns = (event.t_ns if late_ns > LINE_EVERY_NS // 2 else self._next_ns) + LINE_EVERY_NS
                 self._print(f"  {line(self._picture.at(event.t_ns))}")
 
     def _print(self, text: str) -> None:
@@ -148,7 +149,7 @@ def panel(now: LiveSnapshot) -> RenderableType:
     if now.case is None:
         return Text("starting")
     rows = Table.grid(padding=(0, 2))
-    rows.add_column(style="dim")
+    rows.add_column(style="dim", no_wrap=True)
     rows.add_column(no_wrap=True, overflow="ellipsis")
     if now.silent_s is not None and now.rates is not None:
         if now.phase is not None and now.phase.length_s is not None:  # a phase in which news should come
