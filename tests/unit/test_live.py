@@ -253,7 +253,10 @@ class TestPanel:
         told = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", file.getvalue())
         assert "  warning: slow [disk]" in told
         assert "✓ redis-stream[persistence=none]@embedded, trial 1: valid" in told
-        assert not [thread for thread in threading.enumerate() if type(thread).__module__.startswith("rich")]
+        for thread in threading.enumerate():
+            if type(thread).__module__.startswith("rich"):  # told to stop; it ends by itself
+                thread.join(10)
+                assert not thread.is_alive()
 
 
 class TestChoice:

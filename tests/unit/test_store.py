@@ -270,8 +270,18 @@ class TestTables:
         trial.write_table("attempts", attempts())
         path = trial.path / "attempts.parquet"
         path.write_bytes(path.read_bytes()[:keep])
-        with pytest.raises(BrokenRunFolderError, match=r"attempts\.parquet cannot be read"):
-            trial.read_table("attempts")
+        for read in (trial.read_table, trial.scan_table):
+            with pytest.raises(BrokenRunFolderError, match=r"attempts\.parquet cannot be read"):
+                read("attempts")
+
+    def test_a_scan_gives_the_same_rows_and_refuses_the_same_strangers(self, trial: TrialFolder) -> None:
+        trial.write_table("attempts", attempts())
+        assert trial.scan_table("attempts").collect().equals(attempts())
+        attempts().drop("held").write_parquet(trial.path / "residue.parquet")
+        with pytest.raises(BrokenRunFolderError, match="columns differ"):
+            trial.scan_table("residue")
+        with pytest.raises(BrokenRunFolderError, match="is missing"):
+            trial.scan_table("samples")
 
     def test_a_missing_table_and_a_missing_trial_are_told_apart(self, trial: TrialFolder, folder: RunFolder) -> None:
         with pytest.raises(BrokenRunFolderError, match=r"^attempts.parquet of the trial is missing"):
