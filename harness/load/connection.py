@@ -7,7 +7,6 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TextIO
 
 import numpy as np
 import numpy.typing as npt
@@ -60,7 +59,8 @@ class Connection:
     ) -> None:
         self.driver = driver
         self.up = False
-        self._log: TextIO = log.open("w", buffering=1)
+        self._log = log
+        log.touch()
         self._connected = connected
         self._clock = clock
         self._next_try_ns = 0
@@ -106,7 +106,6 @@ class Connection:
             self._write(False, reason)
         self.up = False
         self._connected[0] = 0
-        self._log.close()
 
     def _connect(self) -> None:
         self.driver.connect()
@@ -115,4 +114,6 @@ class Connection:
         self._write(True, "reconnected" if self._losses else "connected")
 
     def _write(self, up: bool, reason: str) -> None:
-        self._log.write(json.dumps({"t_ns": self._clock(), "up": up, "reason": reason}) + "\n")
+        line = json.dumps({"t_ns": self._clock(), "up": up, "reason": reason}) + "\n"
+        with self._log.open("a") as log:
+            log.write(line)

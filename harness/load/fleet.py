@@ -34,6 +34,7 @@ import gevent.fileobject
 import gevent.lock
 import psutil
 from locust import User, runners, task
+from locust.dispatch import UsersDispatcher
 from locust.env import Environment
 from locust.runners import MasterRunner
 from locust.stats import RequestStats, StatsError, stats_history
@@ -92,6 +93,16 @@ def feed(stats: RequestStats, config: ShardConfig, sample: Sample) -> None:
         error.occurrences += count - 1
 
 
+class ByKind(UsersDispatcher):
+    """Spreads each kind of user evenly over the agents; Locust's own order would put all producers on one of two."""
+
+    def _user_gen(self) -> Iterator[str | None]:
+        for user_class in self._user_classes:
+            yield from [user_class.__name__] * user_class.fixed_count
+        while True:
+            yield None
+
+
 class Master(MasterRunner):
     """A Locust master whose users are spread once: late and lost agents change nothing, the page's buttons neither."""
 
@@ -125,7 +136,7 @@ class Coordinator:
         self._changed = gevent.event.Event()
         self._writing = gevent.lock.RLock()
         self._number = 0
-        environment = Environment(user_classes=[ProducerUser, WorkerUser])
+        environment = Environment(user_classes=[ProducerUser, WorkerUser], dispatcher_class=ByKind)
         kinds = [config.kind for config in self._configs.values()]
         ProducerUser.fixed_count, WorkerUser.fixed_count = kinds.count("producer"), kinds.count("worker")
         environment.user_classes = [cls for cls in environment.user_classes if cls.fixed_count]

@@ -1,7 +1,7 @@
 """What a shard hears and says: commands as JSON lines on stdin, a few events as JSON lines on stdout.
 
 A thread blocked on stdin sets plain attributes that the measuring loop reads; so the loop never touches a pipe. When stdin ends, the
-agent has died: the loop stops at its next look, and where it hangs in a call the process ends all the same.
+agent has died: the loop ends as if told to, at once; where it hangs in a call the process ends all the same.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from harness.clock import now_ns
+from harness.clock import NS_PER_S, now_ns
 
 ORPHAN_GRACE_S = 0.3
 
@@ -27,7 +27,7 @@ class Orders:
         told_ns: when ``finish`` arrived, which also ends the schedule; None = not told to finish.
         finish_ns: until when a producer sends what was due by then and takes confirms.
         stop: a worker finishes what it holds and ends.
-        orphaned: nobody is there any more.
+        orphaned: nobody is there any more; whatever takes long is dropped.
     """
 
     def __init__(self) -> None:
@@ -66,7 +66,12 @@ class Orders:
     def _read(self) -> None:
         for line in self._lines:
             self.obey(json.loads(line))
-        self.orphaned = True
+        now = now_ns()
+        self.finish_ns, self.told_ns = (
+            now + int(ORPHAN_GRACE_S / 2 * NS_PER_S),
+            now,
+        )  # what has been answered is still seen
+        self.orphaned = self.stop = True
         self._arrived.set()
         time.sleep(ORPHAN_GRACE_S)
         os._exit(0)  # the loop hangs in a call; what it saw is in its slots

@@ -70,7 +70,7 @@ class Producer:
         """Produces until told to finish; calls ``done`` once the schedule has been sent."""
         orders = self._orders
         while orders.load_start_ns is None:
-            if orders.orphaned or orders.told_ns is not None:
+            if orders.told_ns is not None:
                 return
             orders.wait(1.0)
         self.begin(orders.load_start_ns)
@@ -114,8 +114,6 @@ class Producer:
 
     def over(self, now: int) -> bool:
         """Returns whether to end: told to finish, and nothing is left to do or the time for it is up."""
-        if self._orders.orphaned:
-            return True
         if self._orders.told_ns is None:
             return False
         return now >= self._orders.finish_ns or (self.finished(now) and not self._outbox.outstanding)

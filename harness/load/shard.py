@@ -27,7 +27,7 @@ from harness.load.producer import Producer
 from harness.load.worker import Worker
 from harness.schedule import intended_offsets_ns
 
-FIRST_CONNECT_S = 10.0
+FIRST_CONNECT_S = 5.0
 _WORKER_SEED = 0x77  # keeps the streams of random numbers of workers apart from those of producers
 
 

@@ -64,10 +64,10 @@ class Worker:
     def run(self) -> None:
         """Works until told to stop; then finishes what it holds and waits for the last answers, a bounded time."""
         orders = self._orders
-        while not (orders.stop or orders.orphaned):
+        while not orders.stop:
             self.turn()
         until = self._clock() + int(LAST_ANSWERS_S * NS_PER_S)
-        while self._connection.up and self._inbox.unanswered and self._clock() < until and not orders.orphaned:
+        while self._connection.up and self._inbox.unanswered and self._clock() < until:
             try:
                 self._inbox.settled(self._driver.poll_settled(FETCH_WAIT_S))
             except ConnectionLost as error:
