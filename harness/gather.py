@@ -224,12 +224,15 @@ def _attempts_of(file: _File | None, intended_ns: Ints) -> Iterator[Slots]:
     del keys, seqs, without
     for first in range(0, total, BLOCK_SLOTS):
         last = min(first + BLOCK_SLOTS, total)
-        rows = np.arange(first, last) if order is None else order[first:last]
-        left = rows < len(slots)
-        block = np.zeros(len(rows), ATTEMPT_SLOT)
-        block[left] = slots[first : first + int(left.sum())] if order is None else slots[rows[left]]
-        block[~left] = _never_written(missing[rows[~left] - len(slots)], intended_ns, unknown=unknown)
-        yield block
+        if order is None and last <= len(slots):  # nearly all blocks of a run without retries
+            yield slots[first:last]
+        else:
+            rows = np.arange(first, last) if order is None else order[first:last]
+            left = rows < len(slots)
+            block = np.zeros(len(rows), ATTEMPT_SLOT)
+            block[left] = slots[rows[left]]
+            block[~left] = _never_written(missing[rows[~left] - len(slots)], intended_ns, unknown=unknown)
+            yield block
         if file is not None and file.reader is not None:
             file.reader.forget()
 
@@ -275,7 +278,9 @@ def _write(
 
     schema = _frame(np.zeros(0, slot), shard_column, 0).schema
     part = path.with_suffix(".part")
-    table(register_io_source(source, schema=schema)).sink_parquet(part, compression="lz4", row_group_size=ROW_GROUP)
+    table(register_io_source(source, schema=schema)).sink_parquet(
+        part, compression="zstd", compression_level=1, row_group_size=ROW_GROUP
+    )
     part.replace(path)
     return pl.scan_parquet(path)
 

@@ -5,12 +5,13 @@ Pure. Neighbours: ``reconcile`` counts what is found here, ``causes`` explains t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from harness.analysis.causes import Bools, Repeats, died_ns
+from harness.analysis.causes import Repeats, died_ns
 from harness.analysis.identities import NEVER, Ints, running_maximum_before
 from harness.model import ShardRecord
 
@@ -42,26 +43,35 @@ def overlapping(repeats: Repeats, shards: Sequence[ShardRecord]) -> Ints:
 
 
 def out_of_order(
-    *, worker: npt.NDArray[np.uint16], producer: npt.NDArray[np.uint16], received_ns: Ints, send_rank: Ints, ranks: int
-) -> Bools:
-    """Returns which deliveries a worker received after one that the same producer sent later; shape (n,).
+    *, worker: npt.NDArray[np.uint16], producer: npt.NDArray[np.uint16], received_ns: Ints, send_rank: npt.NDArray[Any]
+) -> Ints:
+    """Returns the rows of deliveries that a worker received after one that the same producer had sent later.
 
     Compared within one producer: the times at which two producers hand over do not tell which message the broker took first.
 
     Args:
         worker, producer, received_ns, send_rank: shape (n,) each, first deliveries of first attempts in the order of the table,
             which is each worker's order of receipt where times are equal.
-        ranks: number of send ranks.
     """
-    group = (worker.astype(np.int64) << 16) | producer
+    late = [np.zeros(0, np.int64)]
+    for its_own in _groups(worker):
+        times = received_ns[its_own]
+        in_order = its_own if bool((times[1:] >= times[:-1]).all()) else its_own[np.argsort(times, kind="stable")]
+        for within in _groups(producer[in_order]):
+            rows = in_order[within]
+            rank = send_rank[rows]
+            late.append(rows[1:][rank[1:] < np.maximum.accumulate(rank)[:-1]])
+    return np.concatenate(late)
+
+
+def _groups(values: npt.NDArray[np.uint16]) -> Iterator[Ints]:
+    """Yields the rows of each value, in order; without sorting where equal values stand together, as ``gather`` leaves workers."""
+    if not len(values):
+        return
+    starts = np.flatnonzero(np.diff(values, prepend=values[:1] + 1))
     order = None
-    if not bool(((group[1:] > group[:-1]) | ((group[1:] == group[:-1]) & (received_ns[1:] >= received_ns[:-1]))).all()):
-        order = np.lexsort((received_ns, group))
-        group, send_rank = group[order], send_rank[order]
-    steps = np.cumsum(np.diff(group, prepend=-1) != 0) - 1
-    late = send_rank < running_maximum_before(steps, send_rank, ranks)
-    if order is None:
-        return late
-    found = np.empty(len(late), np.bool_)
-    found[order] = late
-    return found
+    if len(np.unique(values[starts])) < len(starts):
+        order = np.argsort(values, kind="stable")  # of 16 bits: one pass per byte
+        starts = np.flatnonzero(np.diff(values[order], prepend=values[order[:1]] + 1))
+    for first, last in zip(starts.tolist(), [*starts[1:].tolist(), len(values)], strict=True):
+        yield np.arange(first, last) if order is None else order[first:last]

@@ -40,29 +40,22 @@ class KeyIndex:
 
     def __init__(self, keys: Ints) -> None:
         self._keys = keys
-        first = np.flatnonzero(np.diff(producers_of(keys), prepend=-1))
-        count = np.diff(first, append=len(keys))
+        bounds = np.searchsorted(keys, np.arange((1 << 16) + 1) << 32)
+        first, count = bounds[:-1], np.diff(bounds)
+        present = np.flatnonzero(count)
+        first, count = first[present], count[present]
         self._gapless = bool((keys[first + count - 1] - keys[first] + 1 == count).all())
-        self._first_key = np.full(1 << 16, NEVER, np.int64)
-        self._first, self._count = np.zeros(1 << 16, np.int64), np.zeros(1 << 16, np.int64)
-        numbers = producers_of(keys[first])
-        self._first_key[numbers], self._first[numbers], self._count[numbers] = keys[first], first, count
+        self._shift = np.zeros(1 << 16, np.int64)  # from an identity to its position, by producer
+        self._shift[present] = keys[first] - first
 
     def find(self, wanted: Ints) -> Ints:
         """Returns where each stands, −1 where it does not; shape (n,)."""
         if not len(self._keys):
             return np.full(len(wanted), -1, np.int64)
-        if not self._gapless:
-            at = np.minimum(np.searchsorted(self._keys, wanted), len(self._keys) - 1)
-            return np.where(self._keys[at] == wanted, at, -1)
-        producer = producers_of(wanted)
-        if len(producer) and producer[0] == producer[-1] and bool((producer == producer[0]).all()):
-            producer = producer[:1]  # one producer: its three numbers are broadcast
-        offset = wanted - self._first_key[producer]
-        known = (offset >= 0) & (offset < self._count[producer])
-        offset += self._first[producer]
-        offset[~known] = -1
-        return offset
+        at = wanted - self._shift[producers_of(wanted)] if self._gapless else np.searchsorted(self._keys, wanted)
+        np.clip(at, 0, len(self._keys) - 1, out=at)
+        at[self._keys[at] != wanted] = -1
+        return at
 
 
 def running_maximum_before(group: Ints, rank: Ints, ranks: int) -> Ints:

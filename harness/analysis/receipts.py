@@ -30,7 +30,7 @@ class Receipts:
     Args:
         table: ``tables.DELIVERIES``; ``height`` its rows.
         rows: row in the table of each delivery that counts, None = all of them.
-        keys, attempt, identity: of those rows; ``identity`` is the position in ``Sends.keys``, set by :meth:`placed`.
+        attempt, identity: of those rows; ``identity`` is the position in ``Sends.keys``, set by :meth:`placed`.
         subscriptions: all that occur; ``subscription`` per row, None where there is one only.
         unreadable, foreign: how many deliveries do not count, and why.
     """
@@ -38,7 +38,6 @@ class Receipts:
     table: pl.LazyFrame
     height: int
     rows: Ints | None
-    keys: Ints
     attempt: npt.NDArray[np.uint8]
     identity: Ints
     subscription: npt.NDArray[np.uint16] | None
@@ -59,7 +58,6 @@ class Receipts:
             table=table,
             height=len(counts),
             rows=rows,
-            keys=identity_keys(*(_at(column(table, pl.col(name).fill_null(0)), rows) for name in ("producer", "seq"))),
             attempt=_at(column(table, pl.col("attempt").fill_null(0)), rows),
             identity=np.zeros(0, np.int64),
             subscription=subscription if len(occurring) > 1 else None,
@@ -76,15 +74,18 @@ class Receipts:
         return replace(
             self,
             rows=self.table_rows(inside),
-            keys=self.keys[inside],
             attempt=self.attempt[inside],
             subscription=None,
             subscriptions=(subscription,),
         )
 
+    def keys(self) -> Ints:
+        """Returns the identity of each as a number."""
+        return identity_keys(*(self.column(pl.col(name).fill_null(0)) for name in ("producer", "seq")))
+
     def placed(self, index: KeyIndex) -> Receipts:
         """Returns the same with ``identity`` set."""
-        return replace(self, identity=index.find(self.keys))
+        return replace(self, identity=index.find(self.keys()))
 
     def table_rows(self, at: Ints) -> Ints:
         """Returns the rows of the table for positions among these deliveries."""

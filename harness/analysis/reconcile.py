@@ -132,9 +132,9 @@ def _judge(sends: Sends, receipts: Receipts, trial: _Trial) -> _Judged:
     kept_keys = identity_keys(kept.get_column("producer").to_numpy(), kept.get_column("seq").to_numpy())
     index = KeyIndex(sends.keys)
     receipts = receipts.placed(index)
-    strangers = np.concatenate([receipts.keys[receipts.identity < 0], kept_keys[index.find(kept_keys) < 0]])
-    if len(strangers):
-        sends = sends.with_strangers(strangers)
+    strange, kept_strange = receipts.identity < 0, index.find(kept_keys) < 0
+    if strange.any() or kept_strange.any():
+        sends = sends.with_strangers(np.concatenate([receipts.keys()[strange], kept_keys[kept_strange]]))
         index = KeyIndex(sends.keys)
         receipts = receipts.placed(index)
     kept_identity = index.find(kept_keys)
@@ -144,8 +144,8 @@ def _judge(sends: Sends, receipts: Receipts, trial: _Trial) -> _Judged:
     repeats, at = receipts.repeats(np.flatnonzero(delivered[identity] > 1))
     why = causes(repeats, trial.connections, trial.facts, trial.traits)
 
-    finished_ns = receipts.times("finished_ns")
-    finished = np.bincount(identity[finished_ns != NEVER], minlength=size).astype(np.int32)
+    has_finished = receipts.column(pl.col("finished_ns").is_not_null())
+    finished = np.bincount(identity[has_finished], minlength=size).astype(np.int32)
     dead_letter = (kept.get_column("place") == Place.DEAD_LETTER.value).to_numpy()
     classes = classify(
         Evidence(
@@ -165,21 +165,15 @@ def _judge(sends: Sends, receipts: Receipts, trial: _Trial) -> _Judged:
     events[Mark.CORRUPT] = identity[~receipts.column(pl.col("checksum_ok").fill_null(False))]
     events[Mark.PHANTOM_ATTEMPT] = identity[_cannot_have_come(sends, receipts)]
     events[Mark.REORDERED] = _reordered(sends, receipts, repeats, at)
+    queue = total_queue(sends.attempts, sends.confirmed, finished).sizes()
+    del delivered, finished, has_finished
+    times = {name: _earliest(size, identity, receipts.times(name)) for name in ("received_ns", "finished_ns")}
     return _Judged(
-        messages=_messages(
-            sends.keys,
-            receipts.subscriptions[0],
-            classes,
-            events,
-            {
-                "received_ns": _earliest(size, identity, receipts.times("received_ns")),
-                "finished_ns": _earliest(size, identity, finished_ns),
-            },
-        ),
+        messages=_messages(sends.keys, receipts.subscriptions[0], classes, events, times),
         outcome=sends.outcome,
         repeat_rows=receipts.table_rows(at),
         why=why,
-        total_queue=total_queue(sends.attempts, sends.confirmed, finished).sizes(),
+        total_queue=queue,
     )
 
 
@@ -234,24 +228,23 @@ def _reordered(sends: Sends, receipts: Receipts, repeats: Repeats, at: Ints) -> 
     rank = sends.send_rank()
     late = out_of_order(
         worker=receipts.column("worker", which),
-        producer=producers_of(receipts.keys if which is None else receipts.keys[which]).astype(np.uint16),
+        producer=receipts.column(pl.col("producer").fill_null(0), which),
         received_ns=receipts.times("received_ns", which),
         send_rank=identity if rank is None else rank[identity],
-        ranks=len(sends.keys),
     )
     return identity[late]
 
 
-def _cannot_have_come(sends: Sends, receipts: Receipts) -> Bools:
+def _cannot_have_come(sends: Sends, receipts: Receipts) -> Ints:
     """Returns which deliveries are of an attempt that cannot have come, of an identity with another attempt that can."""
-    another_can = sends.outcome[receipts.identity] >= Outcome.UNKNOWN
-    if sends.possible is None:  # each has one attempt, the first: if that can have come, no other can
-        impossible: Bools = another_can & (receipts.attempt != 1)
+    impossible = sends.outcome[receipts.identity] >= Outcome.UNKNOWN  # another can, where its own cannot
+    if sends.possible is None:  # each has one attempt, the first
+        impossible &= receipts.attempt != 1
     else:
-        impossible = another_can & ~np.isin(attempt_keys(receipts.keys, receipts.attempt), sends.possible)
+        impossible &= ~np.isin(attempt_keys(sends.keys[receipts.identity], receipts.attempt), sends.possible)
     if len(sends.hidden):  # an attempt whose slot is missing can have come
-        impossible &= ~np.isin(producers_of(receipts.keys), sends.hidden)
-    return impossible
+        impossible &= ~np.isin(producers_of(sends.keys[receipts.identity]), sends.hidden)
+    return np.flatnonzero(impossible)
 
 
 def _messages(

@@ -30,8 +30,8 @@ class Sends:
 
     keys: Ints
     outcome: npt.NDArray[np.int8]
-    attempts: npt.NDArray[np.int32]
-    confirmed: npt.NDArray[np.int32]
+    attempts: npt.NDArray[np.int16]
+    confirmed: npt.NDArray[np.int16]
     first_sent_ns: Ints
     possible: Ints | None
     hidden: Ints
@@ -47,8 +47,8 @@ class Sends:
             self = cls(
                 keys=keys,
                 outcome=outcome,
-                attempts=np.ones(len(keys), np.int32),
-                confirmed=(outcome == Outcome.CONFIRMED).astype(np.int32),
+                attempts=np.ones(len(keys), np.int16),
+                confirmed=(outcome == Outcome.CONFIRMED).astype(np.int16),
                 first_sent_ns=sent_ns,
                 possible=None,
                 hidden=_hidden(facts),
@@ -69,8 +69,8 @@ class Sends:
         return cls(
             keys=keys[starts],
             outcome=np.maximum.reduceat(outcome, starts),
-            attempts=np.diff(starts, append=len(keys)).astype(np.int32),
-            confirmed=np.add.reduceat(outcome == Outcome.CONFIRMED, starts, dtype=np.int32),
+            attempts=np.diff(starts, append=len(keys)).astype(np.int16),
+            confirmed=np.add.reduceat(outcome == Outcome.CONFIRMED, starts, dtype=np.int16),
             first_sent_ns=np.where(detailed[starts] & 0xFF == 1, sent_ns[starts], NEVER),
             possible=np.unique(detailed[outcome >= Outcome.UNKNOWN]),
             hidden=hidden,
@@ -97,13 +97,16 @@ class Sends:
             first_sent_ns=spread(self.first_sent_ns, NEVER),
         )
 
-    def send_rank(self) -> Ints | None:
+    def send_rank(self) -> npt.NDArray[np.int32] | None:
         """Returns each identity's place in the order of sending, (sent_ns, seq) within a producer; None = its own position."""
-        times, producer = self.first_sent_ns, producers_of(self.keys)
-        if bool(((times[1:] >= times[:-1]) | (producer[1:] != producer[:-1])).all()):
+        times = self.first_sent_ns
+        falls = np.flatnonzero(times[1:] < times[:-1])
+        if bool((producers_of(self.keys[falls]) != producers_of(self.keys[falls + 1])).all()):
             return None
-        rank = np.empty(len(times), np.int64)
-        rank[np.lexsort((times, producer))] = np.arange(len(times))  # stable: seq decides where times are equal
+        rank = np.empty(len(times), np.int32)
+        rank[np.lexsort((times, producers_of(self.keys)))] = np.arange(
+            len(times), dtype=np.int32
+        )  # stable: seq decides
         return rank
 
 
