@@ -14,6 +14,7 @@ from harness.brokers._null_protocol import Op
 from harness.clock import NS_PER_S, now_ns
 from harness.errors import ConnectionLost, Unreachable
 
+PATIENCE_S = 0.1
 _RECEIVE = 1 << 20
 _RESET = struct.pack("ii", 1, 0)
 
@@ -36,7 +37,7 @@ class Link:
         parts = urlsplit(address)
         self._where = (parts.hostname or "127.0.0.1", parts.port or 0)
         self._connect_timeout_s = connect_timeout_s
-        self._answer_timeout_ns = int(answer_timeout_s * NS_PER_S)
+        self._answer_timeout_s = answer_timeout_s
         self._ended = ended
         self._line: socket.socket | None = None
         self._poll = select.poll()
@@ -71,15 +72,16 @@ class Link:
         """Reads what has come, so that a broken connection is noticed before anything is sent; raises ConnectionLost."""
         self.pump(0.0)
 
-    def send(self, op: Op, body: bytes, done: Done, *, patience_s: float = 0.0) -> None:
+    def send(self, op: Op, body: bytes, done: Done, *, limit_s: float | None = None) -> None:
         """Sends a request, or keeps what the socket does not take now for :meth:`pump`.
 
         Args:
-            patience_s: how much longer than usual the answer may take.
+            limit_s: how long the answer may take; None = the usual time.
         """
         self._live()
         self._number = (self._number + 1) & 0xFFFFFFFF
-        self._open[self._number] = (done, now_ns() + self._answer_timeout_ns + int(patience_s * NS_PER_S))
+        limit_s = self._answer_timeout_s if limit_s is None else limit_s
+        self._open[self._number] = (done, now_ns() + int(limit_s * NS_PER_S))
         self._unsent.append((self._number, memoryview(wire.frame(op, self._number, body)), False))
         try:
             self._flush()
@@ -104,19 +106,19 @@ class Link:
             if data:
                 self._received += data
                 self._take_answers()
-        if self._open and now_ns() > next(iter(self._open.values()))[1]:
+        if self._open and now_ns() > min(limit_ns for _, limit_ns in self._open.values()):
             self.lose("no answer in time")
 
-    def ask(self, op: Op, body: bytes = b"", *, patience_s: float = 0.0) -> bytes:
+    def ask(self, op: Op, body: bytes = b"", *, limit_s: float | None = None) -> bytes:
         """Returns the answer to a request.
 
         Raises:
             ConnectionLost: none came, or the broker refused it.
         """
         answers: list[bytes] = []
-        self.send(op, body, lambda answer, _: answers.append(answer or b""), patience_s=patience_s)
+        self.send(op, body, lambda answer, _: answers.append(answer or b""), limit_s=limit_s)
         while not answers:
-            self.pump(1.0)
+            self.pump(PATIENCE_S)
         return answers[0]
 
     def lose(self, reason: str) -> NoReturn:

@@ -140,6 +140,7 @@ class QueueTable(ABC):
         self._options = options
         self._table = f'"{options.queue}"'
         self._insert = f"INSERT INTO {self._table} (payload) SELECT unnest($1::bytea[])"
+        self._others = f"starts_with(application_name, 'bb:{options.queue}:') AND pid <> pg_backend_pid()"
         self._confirms = Outcomes()
         self._settled = Outcomes()
         self._session = Session(
@@ -235,14 +236,15 @@ class QueueTable(ABC):
 
     def connections(self) -> list[str] | None:
         """Returns the ``application_name`` of other sessions of this queue."""
-        found = self._session.query(
-            "SELECT application_name FROM pg_stat_activity"
-            f" WHERE starts_with(application_name, 'bb:{self._options.queue}:') AND pid <> pg_backend_pid()"
-        )
+        found = self._session.query(f"SELECT application_name FROM pg_stat_activity WHERE {self._others}")
         return [(name or b"").decode() for (name,) in found]
 
     def purge(self) -> None:
-        """Drops the queue's tables with their indexes."""
+        """Drops the queue's tables with their indexes; ends sessions of this queue that hold messages in a transaction."""
+        self._session.query(
+            f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {self._others}"
+            " AND starts_with(state, 'idle in transaction')"
+        )
         answer = self._session.ask(*(Statement(f"DROP TABLE IF EXISTS {table}") for table in self.tables))
         if answer.refusal is not None:
             self._session.lose(f"the queue's tables cannot be dropped: {answer.refusal.message}")

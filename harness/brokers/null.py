@@ -33,7 +33,7 @@ from harness.brokers.contract import (
     Settled,
 )
 from harness.clock import NS_PER_S, now_ns
-from harness.errors import ConnectionLost
+from harness.errors import ConnectionLost, Unreachable
 from harness.model import (
     Claim,
     DurabilityClass,
@@ -72,12 +72,14 @@ class NullDriver:
         """Connects and declares the queue; raises Unreachable."""
         self._link.close(abort=True)
         self._link.connect()
-        wanted = {"queue": self._options.queue, "client": self._options.client, "parameters": self._doses}
-        self._found = json.loads(self._link.ask(Op.HELLO, json.dumps(wanted).encode()))
+        try:
+            self._hello(self._options.connect_timeout_s)
+        except ConnectionLost as error:
+            raise Unreachable(f"the null broker does not say hello: {error.problem}") from error
 
     def prepare(self) -> Effective:
         """Declares the queue again, where it was purged, and reads its parameters back."""
-        self.connect()
+        self._hello(self._options.answer_timeout_s)
         return Effective(
             version=self._found["version"],
             asked={kind: self._doses.get(kind, "") for kind in KINDS},
@@ -121,8 +123,9 @@ class NullDriver:
     def consume(self, max_n: int, wait_s: float) -> Deliveries:
         """Asks once; the broker answers as soon as it has something, or after ``wait_s``."""
         asked_ns = now_ns()
+        limit_s = wait_s + self._options.answer_timeout_s
         request = wire.CONSUME.pack(max_n, wait_s, self._options.auto_ack)
-        found = wire.unpack_messages(self._link.ask(Op.CONSUME, request, patience_s=wait_s))
+        found = wire.unpack_messages(self._link.ask(Op.CONSUME, request, limit_s=limit_s))
         if not found.payloads:
             return NO_DELIVERIES
         handles = (found.entries << 16 | found.marks & 0xFFFF).tolist()
@@ -183,6 +186,10 @@ class NullDriver:
     def close(self, abort: bool = False) -> None:
         """Closes the connection."""
         self._link.close(abort=abort)
+
+    def _hello(self, limit_s: float) -> None:
+        wanted = {"queue": self._options.queue, "client": self._options.client, "parameters": self._doses}
+        self._found = json.loads(self._link.ask(Op.HELLO, json.dumps(wanted).encode(), limit_s=limit_s))
 
     def _pump(self, outcomes: Outcomes, wait_s: float) -> None:
         """Takes answers until there are outcomes, the time is over, or there is no connection."""

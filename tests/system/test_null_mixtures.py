@@ -69,7 +69,7 @@ class Mixture:
 
     number: int
     address: str
-    attempts: pl.DataFrame = field(default_factory=lambda: tables.ATTEMPTS.to_frame())
+    attempts: pl.DataFrame = field(default_factory=tables.ATTEMPTS.to_frame)
     rows: list[dict[str, Any]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
