@@ -25,6 +25,7 @@ LATENCIES = {
     "lag": "schedule lag",
 }
 _CLASS_ORDER = {name: index for index, name in enumerate((*LOSS_CLASSES, "phantom", "stranded", "undecided"))}
+_EXAMPLE_ORDER = {name: index for index, name in enumerate((*_CLASS_ORDER, "corrupt", "phantom_attempt", *words.MARKS))}
 
 
 def case_section(case: CaseRecord, settings: Callable[[TrialRecord], dict[str, object] | str]) -> str:
@@ -83,7 +84,7 @@ def _guarantees(case: CaseRecord) -> str:
             text(g.evidence),
             _whole(g.exposed),
         ]
-        for g in sorted(case.guarantees, key=lambda g: words.OF_VERDICT[g.verdict].rank)
+        for g in story.guarantees(case)
     ]
     return _titled("Guarantees", table(["verdict", "fault", "claimed", "observed", "exposed"], rows) if rows else "")
 
@@ -132,11 +133,15 @@ _LEDGER: tuple[tuple[str, dict[str, str], Callable[[LedgerCounts], dict[str, int
 def _examples(shown: list[TrialRecord]) -> str:
     lines: list[str] = []
     taken: dict[str, int] = {}
-    for trial in shown:
-        for example in trial.examples:
-            if taken.get(example.what, 0) < MAX_EXAMPLES_EACH and len(lines) < MAX_EXAMPLES:
-                taken[example.what] = taken.get(example.what, 0) + 1
-                lines.append(_example(trial, example))
+    told: set[tuple[int, str]] = set()  # an identity that is bad in several ways is told once
+    every = [(trial, example) for trial in shown for example in trial.examples]
+    for trial, example in sorted(every, key=lambda pair: _EXAMPLE_ORDER.get(pair[1].what, len(_EXAMPLE_ORDER))):
+        who = (trial.number, example.identity)
+        if who in told or taken.get(example.what, 0) >= MAX_EXAMPLES_EACH or len(lines) >= MAX_EXAMPLES:
+            continue
+        told.add(who)
+        taken[example.what] = taken.get(example.what, 0) + 1
+        lines.append(_example(trial, example))
     title = "Examples (times from the start of the load)"
     return _titled(title, "\n".join(lines))
 
@@ -238,10 +243,10 @@ def _settings(shown: list[TrialRecord], settings: Callable[[TrialRecord], dict[s
         return _titled("Settings", text(read))
     asked, found, also = (_mapping(read.get(key)) for key in ("asked", "found", "also"))
     rows = [
-        [code(name), code(value), code(found.get(name, "")), "" if found.get(name) == value else "✗ DIFFERS"]
+        [code(name), _value(value), _value(found.get(name)), "" if found.get(name) == value else "✗ DIFFERS"]
         for name, value in asked.items()
     ]
-    rows += [[code(name), "", code(value), ""] for name, value in also.items()]
+    rows += [[code(name), "", _value(value), ""] for name, value in also.items()]
     more = (
         "" if len(rows) <= MAX_SETTINGS else f"\n\n… and {len(rows) - MAX_SETTINGS} more in settings.json of the trial."
     )
@@ -266,6 +271,11 @@ def _heading(trial: TrialRecord) -> str:
 
 def _titled(title: str, body: str) -> str:
     return f"**{title}**\n\n{body}" if body else ""
+
+
+def _value(value: object) -> str:
+    """Returns a setting's value; an empty one can be seen."""
+    return words.NOT_MEASURED if value is None else code(value) or '`""`'
 
 
 def _mapping(value: object) -> dict[str, object]:

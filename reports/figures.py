@@ -72,8 +72,8 @@ def each(trials: Sequence[TrialRecord], name: str) -> list[Figure]:
 
 def recovery(case: CaseRecord, name: str) -> Found:
     """Returns a recovery figure over the trials that count, of each trial the worst of its faults."""
-    worst = [_worst([fault.recovery[name] for fault in t.faults if name in fault.recovery]) for t in counted(case)]
-    return middle([value for value in worst if value is not None])
+    of_trials = [worst([fault.recovery[name] for fault in t.faults if name in fault.recovery]) for t in counted(case)]
+    return middle([value for value in of_trials if value is not None])
 
 
 def middle(values: Sequence[Figure], *, more_is_better: bool = False) -> Found:
@@ -116,8 +116,8 @@ def _size(value: Figure) -> tuple[float, bool]:
     return (value.at_least, True) if isinstance(value, AtLeast) else (value, False)
 
 
-def _worst(values: Sequence[Figure]) -> Figure | None:
-    """Returns the largest; a censored one is worse than any number, since its truth has no end."""
+def worst(values: Sequence[Figure]) -> Figure | None:
+    """Returns the largest of durations or counts; a censored one is worse than any number, since its truth has no end."""
     known = [value for value in values if not isinstance(value, Unknown)]
     if not known:
         return values[0] if values else None

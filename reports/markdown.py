@@ -120,4 +120,4 @@ def _flat(value: object, prefix: str = "") -> Iterator[tuple[str, object]]:
     elif isinstance(value, list | tuple):
         yield prefix, ", ".join(str(each) for each in value)
     else:
-        yield prefix, value
+        yield prefix, "unknown" if value is None else value

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from harness.model import DurabilityClass, FaultKind, TrialStatus, Verdict
-from harness.record import AtLeast, CaseRecord, Guarantee, RunRecord, TrialRecord, Unknown
+from harness.record import CaseRecord, Figure, Guarantee, RunRecord, TrialRecord, Unknown
 from harness.units import format_count
 from reports import figures, words
 from reports.figures import Loss
@@ -78,6 +78,11 @@ def seen(record: RunRecord) -> str:
     return "; ".join(f"{word}: {', '.join(ids)}" for word, ids in groups.items())
 
 
+def guarantees(case: CaseRecord) -> list[Guarantee]:
+    """Returns the judged claims of a case, the worst first, the one without a fault after those with."""
+    return sorted(case.guarantees, key=lambda g: (words.OF_VERDICT[g.verdict].rank, g.fault == FaultKind.NONE))
+
+
 def reasons(trial: TrialRecord) -> list[tuple[str, str]]:
     """Returns why a trial is not valid, each reason with its remedy ("" = none known)."""
     return [(reason, words.remedy(reason)) for reason in trial.reasons]
@@ -98,18 +103,23 @@ def not_valid(case: CaseRecord) -> list[tuple[str, TrialRecord]]:
 
 
 def lag(record: RunRecord) -> str:
-    """Returns the schedule lag p99 of the latest trial of all, and its bound."""
-    looked = [(figures.look(t, "lag.p99")[0], t.lag_bound_s) for case in record.cases for t in case.trials]
-    known = [
-        (lag.at_least if isinstance(lag, AtLeast) else lag, bound)
-        for lag, bound in looked
-        if lag is not None and not isinstance(lag, Unknown)
-    ]
-    if not known:
-        return "schedule lag p99 not measured"
-    lag_s, bound_s = max(known, key=lambda pair: pair[0])
-    told = f"schedule lag p99 {words.figure('lag.p99', lag_s)}"
-    return told if bound_s is None else f"{told}, bound {words.figure('lag.p99', bound_s)}"
+    """Returns the schedule lag p99 of the latest trial of all, and its bound; where no p99 can be told, why not, and the largest lag."""
+    trials = [trial for case in record.cases for trial in case.trials]
+    latest = _latest(trials, "lag.p99")
+    bounds = [trial.lag_bound_s for trial in trials if trial.lag_bound_s is not None]
+    if latest is None:
+        told = "schedule lag p99 not measured"
+    elif isinstance(latest, Unknown):
+        largest = _latest(trials, "lag.max")
+        told = f"schedule lag p99 {latest.unknown}"
+        told += "" if largest is None or isinstance(largest, Unknown) else f", max {words.figure('lag.max', largest)}"
+    else:
+        told = f"schedule lag p99 {words.figure('lag.p99', latest)}"
+    return f"{told}, bound {words.figure('lag.p99', min(bounds))}" if bounds else told
+
+
+def _latest(trials: list[TrialRecord], name: str) -> Figure | None:
+    return figures.worst([value for trial in trials if (value := figures.look(trial, name)[0]) is not None])
 
 
 def _valid(case: CaseRecord) -> list[TrialRecord]:
@@ -163,7 +173,7 @@ def _none_lost(case: CaseRecord, proving: list[TrialRecord]) -> str:
 
 def _repeated(proving: list[TrialRecord]) -> str:
     again = figures.repeats(proving)
-    return f", and gave {words.count(again, 'repeat')}" if again else ""
+    return f", and delivered {words.count(again, 'repeat')}" if again else ""
 
 
 def _no_verdict(case: CaseRecord) -> str:

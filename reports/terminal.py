@@ -158,7 +158,12 @@ def _longest(texts: list[Text]) -> int:
 
 def _print_legend(cases: list[CaseRecord], every: list[Column], console: Console) -> None:
     shown = " ".join(_cell(case, column).plain for case in cases for column in every)
-    notes = [f"{sign}: {words.GLOSSARY[sign]}" for sign in ("≥", "n too small") if sign in shown]
+    notes = [
+        "rates and latencies: of the steady part, without warm-up, fault and recovery",
+        f"e2e: end to end, {words.GLOSSARY['end to end']}",
+        f"lag: {words.GLOSSARY['lag']}",
+    ]
+    notes += [f"{sign}: {words.GLOSSARY[sign]}" for sign in ("≥", "n too small") if sign in shown]
     if any(len(case.trials) > 1 for case in cases):
         notes.append("several trials: the middle one (of two, the worse), below it lowest – highest")
     notes += [f"{kind.value}: {words.DURABILITY[kind]}" for kind in dict.fromkeys(c.durability_class for c in cases)]
@@ -198,9 +203,9 @@ def _print_guarantees(case: CaseRecord, console: Console) -> None:
     if console.width >= NARROW:
         table.add_column("verdict", min_width=15)
         table.add_column("fault", min_width=14)
-    for _ in range(2):
+    for _ in range(1 if console.width < 2 * NARROW else 2):
         table.add_column(overflow="fold")
-    for guarantee in case.guarantees:
+    for guarantee in story.guarantees(case):
         sign = words.OF_VERDICT[guarantee.verdict]
         head = [Text(str(sign), style=sign.style), Text(words.fault(guarantee.fault))]
         told = [Text(words.claim(guarantee)), Text(f"seen: {guarantee.evidence}")]
@@ -234,7 +239,9 @@ def _print_trouble(record: RunRecord, console: Console) -> None:
             _print_indented(Text.assemble((str(sign), sign.style), f" {case.id}{which}"), INDENT, console)
             for reason, remedy in story.reasons(trial):
                 _print_lines([reason, f"remedy: {remedy}"] if remedy else [reason], 2 * INDENT, console)
-    warnings = list(dict.fromkeys(text for case in record.cases for trial in case.trials for text in trial.warnings))
+    several = len(record.cases) > 1
+    warned = [(case.id, text) for case in record.cases for trial in case.trials for text in trial.warnings]
+    warnings = list(dict.fromkeys(f"{name}: {text}" if several else text for name, text in warned))
     if warnings:
         console.print()
         console.print(Text("Warnings", style="bold underline"))

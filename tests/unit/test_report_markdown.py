@@ -140,6 +140,12 @@ class TestCase:
         told = self.detail(examples=[records.lost_example(number) for number in range(9)])
         assert told.count("- **lost**") == 2
 
+    def test_an_example_that_is_bad_in_several_ways_is_told_once_and_the_worst_come_first(self) -> None:
+        twice = records.repeated_example()
+        also = twice.model_copy(update={"what": "duplicate_effect"})
+        told = self.detail(examples=[also, twice, records.lost_example()])
+        assert re.findall(r"^- \*\*(.+?)\*\*", told.split("**Examples", 1)[1], re.M) == ["lost", "redelivered unacked"]
+
     def test_recovery_stands_per_fault_with_censored_figures(self) -> None:
         told = rows(self.detail(faults=[records.broker_kill(AtLeast(at_least=4.9), healed_s=None, hit=False)]))
         assert [
@@ -215,6 +221,7 @@ class TestSettings:
         found = rows(told)
         assert ["`appendfsync`", "`everysec`", "`always`", "✗ DIFFERS"] in found
         assert ["`appendonly`", "`yes`", "`yes`", ""] in found
+        assert ["`save`", '`""`', '`""`', ""] in found
         assert ["`maxmemory-policy`", "", "`noeviction`", ""] in found
         assert found.index(["`appendfsync`", "`everysec`", "`always`", "✗ DIFFERS"]) < found.index(
             ["`appendonly`", "`yes`", "`yes`", ""]

@@ -131,7 +131,7 @@ class TestSentences:
         case = records.case(trials=[trial])
         assert story.sentence(case) == (
             "kept every confirmed message when workers were killed "
-            "(0 of 40,000 confirmed lost; 312 were in the broker at that time), and gave 200 repeats."
+            "(0 of 40,000 confirmed lost; 312 were in the broker at that time), and delivered 200 repeats."
         )
 
     def test_a_missed_slo_is_told_with_its_figure(self) -> None:
@@ -292,6 +292,11 @@ class TestPrinted:
         nothing = records.run([records.case(trials=[records.trial(metrics={}, ledger=None)])])
         assert "Load generator: schedule lag p99 not measured" in printed(nothing)
 
+    def test_a_lag_without_a_p99_says_why_and_gives_the_largest(self) -> None:
+        metrics = {"steady": {"lag.p99": Unknown(unknown="n too small"), "lag.max": 0.0031}}
+        record = records.run([records.case(trials=[records.trial(metrics=metrics)])])
+        assert story.lag(record) == "schedule lag p99 n too small, max 3.1 ms, bound 10 ms"
+
     def test_the_latest_trial_of_all_gives_the_lag(self) -> None:
         record = records.run([records.case(), records.case(trials=[records.invalid_trial()], guarantees=[])])
         assert "schedule lag p99 48.2 ms, bound 10 ms" in story.lag(record)
@@ -337,7 +342,7 @@ class TestPrinted:
         warnings = [f"warning {number}." for number in range(12)]
         cases = [records.case(trials=[records.trial(warnings=warnings)])] * 2
         text = printed(records.run(cases))
-        assert text.count("warning 3.") == 1
+        assert text.count("redis-stream@embedded: warning 3.") == 1
         assert "… and 2 more in the report" in text
 
 
