@@ -75,6 +75,11 @@ def lag_p99_s(moments: Moments, window: Window) -> float | None:
     return None if p99_ns is None else p99_ns / 1e9
 
 
+def _rows(chosen: Mask) -> Mask | slice:
+    """Returns what picks the chosen rows; where it is all of them, without a copy."""
+    return slice(None) if chosen.all() else chosen
+
+
 class Measure:
     """Computes the figures of any window of one trial.
 
@@ -129,18 +134,19 @@ class Measure:
     def _latencies(self, chosen: Mask) -> Iterator[tuple[str, Distribution]]:
         """Yields each latency; one at a time, since ten million values are 80 MB each."""
         moments, until_ns = self._moments, self._until_ns
-        due = moments.intended_ns[chosen]
-        yield "end_to_end", from_spans(due, moments.received_ns[chosen], until_ns)
-        yield "publish", from_spans(due, moments.confirmed_ns[chosen], until_ns)
-        yield "completion", from_spans(due, moments.finished_ns[chosen], until_ns)
+        ends = {
+            "end_to_end": (moments.received_ns, moments.received_sent_ns),
+            "publish": (moments.confirmed_ns, moments.confirmed_sent_ns),
+            "completion": (moments.finished_ns, moments.finished_sent_ns),
+        }
+        rows = _rows(chosen)
+        due = moments.intended_ns[rows]
+        for name, (end, _) in ends.items():
+            yield name, from_spans(due, end[rows], until_ns)
         del due
-        was_sent = chosen & (moments.sent_ns != NEVER)
-        for name, start, end in (
-            ("end_to_end", moments.received_sent_ns, moments.received_ns),
-            ("publish", moments.confirmed_sent_ns, moments.confirmed_ns),
-            ("completion", moments.finished_sent_ns, moments.finished_ns),
-        ):
-            yield f"{name}.from_sent", from_spans(start[was_sent], end[was_sent], until_ns)
+        rows = _rows(chosen & (moments.sent_ns != NEVER))
+        for name, (end, sent) in ends.items():
+            yield f"{name}.from_sent", from_spans(sent[rows], end[rows], until_ns)
 
     def _blocked_s(self, window: Window) -> float:
         held = self._moments.held & self._counted

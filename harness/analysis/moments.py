@@ -101,7 +101,7 @@ def gather_moments(attempts: pl.LazyFrame, deliveries: pl.LazyFrame, messages: p
     sends = _sends(attempts, len(keys), rows)
     return Moments(
         keys=keys,
-        class_code=_classes(len(keys), index, messages),
+        class_code=_classes(keys, index, messages),
         **sends,
         **_receipts(attempts, deliveries, index, rows, sends["sent_ns"]),
     )
@@ -212,9 +212,13 @@ def _sent_of_deliveries(attempts: pl.LazyFrame, own: pl.LazyFrame, position: Int
     return np.where(key[at] == wanted, sent[at], NEVER)
 
 
-def _classes(size: int, index: KeyIndex, messages: pl.DataFrame) -> Codes:
-    codes = np.full(size, NO_CLASS, np.uint8)
-    position = index.find(_keys_of(messages))
+def _classes(keys: Ints, index: KeyIndex, messages: pl.DataFrame) -> Codes:
+    found: Codes = messages.get_column("class").to_physical().cast(pl.UInt8).to_numpy()
+    message_keys = _keys_of(messages)
+    if np.array_equal(keys, message_keys):
+        return found
+    codes = np.full(len(keys), NO_CLASS, np.uint8)
+    position = index.find(message_keys)
     known = position >= 0
-    codes[position[known]] = messages.get_column("class").to_physical().cast(pl.UInt8).to_numpy()[known]
+    codes[position[known]] = found[known]
     return codes

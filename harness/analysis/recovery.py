@@ -130,18 +130,19 @@ class Recoveries:
 
     def longest_gap(self, fault: FaultRecord) -> Figure:
         """Returns the longest time between deliveries that this fault can have caused."""
-        injected = fault.injected_ns or 0
-        healed = fault.healed_ns if fault.healed_ns is not None else injected
-        events = self.moments.delivery_events_ns
+        events, injected = self.moments.delivery_events_ns, fault.injected_ns or 0
         first = max(0, int(np.searchsorted(events, injected, "right")) - 1)
-        after_heal = int(np.searchsorted(events, healed))
-        last = max(int(np.searchsorted(events, limit_ns(fault, self.facts))) - 1, after_heal)
+        if fault.healed_ns is None:
+            after_heal = last = len(events)
+        else:
+            after_heal = int(np.searchsorted(events, fault.healed_ns))
+            last = max(int(np.searchsorted(events, limit_ns(fault, self.facts))) - 1, after_heal)
         seen = events[first : last + 1]
         longest = int(np.diff(seen).max()) if len(seen) > 1 else 0
         if after_heal < len(events):
             return longest / NS_PER_S
-        started = int(seen[-1]) if len(seen) else injected
-        return AtLeast(at_least=max(longest, self.until_ns - started) / NS_PER_S)
+        last_seen = int(seen[-1]) if len(seen) else injected
+        return AtLeast(at_least=max(longest, self.until_ns - last_seen) / NS_PER_S)
 
     def recovered_ns(self, healed_ns: int, limit: int, level: float, p99_limit_ns: float) -> int | None:
         """Returns the start of the first three good slices in a row that end by ``limit``, None without."""

@@ -1,0 +1,199 @@
+"""Whether a trial can be trusted, reason by reason."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from trials import MS, NULL, Story, fault, producer, worker
+
+from harness.analysis.analyse import AnalysedTrial
+from harness.analysis.trust import lag_bound_s
+from harness.model import FaultKind, TrialStatus
+from harness.record import AtLeast, Unknown
+
+
+def judged(story: Story | None = None, **facts: Any) -> AnalysedTrial:
+    story = story or Story(rate=1000, seconds=10)
+    story.facts_more |= facts
+    return story.analysed()
+
+
+def test_a_clean_trial_is_valid_and_its_evidence_sound() -> None:
+    trial = judged()
+    assert (trial.status, trial.reasons, trial.evidence_sound) == (TrialStatus.VALID, (), True)
+
+
+@pytest.mark.parametrize(
+    ("asked", "p99", "bound"),
+    [
+        (None, None, 0.010),
+        (None, 0.050, 0.010),  # 10 % of it is 5 ms
+        (None, 0.400, 0.040),
+        (None, AtLeast(at_least=2.0), 0.2),
+        (None, Unknown(unknown="n too small"), 0.010),
+        (0.002, 0.400, 0.002),  # the scenario's own bound stands alone
+    ],
+)
+def test_the_bound_of_the_lag_is_the_larger_of_ten_ms_and_a_tenth_of_the_p99(
+    asked: float | None, p99: Any, bound: float
+) -> None:
+    assert lag_bound_s(asked, p99) == pytest.approx(bound)
+
+
+def test_a_lag_beyond_its_bound_is_a_saturated_generator() -> None:
+    # 2 % of 10,000 messages go out 11 ms late; the p99 latency is 2 ms, so the bound is 10 ms.
+    story = Story(rate=1000, seconds=10)
+    story.sent[:200] += 11 * MS
+    trial = judged(story)
+    assert trial.status is TrialStatus.INVALID
+    assert trial.reasons == ("generator saturated: schedule lag p99 11 ms, bound 10 ms",)
+    assert trial.lag_bound_s == 0.010
+    assert trial.evidence_sound  # a loss in it would still be proven
+
+
+def test_the_lag_is_judged_however_few_messages_there_are() -> None:
+    story = Story(rate=10, seconds=5)
+    story.sent += 500 * MS
+    assert judged(story).reasons == ("generator saturated: schedule lag p99 500 ms, bound 10 ms",)
+
+
+def test_a_lag_within_a_tenth_of_a_long_p99_is_none() -> None:
+    story = Story(rate=1000, seconds=10)
+    story.sent[:200] += 11 * MS
+    story.received[:200] += 198 * MS  # p99 200 ms: bound 20 ms
+    assert judged(story).status is TrialStatus.VALID
+
+
+def test_a_held_message_is_not_lag() -> None:
+    story = Story(rate=1000, seconds=10)
+    story.sent[:200] += 900 * MS
+    story.held[:200] = "window"
+    assert judged(story).status is TrialStatus.VALID
+
+
+def test_a_shard_above_nine_tenths_of_a_core_is_a_saturated_generator() -> None:
+    trial = judged(shards=(producer(core_share_max=0.93), worker(0, core_share_max=0.9)))
+    assert trial.reasons == ("generator saturated: producer p0 stood at 93% of a core, bound 90%",)
+
+
+def test_a_closed_loop_cannot_saturate_the_generator() -> None:
+    assert judged(shards=(producer(core_share_max=1.0), worker(0)), open_loop=False).status is TrialStatus.VALID
+
+
+def test_due_messages_that_nothing_held_and_nobody_sent_are_the_generators_fault() -> None:
+    story = Story(rate=1000, seconds=10)
+    story.lose(slice(0, 7))
+    story.outcome[:7] = "NOT_SENT"
+    story.sent[:7] = story.confirmed[:7] = NULL
+    assert judged(story).reasons == ("generator saturated: 7 due messages were never sent, though nothing held them",)
+    held = Story(rate=1000, seconds=10)
+    held.lose(slice(0, 7))
+    held.outcome[:7], held.held[:7] = "NOT_SENT", "disconnected"
+    held.sent[:7] = held.confirmed[:7] = NULL
+    assert judged(held).status is TrialStatus.VALID
+
+
+def test_a_fault_that_never_fired_makes_a_trial_invalid() -> None:
+    trial = judged(faults=(fault(None, None),))
+    assert trial.reasons == ("fault never fired: broker kill",)
+    assert judged(faults=(fault(5, 6, hit=False),)).reasons == (
+        "fault never fired: broker kill was ordered, and nothing shows that it hit",
+    )
+
+
+def test_missing_slots_make_a_trial_invalid_and_its_evidence_unsound() -> None:
+    trial = judged(shards=(producer(slots_reported=12_000, slots_found=11_990), worker(0, slots_found=-1)))
+    assert trial.reasons == (
+        "slots missing: 11,990 of p0 found, it had reported 12,000",
+        "ledger unreadable: the slots of w0 are missing",
+    )
+    assert not trial.evidence_sound
+
+
+def test_settings_that_differ_make_a_trial_invalid_and_its_evidence_unsound() -> None:
+    trial = judged(settings_differ=("appendfsync: asked 'always', found 'everysec'",))
+    assert trial.reasons == ("settings differ: appendfsync: asked 'always', found 'everysec'",)
+    assert not trial.evidence_sound
+
+
+def test_an_unsound_search_leaves_the_trial_valid_and_its_losses_undecided() -> None:
+    trial = judged(residue_sound=False, residue_problems=("2 connections of the run remain",))
+    assert (trial.status, trial.evidence_sound) == (TrialStatus.VALID, False)
+    assert trial.warnings == ("the search of the broker was not sound: 2 connections of the run remain",)
+
+
+def test_a_clock_error_larger_than_the_latency_claimed_makes_a_trial_invalid() -> None:
+    assert judged(clock_error_s=0.0019).status is TrialStatus.VALID
+    assert judged(clock_error_s=0.0021).reasons == (
+        "clock error 2.1 ms is larger than the latency claimed (2 ms at the median)",
+    )
+
+
+def test_nothing_sent_is_no_evidence() -> None:
+    story = Story(rate=100, seconds=1)
+    story.lose(slice(None))
+    story.outcome[:], story.held[:] = "NOT_SENT", "disconnected"
+    story.sent[:] = story.confirmed[:] = NULL
+    trial = judged(story)
+    assert (trial.status, trial.reasons) == (TrialStatus.INVALID, ("nothing was sent",))
+
+
+def test_a_shard_that_ended_by_itself_makes_a_trial_invalid() -> None:
+    trial = judged(shards=(producer(expected_exit=False, exit_status=1), worker(0)))
+    assert trial.reasons == ("producer p0 ended by itself with status 1",)
+    assert trial.evidence_sound  # what it sent is UNKNOWN at worst
+    dead_worker = judged(shards=(producer(), worker(0, expected_exit=False, exit_status=-11)))
+    assert dead_worker.reasons == ("worker w0 ended by itself with status -11",)
+    assert not dead_worker.evidence_sound  # it may have swallowed messages
+
+
+def test_a_load_that_ended_early_is_invalid_and_after_ctrl_c_interrupted() -> None:
+    trial = judged(aborted="agent 1 was lost")
+    assert (trial.status, trial.reasons) == (TrialStatus.INVALID, ("the load ended early: agent 1 was lost",))
+    assert judged(aborted="interrupted by Ctrl-C").status is TrialStatus.INTERRUPTED
+
+
+def test_a_trial_that_never_began_is_analysed_all_the_same() -> None:
+    story = Story(rate=1, seconds=0)
+    trial = judged(
+        story,
+        aborted="the broker did not start",
+        load_start_ns=None,
+        steady_start_ns=None,
+        load_end_ns=None,
+        asking_until_ns=None,
+        drain_end_ns=None,
+        residue_sound=False,
+        broker_back=False,
+        faults=(fault(None, None, FaultKind.BROKER_KILL),),
+    )
+    assert trial.status is TrialStatus.INVALID
+    assert trial.reasons == (
+        "the load ended early: the broker did not start",
+        "nothing was sent",
+        "fault never fired: broker kill",
+    )
+    assert not trial.evidence_sound
+    assert list(trial.metrics) == ["whole"]
+
+
+def test_negative_latencies_stay_visible_and_are_counted() -> None:
+    story = Story(rate=1000, seconds=10)
+    story.received[:9000] -= 5 * MS
+    trial = judged(story)
+    assert "9,000 messages have a negative latency: the clocks of the shards differ" in trial.warnings
+    assert trial.metrics["steady"]["latency.end_to_end.p50"] == -0.003
+
+
+def test_a_stall_of_the_machine_is_told_beside_the_figures() -> None:
+    assert judged(machine_stall_max_s=0.35).warnings == (
+        "the machine stood still for up to 350 ms while under load: gaps and tails up to that are its own",
+    )
+
+
+def test_a_run_without_a_steady_window_says_whose_figures_it_prints() -> None:
+    trial = judged(Story(rate=1000, seconds=10), faults=(fault(0.9, None),))
+    assert "steady" not in trial.metrics
+    assert "no steady window: the figures are of the whole run, faults included" in trial.warnings
+    assert trial.metrics["whole"]["latency.end_to_end.p99"] == 0.002
