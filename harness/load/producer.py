@@ -82,6 +82,7 @@ class Producer:
                 told = True
                 done()
             self._rest()
+        self._outbox.count_latencies()
 
     def begin(self, load_start_ns: int) -> None:
         """Sets the zero of the schedule."""
@@ -94,6 +95,7 @@ class Producer:
         """One look: what is due becomes due, answers are taken, and what may go goes; never raises for a lost connection."""
         if now >= self._cpu_due_ns:
             self._cpu[0] = time.process_time_ns()
+            self._outbox.count_latencies()
             self._cpu_due_ns = now + CPU_EVERY_NS
         self._fall_due(now)
         if not self._connection.up and not self._reconnect():
