@@ -32,6 +32,7 @@ RUN_ID, TRIAL = 7, 1
 PRODUCERS, WORKERS = 2, 4
 BLOCK = 1 << 15
 START_NS = 1_000_000_000
+TICK_NS = 1_000_000
 SPACING_NS = 100_000  # 10,000/s and producer
 
 
@@ -80,7 +81,7 @@ def produce(folder: Path, number: int, count: int) -> None:
         slots = file.slots[at : at + len(seqs)]
         intended = START_NS + seqs * SPACING_NS
         slots["seq"], slots["attempt"], slots["intended_ns"] = seqs, 1, intended
-        slots["sent_ns"] = np.maximum.accumulate(intended + rng.integers(10_000, 1_000_000, len(seqs)))
+        slots["sent_ns"] = (intended // TICK_NS + 1) * TICK_NS + 20_000
         slots["confirmed_ns"] = intended + rng.integers(2_000_000, 4_000_000, len(seqs))
         slots["outcome"] = Outcome.CONFIRMED
         slots["state"] = AttemptState.ANSWERED

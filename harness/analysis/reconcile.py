@@ -87,7 +87,7 @@ def reconcile(  # noqa: PLR0917 – the six things that a trial leaves behind
         counts=LedgerCounts(
             identities=len(messages),
             classes=_counted(messages.get_column("class"), (name.value for name in Class)),
-            marks={mark.value: int(messages.get_column(mark.value).cast(pl.UInt64).sum()) for mark in Mark},
+            marks={mark.value: sum(part.marks[mark] for part in parts) for mark in Mark},
             unreadable=receipts.unreadable,
             foreign=receipts.foreign,
             unreadable_found=int((residue.get_column("producer").is_null() & ~foreign).sum()),
@@ -120,6 +120,7 @@ class _Judged:
     """One subscription; ``why`` is the cause per row ``repeat_rows`` of the deliveries table."""
 
     messages: pl.DataFrame
+    marks: dict[Mark, int]
     outcome: npt.NDArray[np.int8]
     repeat_rows: Ints
     why: Codes
@@ -170,6 +171,7 @@ def _judge(sends: Sends, receipts: Receipts, trial: _Trial) -> _Judged:
     times = {name: _earliest(size, identity, receipts.times(name)) for name in ("received_ns", "finished_ns")}
     return _Judged(
         messages=_messages(sends.keys, receipts.subscriptions[0], classes, events, times),
+        marks={mark: len(at) for mark, at in events.items()},
         outcome=sends.outcome,
         repeat_rows=receipts.table_rows(at),
         why=why,
@@ -197,8 +199,8 @@ def _left_behind(  # noqa: PLR0917 – one mark, counted under two names
     A dead letter is out of the queue, so it is not left behind. The ack must be of the same copy: the same entry, or the same
     attempt where entries have no id.
     """
-    done = np.isin(classes, [CLASSES.index(Class.PROCESSED), CLASSES.index(Class.RECOVERED)])
-    left = np.flatnonzero(~dead_letter & done[kept_identity])
+    done = np.isin(classes[kept_identity], [CLASSES.index(Class.PROCESSED), CLASSES.index(Class.RECOVERED)])
+    left = np.flatnonzero(~dead_letter & done)
     if not len(left):
         return {Mark.LEFT_BEHIND: np.zeros(0, np.int64)}
     whose = kept_identity[left]
@@ -252,9 +254,7 @@ def _messages(
 ) -> pl.DataFrame:
     """Returns ``tables.MESSAGES``; a mark that nobody has is a constant, which costs no memory."""
     marks = [
-        pl.Series(mark.value, np.minimum(np.bincount(at, minlength=len(keys)), _MOST).astype(np.uint16))
-        if len(at)
-        else pl.lit(0, pl.UInt16).alias(mark.value)
+        pl.Series(mark.value, _tally(len(keys), at)) if len(at) else pl.lit(0, pl.UInt16).alias(mark.value)
         for mark, at in events.items()
     ]
     frame = pl.DataFrame({"producer": producers_of(keys).astype(np.uint16), "seq": keys.astype(np.uint32)})
@@ -267,6 +267,13 @@ def _messages(
         pl.when(pl.col(name) != NEVER).then(name).alias(name) if name in times else name
         for name in tables.MESSAGES.names()
     )
+
+
+def _tally(size: int, at: Ints) -> npt.NDArray[np.uint16]:
+    tally = np.zeros(size, np.uint16)
+    which, count = np.unique(at, return_counts=True)
+    tally[which] = np.minimum(count, _MOST)
+    return tally
 
 
 def _enum(name: str, codes: npt.NDArray[Any], known: Bools, kind: pl.Enum) -> pl.Series:
