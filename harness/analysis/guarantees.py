@@ -271,7 +271,7 @@ class _Court:
         counts = self.seen.counts
         for what, count in (
             ("phantom", counts.classes.get(Class.PHANTOM, 0)),
-            ("phantom attempts", counts.marks.get(Mark.PHANTOM_ATTEMPT, 0)),
+            ("of a phantom attempt", counts.marks.get(Mark.PHANTOM_ATTEMPT, 0)),
             ("corrupt", counts.marks.get(Mark.CORRUPT, 0)),
             ("with an unreadable header", counts.unreadable + counts.unreadable_found),
         ):
