@@ -43,6 +43,9 @@ lint: setup-dev
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
+docs: setup-dev
+	$(BIN)/python tools/docs.py --quickstart
+
 bench: setup-dev
 	$(BIN)/python -m benchmarks $(ONLY)
 

