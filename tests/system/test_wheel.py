@@ -14,16 +14,18 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 
+FINISHED = (0, 13)  # on a noisy machine the trial can be invalid
+
 pytestmark = pytest.mark.slow
 
 
-def run(*command: str | Path, cwd: Path, ok: bool = True) -> subprocess.CompletedProcess[str]:
+def run(*command: str | Path, cwd: Path, ends: tuple[int, ...] = (0,)) -> subprocess.CompletedProcess[str]:
     """Runs a command that knows nothing of this checkout."""
     own = {"PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV"}
     environment = {name: value for name, value in os.environ.items() if name not in own}
     environment |= {"BROKERBENCH_STATE": str(cwd / "state"), "NO_COLOR": "1", "COLUMNS": "160"}
     done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=300, check=False)
-    assert done.returncode == 0 or not ok, f"{command}\n{done.stdout}\n{done.stderr}"
+    assert done.returncode in ends, f"{command} ended with {done.returncode}\n{done.stdout}\n{done.stderr}"
     return done
 
 
@@ -66,10 +68,10 @@ def test_an_installed_wheel_lists_what_it_ships(commands: Path, tmp_path: Path) 
 
 
 def test_an_installed_wheel_runs_a_scenario(commands: Path, tmp_path: Path) -> None:
-    done = run(commands / "brokerbench", "run", "smoke", "--json", cwd=tmp_path)
+    done = run(commands / "brokerbench", "run", "smoke", "--json", cwd=tmp_path, ends=FINISHED)
     record = json.loads(done.stdout)
     assert record["status"] == "finished"
-    assert record["exit_code"] == 0
+    assert record["cases"][0]["trials"][0]["ledger"]["classes"]["processed"] > 1000
     assert record["fingerprint"]["subject"]["commit"] is None
     [folder] = (tmp_path / "runs").iterdir()
     assert json.loads((folder / "run.json").read_text()) == record
@@ -77,6 +79,6 @@ def test_an_installed_wheel_runs_a_scenario(commands: Path, tmp_path: Path) -> N
 
 
 def test_an_installed_wheel_leaves_nothing_behind(commands: Path, tmp_path: Path) -> None:
-    run(commands / "brokerbench", "run", "smoke", "--quiet", cwd=tmp_path)
+    run(commands / "brokerbench", "run", "smoke", "--quiet", cwd=tmp_path, ends=FINISHED)
     assert run(commands / "brokerbench", "down", cwd=tmp_path).stdout == "nothing was left behind\n"
     assert list((tmp_path / "state" / "journals").iterdir()) == []
