@@ -34,7 +34,8 @@ class Backlog:
         self._entered = np.sort(entered_ns)
         self._left = np.sort(left_ns[left_ns != NEVER])
         # How many were in right after each entry: the only moments at which a new maximum can be reached.
-        self._after_entry = np.arange(1, len(self._entered) + 1) - np.searchsorted(self._left, self._entered, "right")
+        left_by_then = np.searchsorted(self._left, self._entered, "right").astype(np.int32)
+        self._after_entry = np.arange(1, len(self._entered) + 1, dtype=np.int32) - left_by_then
 
     @classmethod
     def of(cls, moments: Moments) -> Backlog:

@@ -17,6 +17,7 @@ import numpy.typing as npt
 import polars as pl
 
 from harness.analysis.identities import NEVER, Ints, KeyIndex, identity_keys
+from harness.analysis.receipts import column
 from harness.model import Class, Outcome, Settlement
 
 Codes = npt.NDArray[np.uint8]
@@ -69,10 +70,9 @@ class Moments:
         return found
 
 
-def times(frame: pl.DataFrame, column: str) -> Ints:
+def _times(table: pl.LazyFrame, what: str | pl.Expr) -> Ints:
     """Returns a column of times as int64, null as ``NEVER``."""
-    array: Ints = frame.get_column(column).fill_null(NEVER).to_numpy()
-    return array
+    return column(table, (pl.col(what) if isinstance(what, str) else what).fill_null(NEVER))
 
 
 def _first(size: int, position: Ints, t_ns: Ints) -> Ints:
@@ -90,9 +90,9 @@ def gather_moments(attempts: pl.LazyFrame, deliveries: pl.LazyFrame, messages: p
 
     Args:
         attempts, deliveries: tables of ``harness.tables``; only the columns needed are read.
-        messages: the reconciliation's table, for the classes.
+        messages: the reconciliation's table, for the classes and the first receipts and finishes.
     """
-    row_keys = _keys_of(attempts.select("producer", "seq").collect())
+    row_keys = _keys_of(attempts)
     one_row_each = bool(np.all(row_keys[1:] > row_keys[:-1]))  # what a run without retries leaves: nothing to sort
     keys = row_keys if one_row_each else np.unique(row_keys)
     index = KeyIndex(keys)
@@ -101,29 +101,22 @@ def gather_moments(attempts: pl.LazyFrame, deliveries: pl.LazyFrame, messages: p
     sends = _sends(attempts, len(keys), rows)
     return Moments(
         keys=keys,
-        class_code=_classes(keys, index, messages),
+        **_judged(keys, index, messages),
         **sends,
         **_receipts(attempts, deliveries, index, rows, sends["sent_ns"]),
     )
 
 
-def _keys_of(frame: pl.DataFrame) -> Ints:
-    return identity_keys(frame.get_column("producer").to_numpy(), frame.get_column("seq").to_numpy())
+def _keys_of(table: pl.LazyFrame) -> Ints:
+    return identity_keys(column(table, "producer"), column(table, "seq"))
 
 
 def _sends(attempts: pl.LazyFrame, size: int, rows: Ints | None) -> dict[str, Any]:
     """Returns what the attempts say; ``rows`` is the position of each attempt, None = the rows are the identities."""
-    frame = attempts.select(
-        "attempt",
-        "intended_ns",
-        "sent_ns",
-        confirmed_ns=pl.when(pl.col("outcome") == Outcome.CONFIRMED.name).then("confirmed_ns"),
-        outcome=pl.col("outcome").to_physical().cast(pl.UInt8),
-        held=pl.col("held").is_not_null(),
-    ).collect()
-    intended, sent, confirmed = (times(frame, name) for name in ("intended_ns", "sent_ns", "confirmed_ns"))
-    outcome = frame.get_column("outcome").to_numpy()
-    held = frame.get_column("held").to_numpy()
+    intended, sent = _times(attempts, "intended_ns"), _times(attempts, "sent_ns")
+    confirmed = _times(attempts, pl.when(pl.col("outcome") == Outcome.CONFIRMED.name).then("confirmed_ns"))
+    outcome = column(attempts, pl.col("outcome").to_physical().cast(pl.UInt8))
+    held = column(attempts, pl.col("held").is_not_null())
     if rows is None:
         return {
             "intended_ns": intended,
@@ -140,7 +133,7 @@ def _sends(attempts: pl.LazyFrame, size: int, rows: Ints | None) -> dict[str, An
     np.maximum.at(strongest, rows, outcome)
     ever_held = np.zeros(size, bool)
     np.logical_or.at(ever_held, rows, held)
-    number = frame.get_column("attempt").to_numpy()
+    number = column(attempts, "attempt")
     lowest = np.full(size, 255, np.uint8)
     np.minimum.at(lowest, rows, number)
     is_first = number == lowest[rows]
@@ -149,7 +142,9 @@ def _sends(attempts: pl.LazyFrame, size: int, rows: Ints | None) -> dict[str, An
         "sent_ns": first_sent,
         "first_sent_ns": _first(size, rows[is_first], sent[is_first]),
         "confirmed_ns": first_confirmed,
-        "confirmed_sent_ns": _of_event(first_sent, rows, sent, (confirmed == first_confirmed[rows])),
+        "confirmed_sent_ns": _of_event(
+            first_sent, rows, sent, (confirmed == first_confirmed[rows]) & (confirmed != NEVER)
+        ),
         "outcome": strongest,
         "held": ever_held,
     }
@@ -166,59 +161,55 @@ def _receipts(
     attempts: pl.LazyFrame, deliveries: pl.LazyFrame, index: KeyIndex, rows: Ints | None, sent: Ints
 ) -> dict[str, Any]:
     """Returns what the deliveries say of each identity."""
-    own = deliveries.filter(~pl.col("foreign").fill_null(False) & pl.col("producer").is_not_null())
-    frame = own.select(
-        "producer",
-        "seq",
-        "received_ns",
-        "finished_ns",
-        settled_ns=pl.when(
-            (pl.col("settle_outcome") == "OK") & pl.col("settlement").is_in([what.name for what in ENDS_STAY])
-        ).then(pl.coalesce("settled_ns", "finished_ns")),
-    ).collect()
-    position, size = index.find(_keys_of(frame)), len(sent)
-    received_rows, finished_rows = times(frame, "received_ns"), times(frame, "finished_ns")
-    received, finished = _first(size, position, received_rows), _first(size, position, finished_rows)
+    counts = ~pl.col("foreign").fill_null(False) & pl.col("producer").is_not_null()
+    own = deliveries if column(deliveries, counts).all() else deliveries.filter(counts)
+    position, size = index.find(_keys_of(own)), len(sent)
+    ends_stay = (pl.col("settle_outcome") == "OK") & pl.col("settlement").is_in([what.name for what in ENDS_STAY])
     found = {
-        "received_ns": received,
-        "finished_ns": finished,
-        "settled_ns": _first(size, position, times(frame, "settled_ns")),
+        "settled_ns": _first(
+            size, position, _times(own, pl.when(ends_stay).then(pl.coalesce("settled_ns", "finished_ns")))
+        ),
+        "delivery_events_ns": np.sort(_times(own, "received_ns")),
         "received_sent_ns": sent,
         "finished_sent_ns": sent,
-        "delivery_events_ns": np.sort(received_rows),
     }
-    del frame
     if rows is None:
         return found
-    delivered_sent = _sent_of_deliveries(attempts, own, position, rows)
     known = position >= 0
-    at, of_attempt = position[known], delivered_sent[known]
+    at = position[known]
+    of_attempt = _sent_of_deliveries(attempts, own, position, rows)[known]
     of_attempt = np.where(of_attempt == NEVER, sent[at], of_attempt)
-    found["received_sent_ns"] = _of_event(sent, at, of_attempt, received_rows[known] == received[at])
-    found["finished_sent_ns"] = _of_event(
-        sent, at, of_attempt, (finished_rows[known] == finished[at]) & (finished[at] != NEVER)
-    )
+    for event in ("received", "finished"):
+        t_ns = _times(own, f"{event}_ns")[known]
+        is_first = (t_ns == _first(size, at, t_ns)[at]) & (t_ns != NEVER)
+        found[f"{event}_sent_ns"] = _of_event(sent, at, of_attempt, is_first)
     return found
 
 
 def _sent_of_deliveries(attempts: pl.LazyFrame, own: pl.LazyFrame, position: Ints, rows: Ints) -> Ints:
     """Returns for each delivery when the attempt that it carries was sent, ``NEVER`` where there is none such."""
-    tries = attempts.select("attempt", "sent_ns").collect()
-    key = (rows << 8) | tries.get_column("attempt").to_numpy()
+    key = (rows << 8) | column(attempts, "attempt")
     order = np.argsort(key)
-    key, sent = key[order], times(tries, "sent_ns")[order]
-    wanted = (position << 8) | own.select(pl.col("attempt").fill_null(0)).collect().to_series().to_numpy()
+    key, sent = key[order], _times(attempts, "sent_ns")[order]
+    wanted = (position << 8) | column(own, pl.col("attempt").fill_null(0))
     at = np.minimum(np.searchsorted(key, wanted), len(key) - 1)
     return np.where(key[at] == wanted, sent[at], NEVER)
 
 
-def _classes(keys: Ints, index: KeyIndex, messages: pl.DataFrame) -> Codes:
-    found: Codes = messages.get_column("class").to_physical().cast(pl.UInt8).to_numpy()
-    message_keys = _keys_of(messages)
+def _judged(keys: Ints, index: KeyIndex, messages: pl.DataFrame) -> dict[str, Any]:
+    """Returns the class, first receipt and first finish of each identity."""
+    table = messages.lazy()
+    found = {
+        "class_code": column(table, pl.col("class").to_physical().cast(pl.UInt8)),
+        "received_ns": _times(table, "received_ns"),
+        "finished_ns": _times(table, "finished_ns"),
+    }
+    message_keys = _keys_of(table)
     if np.array_equal(keys, message_keys):
         return found
-    codes = np.full(len(keys), NO_CLASS, np.uint8)
     position = index.find(message_keys)
     known = position >= 0
-    codes[position[known]] = found[known]
-    return codes
+    codes = np.full(len(keys), NO_CLASS, np.uint8)
+    codes[position[known]] = found["class_code"][known]
+    first = {name: _first(len(keys), position, found[name]) for name in ("received_ns", "finished_ns")}
+    return {"class_code": codes, **first}
