@@ -227,19 +227,20 @@ class SlotFile:
         self._header["closed"] = 1
 
     def _allocate(self, slots: int) -> None:
-        slots = min(-(-slots // CHUNK_SLOTS) * CHUNK_SLOTS, MAX_SLOTS)
-        try:
-            os.posix_fallocate(self._file, _slots_offset(), slots * self._dtype.itemsize)
+        slots = -(-slots // CHUNK_SLOTS) * CHUNK_SLOTS
+        if slots > MAX_SLOTS:
+            raise StartError(
+                f"{MAX_SLOTS:,} slots in one shard are used up",
+                remedy="use more producers or workers, or a shorter run",
+            )
+        size = self._dtype.itemsize
+        try:  # only what is new: walking over what is there already costs more with every chunk
+            os.posix_fallocate(self._file, _slots_offset() + self.allocated * size, (slots - self.allocated) * size)
         except OSError as error:
             raise StartError(
                 f"the slot folder {self.path.parent} is full after {self.used:,} messages: {error.strerror}",
                 remedy=f"free space in {self.path.parent}, lower the rate or shorten the run",
             ) from error
-        if self.used >= MAX_SLOTS:
-            raise StartError(
-                f"{MAX_SLOTS:,} slots in one shard are used up",
-                remedy="use more producers or workers, or a shorter run",
-            )
         self.allocated = slots
         self._header["allocated"] = slots
 
