@@ -106,7 +106,7 @@ class Link:
             if data:
                 self._received += data
                 self._take_answers()
-        if self._open and now_ns() > min(limit_ns for _, limit_ns in self._open.values()):
+        elif self._open and now_ns() > min(limit_ns for _, limit_ns in self._open.values()):
             self.lose("no answer in time")
 
     def ask(self, op: Op, body: bytes = b"", *, limit_s: float | None = None) -> bytes:

