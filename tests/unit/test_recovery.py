@@ -201,6 +201,8 @@ def test_workers_that_are_not_connected_are_not_idle() -> None:
     story = idle_story()
     story.connections = [connection("w0", 10, up=False), connection("w0", 17.5, up=True)]
     assert "idle" not in recovery(story)
+    story.connections = [connection("w0", 0, up=True), connection("w0", 11.5, up=False)]
+    assert "idle" not in recovery(story)
 
 
 def test_an_empty_queue_is_not_idleness() -> None:
