@@ -188,6 +188,8 @@ class Link:
             unknown=unknown,
             into=into if into is not None else [],
         )
+        if not commands:
+            return owed
         try:
             connection = self._alive()
             connection.can_read(0)  # raises where the server has closed: nothing has left then
@@ -196,8 +198,10 @@ class Link:
             self.lose(error)
         self._owed.append(owed)
         try:
-            connection.send_packed_command(connection.pack_commands(commands), check_health=False)
-        except (RedisError, OSError) as error:
+            for piece in connection.pack_commands(commands):
+                connection._sock.sendall(piece)  # send_packed_command would close at once, with answers still unread
+        except OSError as error:
+            self._read()
             self.lose(error)
         return owed
 

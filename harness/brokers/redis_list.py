@@ -72,8 +72,12 @@ def popped(driver: RedisDriver, max_n: int, wait_s: float) -> list[bytes]:
 
 
 def block_limit(wait_s: float) -> str:
-    """Returns a time-out of a blocking command, never 0, which would mean for ever."""
-    return f"{max(wait_s, 0.001):.3f}"
+    """Returns a time-out of a blocking command in seconds, at least 2 ms.
+
+    0 would mean for ever, and Redis before 7.0.8 makes that of 1 ms too (redis/redis#11687). An idle Redis looks at
+    time-outs ten times a second only (``hz 10``), so an answer may come up to 0.1 s late.
+    """
+    return f"{max(wait_s, 0.002):.4f}"
 
 
 def pushed(reply: object) -> int:

@@ -130,6 +130,8 @@ class RedisStream(RedisDriver):
     def settle(self, tokens: Ints, handles: Sequence[Any], what: Settlement) -> None:
         """Acks and deletes in one transaction; RELEASE and RETRY let the next reclaim of anybody take them."""
         self._held.difference_update(handles)
+        if not len(tokens):
+            return
         if what in (Settlement.ACK, Settlement.AUTO):
             self.settle_by(
                 [

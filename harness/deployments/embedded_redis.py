@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
+import secrets
 import shutil
 import subprocess
 import sys
@@ -71,12 +72,16 @@ def up(options: BrokerOptions) -> Broker:
 
 def _broker(options: BrokerOptions, port: int) -> TreeBroker:
     binary, text = _found(os.environ.get(VARIABLE, ""))
+    password = secrets.token_urlsafe(
+        18
+    )  # any user of this machine reaches 127.0.0.1, and CONFIG SET writes files as us
     config = options.folder / "redis.conf"
-    config.write_text("\n".join(_config(options.parameters, options.folder, port)) + "\n")
+    config.touch(mode=0o600)
+    config.write_text("\n".join(_config(options.parameters, options.folder, port, password)) + "\n")
     tree = ProcessTree(options.journal, log=options.logs / "redis.log")
     return TreeBroker(
         tree=tree,
-        address=f"redis://127.0.0.1:{port}/0",
+        address=f"redis://:{password}@127.0.0.1:{port}/0",
         version=text,
         folder=options.folder,
         launch=partial(_launch, tree, binary, config, port),
@@ -88,8 +93,9 @@ def _launch(tree: ProcessTree, binary: Path, config: Path, port: int) -> None:
     wait_listening(tree, port, "redis-server")  # it listens before it loads its data: LOADING is not yet healthy
 
 
-def _config(parameters: Parameters, folder: Path, port: int) -> Iterator[str]:
+def _config(parameters: Parameters, folder: Path, port: int, password: str) -> Iterator[str]:
     yield "bind 127.0.0.1"
+    yield f"requirepass {password}"
     yield f"port {port}"
     yield f'dir "{folder}"'
     yield "daemonize no"

@@ -1,0 +1,139 @@
+"""What every driver must do when its broker is killed, stopped, paused or full. Each test has a broker of its own."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Callable
+
+import pytest
+
+from harness.brokers.checked import CheckedDriver
+from harness.errors import ConnectionLost, Unreachable
+from harness.model import FaultKind, MayLose, Outcome, Setup
+from tests.contract.line import Line, eventually, outcomes_of, publish_until_lost
+
+OwnLine = Callable[..., Line]
+
+
+def test_a_killed_broker_is_noticed_and_after_its_restart_all_goes_on(setup: Setup, own_line: OwnLine) -> None:
+    line = own_line(setup)
+    producer, worker = line.open("p0"), line.open("w0")
+    line.publish(producer, range(10))
+    assert line.broker.kill()["gone"] is True
+    assert not line.broker.alive()
+    with pytest.raises(ConnectionLost):
+        worker.consume(10, 5.0)
+    outcomes = publish_until_lost(producer, line.block(range(100, 200)))
+    assert set(outcomes.values()) <= {Outcome.NOT_SENT, Outcome.UNKNOWN}
+    for driver in (producer, worker):
+        with pytest.raises(Unreachable):
+            driver.connect()
+    assert publish_until_lost(producer, line.block([7])) == {7: Outcome.NOT_SENT}
+    line.broker.start()
+    for driver in (producer, worker):
+        _connect(driver)
+        driver.prepare()
+    line.publish(producer, range(300, 310))
+    left = [seq for seqs in line.found(worker).values() for seq in seqs]
+    assert set(range(300, 310)) <= set(left)
+
+
+def test_a_killed_broker_keeps_all_that_was_confirmed_where_it_says_so(setup: Setup, own_line: OwnLine) -> None:
+    parameters = _parameters_that_keep(setup, FaultKind.BROKER_KILL)
+    if parameters is None:
+        pytest.skip("no settings of this setup survive a kill of the broker")
+    line = own_line(setup, **parameters)
+    producer = line.open("p0")
+    for start in range(0, 1000, 100):
+        line.publish(producer, range(start, start + 100))
+    line.broker.kill()
+    line.broker.start()
+    worker = line.driver("w0")
+    _connect(worker)
+    worker.prepare()
+    assert sorted(line.receive(worker, 1000).seqs) == list(range(1000))
+
+
+def test_a_broker_stopped_gracefully_keeps_all_that_was_confirmed_where_it_says_so(
+    setup: Setup, own_line: OwnLine
+) -> None:
+    parameters = _parameters_that_keep(setup, FaultKind.BROKER_RESTART)
+    if parameters is None:
+        pytest.skip("no settings of this setup survive a restart of the broker")
+    line = own_line(setup, **parameters)
+    line.publish(line.open("p0"), range(100))
+    assert line.broker.stop(20.0)["graceful"] is True
+    line.broker.start()
+    worker = line.driver("w0")
+    _connect(worker)
+    worker.prepare()
+    assert sorted(line.receive(worker, 100).seqs) == list(range(100))
+
+
+def test_a_paused_broker_answers_when_it_goes_on_and_nothing_is_lost(setup: Setup, own_line: OwnLine) -> None:
+    line = own_line(setup)
+    producer = line.open("p0")
+    line.publish(producer, range(10))
+    assert line.broker.pause()["paused"] is True
+    assert line.broker.alive()
+    producer.publish(line.block(range(10, 20)))
+    assert producer.poll_confirms(0.1).tokens.tolist() == []
+    line.broker.resume()
+    assert outcomes_of(producer, 10) == dict.fromkeys(range(10, 20), Outcome.CONFIRMED)
+    assert sorted(line.receive(line.open("w0"), 20).seqs) == list(range(20))
+
+
+def test_a_broker_killed_while_a_fetch_waits_ends_the_fetch(setup: Setup, own_line: OwnLine) -> None:
+    line = own_line(setup)
+    worker, watcher = line.open("w0"), line.open("s0")
+    killer = threading.Timer(0.2, line.broker.kill)
+    killer.start()
+    with pytest.raises(ConnectionLost):
+        _consume_for_ever(worker)
+    killer.join()
+    with pytest.raises(ConnectionLost):
+        watcher.depth()
+
+
+def test_a_full_broker_rejects_and_keeps_nothing_of_what_it_rejected(setup: Setup, own_line: OwnLine) -> None:
+    if "maxmemory" not in {parameter.name for parameter in setup.parameters}:
+        pytest.skip("this setup has no limit to set")
+    line = own_line(setup, maxmemory="4 MB")
+    producer, searcher = line.open("p0"), line.open("s0")
+    outcomes: dict[int, Outcome] = {}
+    for start in itertools.count(0, 100):
+        producer.publish(line.block(range(start, start + 100), payload_bytes=1000))
+        outcomes |= outcomes_of(producer, 100)
+        if Outcome.REJECTED in outcomes.values():
+            break
+    assert set(outcomes.values()) == {Outcome.CONFIRMED, Outcome.REJECTED}
+    confirmed = sorted(seq for seq, outcome in outcomes.items() if outcome is Outcome.CONFIRMED)
+    assert line.found(searcher) == {"ready": confirmed}
+
+
+def _parameters_that_keep(setup: Setup, fault: FaultKind) -> dict[str, str] | None:
+    """Returns the first settings under which the setup claims that the fault loses nothing that waits."""
+    named = [parameter for parameter in setup.parameters if parameter.values]
+    for values in itertools.product(*(parameter.values for parameter in named)):
+        chosen = {parameter.name: value for parameter, value in zip(named, values, strict=True)}
+        for claim in setup.claims(setup.complete(chosen)):
+            if claim.fault is fault and claim.may_lose in (MayLose.NONE, MayLose.IN_FLIGHT):
+                return chosen
+    return None
+
+
+def _consume_for_ever(worker: CheckedDriver) -> None:
+    while True:
+        worker.consume(1, 5.0)
+
+
+def _connect(driver: CheckedDriver) -> None:
+    def connected() -> bool:
+        try:
+            driver.connect()
+        except Unreachable:
+            return False
+        return True
+
+    eventually(connected, "the broker does not come back")
