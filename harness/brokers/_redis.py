@@ -154,13 +154,14 @@ class RedisDriver:
         )
 
     def listed(self, key: str) -> Iterator[list[bytes]]:
-        """Yields a list's elements in pages, in the order in which they would be popped; the list must be at rest."""
-        end = int(self.checked(self.call(("LLEN", key))[0]))
-        while end > 0:
-            start = max(end - PAGE, 0)
-            page: list[bytes] = self.checked(self.call(("LRANGE", key, start, end - 1))[0])
+        """Yields a list's elements in pages, in the order in which they would be popped.
+
+        Counted from the right, so that what is still pushed on the left moves nothing.
+        """
+        end = -1
+        while page := self.checked(self.call(("LRANGE", key, end - PAGE + 1, end))[0]):
             yield page[::-1]
-            end = start
+            end -= PAGE
 
     def residue_of_list(self, key: str, place: Place, *, hold_over: bool | None = None) -> Iterator[Residue]:
         """Yields what a list holds; ``hold_over`` is the same for all of it."""

@@ -1,12 +1,12 @@
 """Real brokers for the contract suite, one per broker kind and settings, each test on a queue of its own.
 
-A server that this machine lacks skips its tests, with the reason; where ``CI`` is set it fails them instead.
+A server that this machine lacks skips its tests, with the reason; ``tests/conftest.py`` makes that a failure in CI. A test
+that does not apply to a setup is not made for it (``only_setups``).
 """
 
 from __future__ import annotations
 
 import itertools
-import os
 import secrets
 from collections.abc import Callable, Iterator, Mapping
 
@@ -42,7 +42,7 @@ def start_broker(journal: Journal, tmp_path_factory: pytest.TempPathFactory) -> 
     def start(setup: Setup, parameters: Mapping[str, str]) -> Broker:
         reason = DEPLOYMENT.unavailable(setup)
         if reason:
-            pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
+            pytest.skip(reason)
         folder = base / f"{setup.broker}-{next(numbers)}"
         logs = tmp_path_factory.mktemp("logs")
         options = BrokerOptions(setup=setup, parameters=parameters, folder=folder, logs=logs, journal=journal)

@@ -11,8 +11,9 @@ from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import numpy as np
+import pytest
 
-from harness.brokers import open_driver
+from harness.brokers import open_driver, setups
 from harness.brokers.checked import CheckedDriver
 from harness.brokers.contract import Block, Deliveries, DriverOptions
 from harness.deployments.contract import Broker
@@ -229,6 +230,12 @@ def settled_of(driver: CheckedDriver, count: int) -> dict[int, SettleOutcome]:
             t: SettleOutcome(o) for t, o in zip(settled.tokens.tolist(), settled.outcomes.tolist(), strict=True)
         }
     return outcomes
+
+
+def only_setups(condition: Callable[[Setup], bool]) -> pytest.MarkDecorator:
+    """Limits a test to the setups to which it applies, instead of skipping it at the others."""
+    names = [name for name, setup in setups().items() if condition(setup)]
+    return pytest.mark.parametrize("setup", names, indirect=True)
 
 
 def eventually(condition: Callable[[], bool], what: str) -> None:

@@ -11,9 +11,20 @@ import pytest
 from harness.brokers.checked import CheckedDriver
 from harness.errors import ConnectionLost, Unreachable
 from harness.model import FaultKind, MayLose, Outcome, Setup
-from tests.contract.line import Line, eventually, outcomes_of, publish_until_lost
+from tests.contract.line import Line, eventually, only_setups, outcomes_of, publish_until_lost
 
 OwnLine = Callable[..., Line]
+
+
+def _parameters_that_keep(setup: Setup, fault: FaultKind) -> dict[str, str] | None:
+    """Returns the first settings under which the setup claims that the fault loses nothing that waits."""
+    named = [parameter for parameter in setup.parameters if parameter.values]
+    for values in itertools.product(*(parameter.values for parameter in named)):
+        chosen = {parameter.name: value for parameter, value in zip(named, values, strict=True)}
+        for claim in setup.claims(setup.complete(chosen)):
+            if claim.fault is fault and claim.may_lose in (MayLose.NONE, MayLose.IN_FLIGHT):
+                return chosen
+    return None
 
 
 def test_a_killed_broker_is_noticed_and_after_its_restart_all_goes_on(setup: Setup, own_line: OwnLine) -> None:
@@ -39,11 +50,9 @@ def test_a_killed_broker_is_noticed_and_after_its_restart_all_goes_on(setup: Set
     assert set(range(300, 310)) <= set(left)
 
 
+@only_setups(lambda setup: _parameters_that_keep(setup, FaultKind.BROKER_KILL) is not None)
 def test_a_killed_broker_keeps_all_that_was_confirmed_where_it_says_so(setup: Setup, own_line: OwnLine) -> None:
-    parameters = _parameters_that_keep(setup, FaultKind.BROKER_KILL)
-    if parameters is None:
-        pytest.skip("no settings of this setup survive a kill of the broker")
-    line = own_line(setup, **parameters)
+    line = own_line(setup, **(_parameters_that_keep(setup, FaultKind.BROKER_KILL) or {}))
     producer = line.open("p0")
     for start in range(0, 1000, 100):
         line.publish(producer, range(start, start + 100))
@@ -55,13 +64,11 @@ def test_a_killed_broker_keeps_all_that_was_confirmed_where_it_says_so(setup: Se
     assert sorted(line.receive(worker, 1000).seqs) == list(range(1000))
 
 
+@only_setups(lambda setup: _parameters_that_keep(setup, FaultKind.BROKER_RESTART) is not None)
 def test_a_broker_stopped_gracefully_keeps_all_that_was_confirmed_where_it_says_so(
     setup: Setup, own_line: OwnLine
 ) -> None:
-    parameters = _parameters_that_keep(setup, FaultKind.BROKER_RESTART)
-    if parameters is None:
-        pytest.skip("no settings of this setup survive a restart of the broker")
-    line = own_line(setup, **parameters)
+    line = own_line(setup, **(_parameters_that_keep(setup, FaultKind.BROKER_RESTART) or {}))
     line.publish(line.open("p0"), range(100))
     assert line.broker.stop(20.0)["graceful"] is True
     line.broker.start()
@@ -96,9 +103,8 @@ def test_a_broker_killed_while_a_fetch_waits_ends_the_fetch(setup: Setup, own_li
         watcher.depth()
 
 
+@only_setups(lambda setup: "maxmemory" in {parameter.name for parameter in setup.parameters})
 def test_a_full_broker_rejects_and_keeps_nothing_of_what_it_rejected(setup: Setup, own_line: OwnLine) -> None:
-    if "maxmemory" not in {parameter.name for parameter in setup.parameters}:
-        pytest.skip("this setup has no limit to set")
     line = own_line(setup, maxmemory="4 MB")
     producer, searcher = line.open("p0"), line.open("s0")
     outcomes: dict[int, Outcome] = {}
@@ -110,17 +116,6 @@ def test_a_full_broker_rejects_and_keeps_nothing_of_what_it_rejected(setup: Setu
     assert set(outcomes.values()) == {Outcome.CONFIRMED, Outcome.REJECTED}
     confirmed = sorted(seq for seq, outcome in outcomes.items() if outcome is Outcome.CONFIRMED)
     assert line.found(searcher) == {"ready": confirmed}
-
-
-def _parameters_that_keep(setup: Setup, fault: FaultKind) -> dict[str, str] | None:
-    """Returns the first settings under which the setup claims that the fault loses nothing that waits."""
-    named = [parameter for parameter in setup.parameters if parameter.values]
-    for values in itertools.product(*(parameter.values for parameter in named)):
-        chosen = {parameter.name: value for parameter, value in zip(named, values, strict=True)}
-        for claim in setup.claims(setup.complete(chosen)):
-            if claim.fault is fault and claim.may_lose in (MayLose.NONE, MayLose.IN_FLIGHT):
-                return chosen
-    return None
 
 
 def _consume_for_ever(worker: CheckedDriver) -> None:

@@ -7,15 +7,9 @@ import time
 import pytest
 
 from harness.model import Settlement, SettleOutcome
-from tests.contract.line import LIMIT_S, VISIBILITY_S, Line, Received, eventually
+from tests.contract.line import LIMIT_S, VISIBILITY_S, Line, Received, eventually, only_setups
 
-
-@pytest.fixture
-def acked_line(line: Line) -> Line:
-    """A queue of a setup that knows acks."""
-    if line.setup.traits.at_most_once:
-        pytest.skip("taking a message settles it")
-    return line
+knows_acks = only_setups(lambda setup: not setup.traits.at_most_once)
 
 
 def entries_of(received: Received) -> dict[int, int]:
@@ -36,8 +30,8 @@ def said_of(received: Received, column: str) -> dict[int, int]:
     return said
 
 
-def test_a_dead_holders_messages_come_again(acked_line: Line) -> None:
-    line = acked_line
+@knows_acks
+def test_a_dead_holders_messages_come_again(line: Line) -> None:
     producer, dying, living = line.open("p0"), line.open("w0"), line.open("w1")
     line.publish(producer, range(10))
     before = line.receive(dying, 4)
@@ -54,8 +48,8 @@ def test_a_dead_holders_messages_come_again(acked_line: Line) -> None:
     assert line.found(living) == {}
 
 
-def test_a_holder_that_gives_signs_of_life_keeps_its_messages(acked_line: Line) -> None:
-    line = acked_line
+@knows_acks
+def test_a_holder_that_gives_signs_of_life_keeps_its_messages(line: Line) -> None:
     producer, holder, other = line.open("p0"), line.open("w0", visibility_s=60.0), line.open("w1", visibility_s=60.0)
     line.publish(producer, range(3))
     held = line.receive(holder, 3)
@@ -65,8 +59,8 @@ def test_a_holder_that_gives_signs_of_life_keeps_its_messages(acked_line: Line) 
     assert set(line.settle(holder, held, Settlement.ACK).values()) == {SettleOutcome.OK}
 
 
-def test_two_reapers_give_each_message_back_once(acked_line: Line) -> None:
-    line = acked_line
+@knows_acks
+def test_two_reapers_give_each_message_back_once(line: Line) -> None:
     producer, dying = line.open("p0"), line.open("w0")
     line.publish(producer, range(50))
     line.receive(dying, 50)
@@ -87,10 +81,8 @@ def test_two_reapers_give_each_message_back_once(acked_line: Line) -> None:
     assert line.found(workers[0]) == {}
 
 
-def test_an_ack_after_the_hold_was_given_to_another_is_stale(acked_line: Line) -> None:
-    line = acked_line
-    if not (line.setup.traits.reclaims and line.setup.traits.settle_detects_stale):
-        pytest.skip("the broker does not say whose a message is")
+@only_setups(lambda setup: setup.traits.reclaims and setup.traits.settle_detects_stale)
+def test_an_ack_after_the_hold_was_given_to_another_is_stale(line: Line) -> None:
     producer, slow, quick = line.open("p0"), line.open("w0"), line.open("w1")
     line.publish(producer, range(3))
     late = line.receive(slow, 3)
@@ -99,8 +91,8 @@ def test_an_ack_after_the_hold_was_given_to_another_is_stale(acked_line: Line) -
     assert len([seq for seqs in line.found(quick).values() for seq in seqs]) == 3
 
 
-def test_a_second_ack_never_counts_as_a_message_gone_twice(acked_line: Line) -> None:
-    line = acked_line
+@knows_acks
+def test_a_second_ack_never_counts_as_a_message_gone_twice(line: Line) -> None:
     producer, worker = line.open("p0"), line.open("w0")
     line.publish(producer, range(3))
     received = line.receive(worker, 2)
