@@ -1,6 +1,6 @@
 """Time and peak memory to gather, reconcile and measure ten million messages (bar: 20 s and 2 GB).
 
-Run ``python benchmarks/analysis.py [messages]``. Synthetic slots are written by child processes, as shards do: 2 producers, 4
+Run ``python benchmarks/analysis.py [messages] [--reconcile-only]``. Synthetic slots are written by child processes, as shards do: 2 producers, 4
 workers, 1 in 1,000 messages delivered twice, 1 in 10,000 never. Peak memory is that of the analysing process, mapped slots included.
 """
 
@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -21,10 +22,12 @@ import numpy as np
 import polars as pl
 
 from harness import tables
+from harness.analysis.analyse import TrialTables, analyse
 from harness.analysis.reconcile import reconcile
+from harness.brokers import setup
 from harness.gather import gather
 from harness.ledger import CHECKSUM_OK, READABLE, AttemptState, DeliveryState, SlotFile
-from harness.model import Outcome, Settlement, SettleOutcome, ShardRecord, Traits, TrialFacts
+from harness.model import Outcome, Settlement, SettleOutcome, ShardRecord, TrialFacts
 
 T = TypeVar("T")
 
@@ -36,7 +39,7 @@ TICK_NS = 1_000_000
 SPACING_NS = 100_000  # 10,000/s and producer
 
 
-def main(messages: int) -> None:
+def main(messages: int, alone: bool) -> None:
     """Prints one line of JSON per phase."""
     each = messages // PRODUCERS
     slots = Path(tempfile.mkdtemp(prefix="brokerbench-bench-", dir="/dev/shm" if Path("/dev/shm").is_dir() else None))
@@ -46,7 +49,7 @@ def main(messages: int) -> None:
             in_child(lambda number=number: produce(slots, number, each))  # type: ignore[misc]
         for number in range(WORKERS):
             in_child(lambda number=number: work(slots, number, each))  # type: ignore[misc]
-        analyse(slots, trial, each)
+        measured(slots, trial, each, alone)
     finally:
         shutil.rmtree(slots)
         shutil.rmtree(trial)
@@ -122,7 +125,7 @@ def work(folder: Path, number: int, each: int) -> None:
     file.close()
 
 
-def analyse(slots: Path, trial: Path, each: int) -> None:
+def measured(slots: Path, trial: Path, each: int, alone: bool) -> None:
     """Gathers, reconciles, measures; prints the seconds of each and the peak so far."""
     shards = [ShardRecord(name=f"p{n}", kind="producer", number=n, slots_reported=each) for n in range(PRODUCERS)]
     shards += [ShardRecord(name=f"w{n}", kind="worker", number=n) for n in range(WORKERS)]
@@ -145,16 +148,28 @@ def analyse(slots: Path, trial: Path, each: int) -> None:
         producers=PRODUCERS,
         scheduled=each * PRODUCERS,
     )
-    residue, connections = pl.DataFrame(schema=tables.RESIDUE), pl.DataFrame(schema=tables.CONNECTIONS)
-    traits = Traits(entry_ids=True, reclaims=True)
-    found = timed(
-        "reconcile",
-        lambda: reconcile(gathered.attempts, gathered.deliveries, residue, connections, facts, traits),
+    empty = {
+        name: pl.DataFrame(schema=schema)
+        for name, schema in (
+            ("residue", tables.RESIDUE),
+            ("connections", tables.CONNECTIONS),
+            ("samples", tables.SAMPLES),
+        )
+    }
+    stream = setup("redis-stream")
+    evidence = TrialTables(attempts=gathered.attempts, deliveries=gathered.deliveries, **empty)
+    if alone:  # the peak of one phase is seen only where the other does not follow
+        judge = partial(reconcile, evidence.attempts, evidence.deliveries, evidence.residue, evidence.connections)
+        timed("reconcile", lambda: judge(facts, stream.traits))
+        return
+    found = timed("reconcile and measure", lambda: analyse(evidence, facts, stream, stream.complete({})))
+    timed(
+        "messages.parquet",
+        lambda: found.messages.write_parquet(trial / "messages.parquet", compression="zstd", compression_level=1),
     )
-    timed("messages.parquet", lambda: found.messages.write_parquet(trial / "messages.parquet", compression="lz4"))
     print(json.dumps({"phase": "all", "s": round(time.perf_counter() - begin, 2), "peak_mb": peak_mb()}))
-    print(json.dumps({"classes": {name: n for name, n in found.counts.classes.items() if n}}))
-    print(json.dumps({"marks": {name: n for name, n in found.counts.marks.items() if n}}))
+    print(json.dumps({"classes": {name: n for name, n in found.ledger.classes.items() if n}}))
+    print(json.dumps({"marks": {name: n for name, n in found.ledger.marks.items() if n}}))
     assert not gathered.problems, gathered.problems
 
 
@@ -172,4 +187,5 @@ def peak_mb() -> int:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 10_000_000)
+    numbers = [int(word) for word in sys.argv[1:] if word.isdigit()]
+    main(numbers[0] if numbers else 10_000_000, "--reconcile-only" in sys.argv)

@@ -379,6 +379,8 @@ KILLED = replace(FACTS, shards=(worker(0, killed_ns=2000, ended_ns=2100), worker
         ({"finished_ns": 3000}, {"worker": 1}, FACTS, 0),
         ({"finished_ns": None, "failed_ns": 3001}, {"worker": 1}, FACTS, 1),
         ({"finished_ns": 3001}, {"worker": 0}, FACTS, 0),
+        ({"started_ns": 3000, "finished_ns": 3100}, {"worker": 1}, FACTS, 1),
+        ({"started_ns": 3000, "finished_ns": 3100}, {"worker": 1, "finished_ns": 3000}, FACTS, 0),  # over as it begins
         (UNFINISHED, {"worker": 1}, FACTS, 1),
         (UNFINISHED, {"worker": 1}, KILLED, 0),
         (UNFINISHED, {"worker": 1}, replace(KILLED, shards=(worker(0, killed_ns=3001), worker(1))), 1),

@@ -66,7 +66,8 @@ def written(combinations: list[tuple[Any, Any, Any]], facts: TrialFacts, traits:
     for seq, (outcomes, received, places) in enumerate(combinations):
         attempts += [attempt(seq, number, outcome) for number, outcome in enumerate(outcomes, 1)]
         deliveries += [
-            delivery(seq, 1000 * at, **{"worker": at % 2, "entry": 7, **more}) for at, more in enumerate(received, 1)
+            delivery(seq, 1000 * at, **{"worker": 1 - at % 2, "entry": 7, **more})
+            for at, more in enumerate(received, 1)
         ]
         residue += [copy(seq, place, entry=7) for place in places]
     return History(attempts=attempts, deliveries=deliveries, residue=residue, facts=facts, traits=traits)
