@@ -44,12 +44,15 @@ class Reconciled:
         outcomes: strongest outcome per row of ``messages`` (``tables.OUTCOME``), null where nobody tried to send it.
         causes: per row of the deliveries table why it came again (``causes.CAUSE``); null for first deliveries, foreign ones and
             those without a readable header.
+        repeats: one row per delivery after the first: ``row`` of the deliveries table, ``cause``, ``received_ns`` and ``previous_ns``,
+            the receipt of the same identity's delivery just before; sorted by (subscription, producer, seq, received_ns).
         counts: how many of each.
     """
 
     messages: pl.DataFrame
     outcomes: pl.Series
     causes: pl.Series
+    repeats: pl.DataFrame
     counts: LedgerCounts
 
 
@@ -74,9 +77,9 @@ def reconcile(  # noqa: PLR0917 – the six things that a trial leaves behind
     sends = Sends.read(attempts.lazy(), facts)
     trial = _Trial(kept=_kept(residue), connections=connections, facts=facts, traits=traits)
     parts = [_judge(sends, receipts.only(number), trial) for number in receipts.subscriptions]
+    repeats = pl.concat([part.repeats for part in parts])
     why = np.full(receipts.height, NO_CAUSE, np.uint8)
-    for part in parts:
-        why[part.repeat_rows] = part.why
+    why[repeats.get_column("row").to_numpy()] = repeats.get_column("cause").to_physical().to_numpy()
     outcome = parts[0].outcome if len(parts) == 1 else np.concatenate([part.outcome for part in parts])
     messages = parts[0].messages if len(parts) == 1 else pl.concat([part.messages for part in parts])
     foreign = residue.get_column("foreign").fill_null(False)
@@ -84,6 +87,7 @@ def reconcile(  # noqa: PLR0917 – the six things that a trial leaves behind
         messages=messages,
         outcomes=_enum("outcome", outcome, outcome != NO_ATTEMPT, tables.OUTCOME),
         causes=_enum("cause", why, why != NO_CAUSE, CAUSE),
+        repeats=repeats,
         counts=LedgerCounts(
             identities=len(messages),
             classes=_counted(messages.get_column("class"), (name.value for name in Class)),
@@ -117,13 +121,12 @@ class _Trial:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Judged:
-    """One subscription; ``why`` is the cause per row ``repeat_rows`` of the deliveries table."""
+    """One subscription; the fields are those of :class:`Reconciled`."""
 
     messages: pl.DataFrame
     marks: dict[Mark, int]
     outcome: npt.NDArray[np.int8]
-    repeat_rows: Ints
-    why: Codes
+    repeats: pl.DataFrame
     total_queue: dict[str, int]
 
 
@@ -173,10 +176,22 @@ def _judge(sends: Sends, receipts: Receipts, trial: _Trial) -> _Judged:
         messages=_messages(sends.keys, receipts.subscriptions[0], classes, events, times),
         marks={mark: len(at) for mark, at in events.items()},
         outcome=sends.outcome,
-        repeat_rows=receipts.table_rows(at),
-        why=why,
+        repeats=_explained(receipts.table_rows(at), repeats, why),
         total_queue=queue,
     )
+
+
+def _explained(rows: Ints, repeats: Repeats, why: Codes) -> pl.DataFrame:
+    """Returns ``Reconciled.repeats``."""
+    later = np.flatnonzero(why != NO_CAUSE)
+    return pl.DataFrame(
+        {
+            "row": rows[later],
+            "cause": why[later],
+            "received_ns": repeats.received_ns[later],
+            "previous_ns": repeats.received_ns[later - 1],  # sorted by identity and receipt: the one before is its own
+        }
+    ).with_columns(pl.col("cause").cat.to(CAUSE))
 
 
 def _kept(residue: pl.DataFrame) -> pl.DataFrame:

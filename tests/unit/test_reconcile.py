@@ -162,6 +162,7 @@ def test_messages_of_another_run_and_unreadable_ones_are_counted_apart_and_judge
     assert (result.counts.foreign, result.counts.unreadable) == (2, 1)
     assert (result.counts.foreign_found, result.counts.unreadable_found) == (2, 1)
     assert result.causes.to_list() == [None, None, None]
+    assert result.repeats.height == 0
     assert marks(history) == {}
 
 
@@ -365,6 +366,7 @@ def test_causes_stand_beside_their_row_of_the_deliveries_table() -> None:
     assert result.causes.to_list() == ["producer_duplicate", None, None, None]
     assert result.causes.dtype.categories.to_list() == [mark.value for mark in CAUSES]  # type: ignore[attr-defined]
     assert result.messages["producer_duplicate"].to_list() == [0, 1]
+    assert result.repeats.rows() == [(0, "producer_duplicate", 3000, 1000)]
 
 
 # -- further marks --------------------------------------------------------------------------------------------------------------
