@@ -317,7 +317,6 @@ class ShardRecord:
         slots_reported: slots it last reported in use; slots_found: slots readable in its file (-1 = file missing).
         fetch_open: it died inside a fetch; fetch_max_n: what that fetch asked for.
         cpu_s: CPU seconds used; wall_s: seconds over which they were used.
-        core_share_max: largest share of one core over a second while under load.
     """
 
     name: str
@@ -337,7 +336,6 @@ class ShardRecord:
     fetch_max_n: int = 0
     cpu_s: float = 0.0
     wall_s: float = 0.0
-    core_share_max: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -93,4 +93,7 @@ CONNECTIONS = _schema({"shard": pl.String, "t_ns": pl.Int64, "up": pl.Boolean, "
 """One row each time a shard's connection came up or was lost."""
 
 SAMPLES = _schema({"t_ns": pl.Int64, "source": pl.String, "metric": pl.String, "value": pl.Float64})
-"""One row per sampled number: ``source`` is ``broker``, ``load`` or ``machine``."""
+"""One row per sampled number: ``source`` is ``broker``, ``load``, ``machine`` or the name of a shard."""
+
+CORE_SHARE = "core_share"
+"""Metric of a shard: its share of one core over the second that ended at ``t_ns``."""

@@ -114,6 +114,7 @@ def analyse(tables: TrialTables, facts: TrialFacts, setup: Setup, parameters: Pa
     trusted = trust.judge(
         facts,
         moments,
+        core_shares=trust.core_shares(tables.samples, headline),
         lag_p99_s=lag_p99_s(moments, headline),
         p50=latency.get("latency.end_to_end.p50"),
         p99=latency.get("latency.end_to_end.p99"),
@@ -122,7 +123,7 @@ def analyse(tables: TrialTables, facts: TrialFacts, setup: Setup, parameters: Pa
         guarantees.Seen(
             moments=moments,
             counts=reconciled.counts,
-            repeats=unasked_repeats(deliveries, reconciled.causes),
+            repeats=unasked_repeats(reconciled.repeats),
             left_after_ack_ns=left_after_ack(reconciled.messages, moments),
             deliveries=deliveries,
             residue=tables.residue,

@@ -19,29 +19,18 @@ REPEAT_WORDS = {
 """Causes of repeats that nobody of ours asked for, in words."""
 
 
-def unasked_repeats(deliveries: pl.LazyFrame, causes: pl.Series) -> pl.DataFrame:
+def unasked_repeats(repeats: pl.DataFrame) -> pl.DataFrame:
     """Returns ``cause``, ``previous_ns``, ``received_ns`` of each repeat that the harness did not ask for.
 
     Args:
-        deliveries: the table. causes: one mark per row of it, or null.
+        repeats: as in :class:`harness.analysis.reconcile.Reconciled`.
     """
     wanted = [mark.value for mark in REPEAT_WORDS]
-    none = pl.DataFrame(schema={"cause": pl.String, "previous_ns": pl.Int64, "received_ns": pl.Int64})
-    if causes.null_count() == len(causes):
-        return none
-    key = ("producer", "seq", "subscription")
-    rows = deliveries.select(*key, "received_ns").collect().with_columns(causes.alias("cause"))
-    again = rows.filter(pl.col("cause").is_not_null()).select(*key).unique()
+    cause = pl.col("cause").cast(pl.String)
     return (
-        rows.join(again, on=key, how="semi")
+        repeats.filter(cause.is_in(wanted))
         .sort("received_ns", maintain_order=True)
-        .with_columns(previous_ns=pl.col("received_ns").shift(1).over(key))
-        .filter(pl.col("cause").cast(pl.String).is_in(wanted))
-        .select(
-            pl.col("cause").cast(pl.String),
-            pl.col("previous_ns").fill_null(pl.col("received_ns")),
-            "received_ns",
-        )
+        .select(cause, pl.col("previous_ns").fill_null(pl.col("received_ns")), "received_ns")
     )
 
 

@@ -10,20 +10,24 @@ even if the generator was saturated" (``gate.md``).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import polars as pl
 
 from harness.analysis.identities import NEVER, producers_of
 from harness.analysis.moments import Moments
+from harness.analysis.windows import Window
+from harness.clock import NS_PER_S
 from harness.model import Outcome, ShardRecord, TrialFacts, TrialStatus
 from harness.record import AtLeast, Figure
+from harness.tables import CORE_SHARE
 from harness.units import format_count, format_duration
 
 LAG_BOUND_S = 0.010
 LAG_SHARE = 0.10
-CORE_SHARE = 0.90
+CORE_BOUND = 0.90
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,11 +61,18 @@ def slots_missing(shard: ShardRecord) -> bool:
 
 
 def judge(
-    facts: TrialFacts, moments: Moments, *, lag_p99_s: float | None, p50: Figure | None, p99: Figure | None
+    facts: TrialFacts,
+    moments: Moments,
+    *,
+    core_shares: Mapping[str, float],
+    lag_p99_s: float | None,
+    p50: Figure | None,
+    p99: Figure | None,
 ) -> Trust:
     """Returns what a trial is worth.
 
     Args:
+        core_shares: shard → largest share of one core over a second of that window.
         lag_p99_s: p99 of the schedule lag in the window of the headline, None without messages.
         p50, p99: end-to-end latency there, as reported.
     """
@@ -72,7 +83,7 @@ def judge(
         *_settings(facts),
         *_faults(facts),
         *_clock(facts, p50),
-        *(_saturated(facts, moments, lag_p99_s, bound_s) if facts.open_loop else ()),
+        *(_saturated(facts, moments, core_shares, lag_p99_s, bound_s) if facts.open_loop else ()),
     ]
     return Trust(
         status=_status(facts, reasons),
@@ -80,6 +91,20 @@ def judge(
         evidence_sound=is_sound(facts),
         lag_bound_s=bound_s,
     )
+
+
+def core_shares(samples: pl.DataFrame, window: Window) -> dict[str, float]:
+    """Returns per shard the largest share of one core over a second that lies in the window.
+
+    Not over the whole run: workers that catch up after a fault may well use a core.
+    """
+    seconds = samples.filter(pl.col("metric") == CORE_SHARE)
+    ends = seconds["t_ns"].to_numpy()
+    wholly = np.zeros(len(ends), bool)
+    for start, end in window:
+        wholly |= (ends - NS_PER_S >= start) & (ends <= end)
+    largest = seconds.filter(pl.Series(wholly, dtype=pl.Boolean)).group_by("source").agg(pl.col("value").max())
+    return dict(largest.rows())
 
 
 def is_sound(facts: TrialFacts) -> bool:
@@ -136,14 +161,16 @@ def _clock(facts: TrialFacts, p50: Figure | None) -> Iterator[str]:
         yield f"clock error {error} is larger than the latency claimed ({claimed} at the median)"
 
 
-def _saturated(facts: TrialFacts, moments: Moments, lag_p99_s: float | None, bound_s: float) -> Iterator[str]:
+def _saturated(
+    facts: TrialFacts, moments: Moments, core_shares: Mapping[str, float], lag_p99_s: float | None, bound_s: float
+) -> Iterator[str]:
     if lag_p99_s is not None and lag_p99_s > bound_s:
         lag, bound = format_duration(lag_p99_s), format_duration(bound_s)
         yield f"generator saturated: schedule lag p99 {lag}, bound {bound}"
     for shard in facts.shards:
-        share = shard.core_share_max or (shard.cpu_s / shard.wall_s if shard.wall_s else 0.0)
-        if share > CORE_SHARE:
-            yield f"generator saturated: {shard.kind} {shard.name} stood at {share:.0%} of a core, bound {CORE_SHARE:.0%}"
+        share = core_shares.get(shard.name, 0.0)
+        if share > CORE_BOUND:
+            yield f"generator saturated: {shard.kind} {shard.name} stood at {share:.0%} of a core, bound {CORE_BOUND:.0%}"
     skipped = 0 if facts.aborted else _never_sent(facts, moments)
     if skipped:
         yield f"generator saturated: {format_count(skipped)} due messages were never sent, though nothing held them"

@@ -118,13 +118,13 @@ _RECORDED = (
     "ended_ns",
     "killed_ns",
     "exit_status",
+    "cpu_s",
 )
-_MEASURED = ("cpu_s", "core_share_max")
 
 
 def record(shard: Mapping[str, Any]) -> ShardRecord:
     """Returns a shard as it really lived; what its slot file says of it is for whoever gathers to fill in."""
-    facts = {name: shard[name] for name in (*_RECORDED, *_MEASURED) if name in shard}
+    facts = {name: shard[name] for name in _RECORDED if name in shard}
     started, ended = shard.get("started_ns", 0), shard.get("ended_ns")
     return ShardRecord(
         **facts,

@@ -17,14 +17,14 @@ COUNTS = tuple(name for name in LIVE.names or () if name != "latency")
 
 
 class CpuShare:
-    """The largest share of one core that a process had over a second.
+    """The share of one core that a process has over a second.
 
     Args:
         pid: whose; it must not have been waited for while this is used.
     """
 
     def __init__(self, pid: int) -> None:
-        self.largest = 0.0
+        self.newest: tuple[int, float] | None = None  # (end of that second in ns, share)
         self._pid = pid
         self._process: psutil.Process | None = None
         self._seen: list[tuple[int, float]] = []  # (t_ns, CPU seconds), the last second
@@ -45,7 +45,7 @@ class CpuShare:
             self._seen.pop(0)
         first_ns, first_s = self._seen[0]
         if t_ns - first_ns >= NS_PER_S:
-            self.largest = max(self.largest, (cpu_s - first_s) * NS_PER_S / (t_ns - first_ns))
+            self.newest = (t_ns, (cpu_s - first_s) * NS_PER_S / (t_ns - first_ns))
 
 
 class Child:
@@ -83,4 +83,4 @@ class Child:
         buckets = np.flatnonzero(live["latency"])
         counts = {name: int(live[name]) for name in COUNTS}
         latency = [buckets.tolist(), live["latency"][buckets].tolist()]
-        return did, {"counts": counts, "latency": latency, "core_share_max": self.cpu.largest}
+        return did, {"counts": counts, "latency": latency, "core_share": self.cpu.newest}

@@ -245,7 +245,7 @@ class Coordinator:
     def _on_sample(self, environment: Environment, msg: Any) -> None:
         for name, seen in msg.data["shards"].items():
             used, cpu_s = seen["counts"]["used"], seen["counts"]["cpu_ns"] / NS_PER_S
-            self._book.note(name, used=used, cpu_s=cpu_s, core_share_max=seen["core_share_max"])
+            self._book.note(name, used=used, cpu_s=cpu_s)
         self._say("live", **msg.data)
 
     def _on_killed(self, environment: Environment, msg: Any) -> None:

@@ -103,12 +103,14 @@ class Live:
     Args:
         t_ns: when the newest of them was read; 0 = nothing yet.
         shards: name → count of ``ledger.LIVE`` → value, cumulative; those of ended shards stay.
+        core_shares: name → (end of a second in ns, share of one core in it); missing while unknown.
         latency: ``producer`` (publish) and ``worker`` (end-to-end) → counts per bucket of ``harness.histogram``.
     """
 
     t_ns: int
     shards: Mapping[str, Mapping[str, int]]
     latency: Mapping[str, npt.NDArray[np.uint64]]
+    core_shares: Mapping[str, tuple[int, float]] = field(default_factory=dict)
 
     def total(self, count: str) -> int:
         """Returns the sum of one count over all shards."""
@@ -210,7 +212,12 @@ class Fleet:
             if name in kinds:
                 buckets, counts = shard["latency"]
                 latency[kinds[name]][buckets] += np.array(counts, np.uint64)
-        return Live(t_ns=t_ns, shards={name: shard["counts"] for name, shard in seen.items()}, latency=latency)
+        return Live(
+            t_ns=t_ns,
+            shards={name: shard["counts"] for name, shard in seen.items()},
+            latency=latency,
+            core_shares={name: tuple(shard["core_share"]) for name, shard in seen.items() if shard.get("core_share")},
+        )
 
     def problems(self) -> list[str]:
         """Returns what went wrong since the start: unexpected ends of shards and agents, ``stopped from the page``."""
@@ -336,7 +343,6 @@ class Fleet:
                 if name in self._shards:
                     self._shards[name] |= {
                         "used": seen["counts"]["used"],
-                        "core_share_max": seen["core_share_max"],
                         "cpu_s": max(self._shards[name].get("cpu_s", 0.0), seen["counts"]["cpu_ns"] / 1e9),
                     }
         elif event == "shards":

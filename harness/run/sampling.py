@@ -16,7 +16,10 @@ from harness.brokers import open_driver
 from harness.brokers.contract import Driver, DriverOptions
 from harness.clock import now_ns
 from harness.deployments.contract import Broker
+from harness.environment import machine_usage
 from harness.errors import BrokerbenchError
+from harness.load.seam import Fleet
+from harness.tables import CORE_SHARE
 
 PERIOD_S = 0.5
 DEPTH_LIMIT_S = 1.0
@@ -27,13 +30,13 @@ class Sampler:
 
     Args:
         broker: whose usage is read.
-        load_pid: root of the load's process tree.
+        fleet: the load, whose process tree is read.
         options: of the queue, for asking its depth over a connection of the sampler's own.
     """
 
-    def __init__(self, broker: Broker, load_pid: int, options: DriverOptions) -> None:
+    def __init__(self, broker: Broker, fleet: Fleet, options: DriverOptions) -> None:
         self._broker = broker
-        self._load_pid = load_pid
+        self._fleet = fleet
         self._options = replace(
             options, client="sampler", connect_timeout_s=DEPTH_LIMIT_S, answer_timeout_s=DEPTH_LIMIT_S
         )
@@ -82,12 +85,13 @@ class Sampler:
         usage = self._broker.usage()
         self._add("broker", cpu_s=usage.cpu_s, memory_bytes=usage.memory_bytes, written_bytes=usage.written_bytes)
         self._sample_load()
+        self._add("machine", **machine_usage())
         self._sample_depth()
 
     def _sample_load(self) -> None:
         memory = 0
         try:
-            root = psutil.Process(self._load_pid)
+            root = psutil.Process(self._fleet.pid)
             for process in [root, *root.children(recursive=True)]:
                 with process.oneshot():
                     times = process.cpu_times()
@@ -96,6 +100,8 @@ class Sampler:
                 self._load_cpu[process.pid] = times.user + times.system
         except psutil.Error:
             return
+        shares = self._fleet.live().core_shares
+        self._rows.extend((t_ns, name, CORE_SHARE, share) for name, (t_ns, share) in shares.items())
         self._add("load", cpu_s=sum(self._load_cpu.values()), memory_bytes=memory, written_bytes=None)
 
     def _sample_depth(self) -> None:

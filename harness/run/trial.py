@@ -167,7 +167,7 @@ class Trial:
         stalls = StallWatcher(self._context.journal)
         cleanup.callback(self._keep_stalls, stalls)
         cleanup.enter_context(stalls)
-        sampler = Sampler(broker, fleet.pid, self._context.driver_options(broker.address, "sampler"))
+        sampler = Sampler(broker, fleet, self._context.driver_options(broker.address, "sampler"))
         self.seen.sampler = sampler
         cleanup.callback(sampler.stop)
         sampler.start()

@@ -72,12 +72,12 @@ def test_response_times_are_rounded_as_locust_rounds_them_within_a_bucket() -> N
     assert isinstance(sample, Sample)
 
 
-def test_the_share_of_a_core_is_the_largest_over_a_second() -> None:
+def test_the_share_of_a_core_is_that_over_the_newest_second() -> None:
     share = CpuShare(0)
     for quarter in range(4):
         share.saw(quarter * S // 4, 0.0)
-    assert share.largest == 0.0
+    assert share.newest is None
     share.saw(S, 0.25)
+    assert share.newest == (S, 0.25)
     share.saw(2 * S, 1.0)
-    share.saw(3 * S, 1.1)
-    assert share.largest == 0.75
+    assert share.newest == (2 * S, 0.75)

@@ -52,7 +52,7 @@ def test_quickstart_is_three_cases_that_end_within_a_minute():
         "redis-stream@embedded",
         "postgres-lease@embedded",
     ]
-    assert [(fault.label, fault.settings) for fault in scenario.faults] == [("kill broker", {"restart_after": 1.0})]
+    assert [(fault.label, fault.settings) for fault in scenario.faults] == [("kill broker", {"restart_after": 0.5})]
     assert scenario.longest_hold_s == 3.0
     assert expected_run_s(scenario) < 60
 
@@ -71,8 +71,9 @@ def test_worker_kill_covers_the_five_setups_and_redelivers_within_the_run():
     (fault,) = scenario.faults
     workers = scenario.workers
     assert fault.label == "kill worker"
+    assert fault.settings == {"count": 4, "replace_after": 1.0}  # half of them: some surely hold something
     assert fault.at_s + workers.visibility_s + 2 * workers.sweep_s < scenario.phases.steady_s
-    assert workers.count / workers.work_s > 1.5 * 1000  # the load, with room for one worker less
+    assert workers.count / workers.work_s > 1.3 * 1000  # the load, with room to catch up
 
 
 def test_broker_pause_stops_for_two_of_thirty_seconds_and_holds_outlast_it():

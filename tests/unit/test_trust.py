@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from trials import MS, NULL, Story, fault, producer, worker
+from trials import MS, NULL, Story, at, fault, producer, worker
 
 from harness.analysis.analyse import AnalysedTrial
 from harness.analysis.trust import lag_bound_s
 from harness.model import FaultKind, TrialStatus
 from harness.record import AtLeast, Unknown
+from harness.tables import CORE_SHARE
 
 
 def judged(story: Story | None = None, **facts: Any) -> AnalysedTrial:
@@ -73,12 +74,22 @@ def test_a_held_message_is_not_lag() -> None:
 
 
 def test_a_shard_above_nine_tenths_of_a_core_is_a_saturated_generator() -> None:
-    trial = judged(shards=(producer(core_share_max=0.93), worker(0, core_share_max=0.9)))
+    story = Story(rate=1000, seconds=10)
+    story.samples = [(at(5), "p0", CORE_SHARE, 0.93), (at(6), "p0", CORE_SHARE, 0.2), (at(5), "w0", CORE_SHARE, 0.9)]
+    trial = judged(story)
     assert trial.reasons == ("generator saturated: producer p0 stood at 93% of a core, bound 90%",)
 
 
 def test_a_closed_loop_cannot_saturate_the_generator() -> None:
-    assert judged(shards=(producer(core_share_max=1.0), worker(0)), open_loop=False).status is TrialStatus.VALID
+    story = Story(rate=1000, seconds=10)
+    story.samples = [(at(5), "p0", CORE_SHARE, 1.0)]
+    assert judged(story, open_loop=False).status is TrialStatus.VALID
+
+
+def test_a_worker_that_catches_up_after_a_fault_may_use_its_core() -> None:
+    story = Story(rate=1000, seconds=20)
+    story.samples = [(at(11.5), "w0", CORE_SHARE, 1.0)]  # its second began at 10.5, while the broker was dead
+    assert judged(story, faults=(fault(10, 11),)).status is TrialStatus.VALID
 
 
 def test_due_messages_that_nothing_held_and_nobody_sent_are_the_generators_fault() -> None:

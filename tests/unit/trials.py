@@ -56,6 +56,7 @@ class Story:
     residue: list[dict[str, Any]] = field(default_factory=list)
     connections: list[dict[str, Any]] = field(default_factory=list)
     more_deliveries: list[dict[str, Any]] = field(default_factory=list)
+    samples: list[tuple[int, str, str, float]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         count = round(self.rate * self.seconds)
@@ -128,7 +129,7 @@ class Story:
             deliveries=pl.concat([_typed(deliveries, tables.DELIVERIES), further]),
             residue=pl.DataFrame(self.residue, tables.RESIDUE, orient="row"),
             connections=pl.DataFrame(self.connections, tables.CONNECTIONS, orient="row"),
-            samples=pl.DataFrame(schema=tables.SAMPLES),
+            samples=pl.DataFrame(self.samples, schema=tables.SAMPLES, orient="row"),
         )
 
     def facts(self) -> TrialFacts:
