@@ -79,7 +79,7 @@ class Mischief:
 
     def __init__(self, doses: Mapping[str, str], *, seed: int, queue: str, struck: Mapping[str, int]) -> None:
         parsed = [parse_dose(doses.get(kind, "")) for kind in KINDS]
-        self._shares = [COUNTED_SHARE if dose.count is not None else dose.share for dose in parsed]
+        self._shares = [COUNTED_SHARE if dose.count else dose.share for dose in parsed]
         self._left = [
             None if dose.count is None else dose.count - struck.get(kind, 0)
             for kind, dose in zip(KINDS, parsed, strict=True)

@@ -38,7 +38,8 @@ from harness.model import (
 )
 
 BLOCKS_IN_FLIGHT = 2
-"""One executes and commits while the other is on its way; measured: more adds latency and nothing else."""
+"""One executes and commits while the other is on its way. The server works one connection's blocks off in turn, so more of
+them only wait there: 1, 2, 4 and 8 were measured alike, at 4,000/s and at saturation, within the noise of a shared machine."""
 
 POLL_S = 0.002
 """Pause between two looks at an empty table. NOTIFY would only be a hint, and its commit takes a lock that all share."""
