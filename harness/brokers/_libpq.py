@@ -3,7 +3,7 @@
 psycopg's own ``pq`` layer is used without its ``Connection``, whose waits have no limit: a server that is stopped with SIGSTOP
 would hold us for ever. A *request* is one or more statements and a sync; the server runs them as one transaction (unless one
 of them is ``BEGIN``) and ends it at the sync, so that the answer to the sync is the answer of the commit. Requests are
-answered in their order. Neighbours: ``_postgres`` (queue tables), ``postgres_lease``, ``postgres_delete``.
+answered in their order. Neighbours: ``_pgbinary`` (values), ``_postgres`` (queue tables), ``postgres_lease``, ``postgres_delete``.
 """
 
 from __future__ import annotations
@@ -16,18 +16,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NoReturn
 
-import numpy as np
-import numpy.typing as npt
 import psycopg
 from psycopg import conninfo, pq
 from psycopg.pq.abc import PGconn, PGresult
 
-from harness.brokers.contract import Ints
+from harness.brokers._pgbinary import rows
 from harness.clock import NS_PER_S, now_ns
 from harness.errors import ConnectionLost, EvidenceError, Unreachable
 
 BINARY = 1
-INT4_OID, INT8_OID, BYTEA_OID = 23, 20, 17
 _DAMAGE = (pq.ExecStatus.FATAL_ERROR, pq.ExecStatus.BAD_RESPONSE)
 
 
@@ -37,7 +34,7 @@ class Statement:
 
     Args:
         sql: text with ``$1``, ``$2`` …; prepared once per connection.
-        values: parameters in binary form, see :func:`int8_array` and its neighbours; None = NULL.
+        values: parameters in binary form, see ``_pgbinary``; None = NULL.
     """
 
     sql: str
@@ -314,71 +311,6 @@ class Session:
     def _notice(self, result: PGresult) -> None:
         if self._requests and _field(result, pq.DiagnosticField.SEVERITY_NONLOCALIZED) == "WARNING":
             self._requests[0].warned = True
-
-
-def int8_array(values: Ints) -> bytes:
-    """Returns ``bigint[]`` in binary form for an array of shape (n,)."""
-    body = np.empty(len(values), [("size", ">i4"), ("value", ">i8")])
-    body["size"], body["value"] = 8, values
-    return _array(INT8_OID, len(values), body.tobytes())
-
-
-def int4_array(values: Ints) -> bytes:
-    """Returns ``integer[]`` in binary form for an array of shape (n,)."""
-    body = np.empty(len(values), [("size", ">i4"), ("value", ">i4")])
-    body["size"], body["value"] = 4, values
-    return _array(INT4_OID, len(values), body.tobytes())
-
-
-def bytea_array(payloads: npt.NDArray[np.uint8]) -> bytes:
-    """Returns ``bytea[]`` in binary form for rows of bytes, shape (n, width)."""
-    count, width = payloads.shape
-    body = np.empty((count, 4 + width), np.uint8)
-    body[:, :4] = np.frombuffer(width.to_bytes(4), np.uint8)
-    body[:, 4:] = payloads
-    return _array(BYTEA_OID, count, body.tobytes())
-
-
-def _array(oid: int, count: int, body: bytes) -> bytes:
-    """Header of a one-dimensional array (``array_recv``): dimensions, null flag, element type, length, lower bound."""
-    return np.array([1, 0, oid, count, 1], ">i4").tobytes() + body
-
-
-def int4(value: int) -> bytes:
-    """Returns an ``integer`` in binary form."""
-    return value.to_bytes(4, signed=True)
-
-
-def int8(value: int) -> bytes:
-    """Returns a ``bigint`` in binary form."""
-    return value.to_bytes(8, signed=True)
-
-
-def float8(value: float) -> bytes:
-    """Returns a ``double precision`` in binary form."""
-    return np.array(value, ">f8").tobytes()
-
-
-def int8_column(result: PGresult, column: int) -> Ints:
-    """Returns a ``bigint`` column without NULLs, shape (rows,)."""
-    return np.frombuffer(b"".join(bytea_column(result, column)), ">i8").astype(np.int64)
-
-
-def int4_column(result: PGresult, column: int) -> Ints:
-    """Returns an ``integer`` column without NULLs, shape (rows,)."""
-    return np.frombuffer(b"".join(bytea_column(result, column)), ">i4").astype(np.int64)
-
-
-def bytea_column(result: PGresult, column: int) -> list[bytes]:
-    """Returns a column's values as they came; NULL as empty."""
-    value = result.get_value
-    return [value(row, column) or b"" for row in range(result.ntuples)]
-
-
-def rows(result: PGresult) -> list[tuple[bytes | None, ...]]:
-    """Returns all values as they came, NULL as None; for small results."""
-    columns = range(result.nfields)
-    return [tuple(result.get_value(row, column) for column in columns) for row in range(result.ntuples)]
 
 
 def _finish_connecting(connection: PGconn, deadline_ns: int) -> None:

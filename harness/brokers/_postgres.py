@@ -13,8 +13,9 @@ from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 
-from harness.brokers._libpq import Answer, Done, Session, Statement, bytea_array, int8, int8_column
+from harness.brokers._libpq import Answer, Done, Session, Statement
 from harness.brokers._outcomes import Outcomes
+from harness.brokers._pgbinary import bytea_array, int8, int8_column
 from harness.brokers.contract import (
     Block,
     Confirms,

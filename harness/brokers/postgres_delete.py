@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from harness.brokers import _postgres
-from harness.brokers._libpq import Answer, Statement, bytea_column, int4_column, int8, int8_array, int8_column
+from harness.brokers._libpq import Answer, Statement
+from harness.brokers._pgbinary import bytea_column, int4_column, int8, int8_array, int8_column
 from harness.brokers.contract import NO_DELIVERIES, Deliveries, Depth, DriverOptions, Ints, Residue
 from harness.clock import NS_PER_S, now_ns
 from harness.errors import BrokerbenchError, ConnectionLost

@@ -1,0 +1,32 @@
+"""PostgreSQL's binary forms, against psycopg's own dumpers."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from psycopg.adapt import PyFormat, Transformer
+
+from harness.brokers import _pgbinary
+
+
+def dumped(value: object) -> bytes:
+    transformer = Transformer()
+    return bytes(transformer.get_dumper(value, PyFormat.BINARY).dump(value) or b"")
+
+
+@pytest.mark.parametrize("count", [1, 2, 257])
+def test_arrays_are_what_psycopg_would_send(count: int) -> None:
+    wide = np.arange(count) + 2**40
+    assert _pgbinary.int8_array(wide) == dumped(wide.tolist())
+    payloads = np.random.default_rng(1).integers(0, 256, (count, 40), np.uint8)
+    assert _pgbinary.bytea_array(payloads) == dumped([row.tobytes() for row in payloads])
+
+
+def test_an_integer_array_names_its_type_and_keeps_signs() -> None:
+    header = np.array([1, 0, 23, 2, 1], ">i4").tobytes()
+    assert _pgbinary.int4_array(np.array([-1, 7])) == header + b"\0\0\0\4\xff\xff\xff\xff\0\0\0\4\0\0\0\7"
+
+
+def test_single_values_are_big_endian() -> None:
+    assert (_pgbinary.int8(-2), _pgbinary.int4(258)) == (b"\xff" * 7 + b"\xfe", b"\0\0\1\2")
+    assert _pgbinary.float8(1.5) == b"\x3f\xf8" + bytes(6)
