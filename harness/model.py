@@ -149,6 +149,7 @@ class MayLose(StrEnum):
     NONE = "none"
     IN_FLIGHT = "in_flight"  # at most the open deliveries of killed or cut workers + what their fetch asked for
     WINDOW = "window"  # only what was confirmed within `window_s` before the injection
+    WINDOW_OR_IN_FLIGHT = "window_or_in_flight"  # either: a design that pops, on a broker that loses a window
     ALL = "all"  # any that was exposed
 
 
@@ -167,7 +168,7 @@ class Claim:
     Args:
         fault: the fault that the promise is about.
         may_lose: how much CONFIRMED work may be lost.
-        window_s: the bound in seconds that belongs to ``MayLose.WINDOW``.
+        window_s: the bound in seconds that belongs to a window.
         may_repeat: which messages may come again.
         may_strand: whether a message may stay in the broker without being brought back.
         source: where the promise is made (documentation, measurement, definition of the design).

@@ -143,6 +143,8 @@ def _judged(case: CaseRecord) -> str:
         return f"its claim forbids that: VIOLATED (it claims: {violated.claim})"
     if unknown := _first(case, Verdict.UNKNOWN):
         return f"whether its claim allows that is UNKNOWN: {_plain(unknown.evidence)}"
+    if untried := _first(case, Verdict.NOT_EXERCISED):
+        return f"NOT EXERCISED, so its claim was not tried ({_plain(untried.evidence)})"
     allowing = [g for g in case.guarantees if g.verdict is Verdict.HELD and g.fault != FaultKind.NONE]
     if not allowing:
         return "it claims nothing about that"

@@ -43,6 +43,9 @@ def claim_words(claim: Claim | None) -> str:
         MayLose.NONE: "loses nothing",
         MayLose.IN_FLIGHT: "loses at most what was in flight",
         MayLose.WINDOW: f"loses at most what was confirmed in the last {format_duration(claim.window_s)}",
+        MayLose.WINDOW_OR_IN_FLIGHT: (
+            f"loses at most what was in flight or confirmed in the last {format_duration(claim.window_s)}"
+        ),
         MayLose.ALL: "may lose all",
     }
     repeats = {
@@ -57,4 +60,4 @@ def claim_words(claim: Claim | None) -> str:
 def bound_words(lost: int, exposed: int) -> str:
     """Returns the 95 % upper bound of the share lost, with the condition under which it holds."""
     share = poisson_upper(lost) / exposed
-    return f"if losses were independent, at most {min(share, 1.0):.2g} of all ({format_count(exposed)} exposed, 95 %)"
+    return f"if losses were independent, at most {min(share, 1.0) * 100:.2g} % of all ({format_count(exposed)} exposed, 95 %)"

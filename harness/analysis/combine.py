@@ -62,11 +62,10 @@ def _exposed(proving: Sequence[tuple[TrialRecord, Guarantee]]) -> int | None:
 def _deployments(kind: str, held: Sequence[TrialRecord]) -> str:
     """Returns the bound for the unit that does not share its luck: the fresh deployment, lossy or not."""
     lossless = all(trial.metrics.get("whole", {}).get("loss.confirmed") == 0 for trial in held)
-    if kind == FaultKind.NONE.value or not lossless:
+    if kind == FaultKind.NONE.value or not lossless or len(held) == 1:  # of one deployment: "at most 95 %" says nothing
         return ""
     share = clean_deployments_upper(len(held))
-    plural = "" if len(held) == 1 else "s"
-    return f"; {len(held)} fresh deployment{plural} without loss: at most {share:.0%} of such would lose (95 %)"
+    return f"; {len(held)} fresh deployments without loss: at most {share:.0%} of such would lose (95 %)"
 
 
 def proves(trial: TrialRecord) -> bool:

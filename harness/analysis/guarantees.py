@@ -52,6 +52,9 @@ Stands = npt.NDArray[np.uint8]
 
 SHORTEST_QUIET_S = 3.0
 
+LIMITED = (MayLose.IN_FLIGHT, MayLose.WINDOW_OR_IN_FLIGHT)
+WINDOWED = (MayLose.WINDOW, MayLose.WINDOW_OR_IN_FLIGHT)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Seen:
@@ -120,7 +123,7 @@ class _Court:
         self.budgets = {
             at: in_flight(fault, seen.facts, seen.deliveries, seen.connections)
             for at, fault in enumerate(self.faults)
-            if (claim := self.claims[fault.kind]) is not None and claim.may_lose is MayLose.IN_FLIGHT
+            if (claim := self.claims[fault.kind]) is not None and claim.may_lose in LIMITED
         }
         self.found = {kind: _Finding() for kind in self.claims}
         self.repeats_of: dict[FaultKind, Counter[str]] = {kind: Counter() for kind in self.claims}
@@ -182,11 +185,13 @@ class _Court:
             hit = stands[:, at] == Stand.FORBIDS
             if claim is None or claim.may_lose is MayLose.NONE:
                 continue
-            if claim.may_lose is MayLose.WINDOW:
+            if claim.may_lose in LIMITED:
+                stands[hit, at] = Stand.LIMITS
+            if claim.may_lose is MayLose.ALL:
+                stands[hit, at] = Stand.ALLOWS
+            if claim.may_lose in WINDOWED:
                 since = (fault.injected_ns or 0) - round(claim.window_s * NS_PER_S)
                 stands[hit & (confirmed_ns >= since), at] = Stand.ALLOWS
-            else:
-                stands[hit, at] = Stand.ALLOWS if claim.may_lose is MayLose.ALL else Stand.LIMITS
         forbidden = self.claims[FaultKind.NONE] or NO_FAULT
         nobodys = np.full(len(stands), forbidden.may_lose is not MayLose.ALL)
         self._blame("lost", stands, nobodys=nobodys)

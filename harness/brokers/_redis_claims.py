@@ -139,4 +139,5 @@ def _list_kill(parameters: Parameters) -> _Promise:
 
 def _with_cut_pops(may_lose: MayLose) -> MayLose:
     """Returns what may be lost where the pops whose replies were cut off are lost too."""
-    return MayLose.IN_FLIGHT if may_lose is MayLose.NONE else may_lose
+    with_pops = {MayLose.NONE: MayLose.IN_FLIGHT, MayLose.WINDOW: MayLose.WINDOW_OR_IN_FLIGHT}
+    return with_pops.get(may_lose, may_lose)

@@ -89,7 +89,7 @@ def run(
         if not (quiet or as_json):
             click.echo(_first_line(this_run.record, this_run.folder), err=True)
         record = this_run.run()
-    page = write_reports(this_run.folder)
+    page = _reported(this_run.folder)
     if as_json:
         click.echo((this_run.folder.path / "run.json").read_text())
     else:
@@ -107,7 +107,7 @@ def report(run_folder: Path, as_json: bool) -> int:
     folder = RunFolder.open(run_folder)
     record = recompute(folder)
     folder.save(record)
-    page = write_reports(folder)
+    page = _reported(folder)
     if as_json:
         click.echo((folder.path / "run.json").read_text())
     else:
@@ -166,6 +166,19 @@ def down() -> int:
     if not removed:
         click.echo("nothing was left behind")
     return int(ExitCode.NO_VERDICT if any(sentence.startswith("left:") for sentence in removed) else ExitCode.PASS)
+
+
+def _reported(folder: RunFolder) -> Path:
+    """Writes the pages; whatever breaks there, the record is whole and saved."""
+    try:
+        return write_reports(folder)
+    except BrokerbenchError:
+        raise
+    except Exception as error:
+        raise BrokerbenchError(
+            f"the report of {folder.path} could not be made: {type(error).__name__}: {error}",
+            remedy=f"report this as a bug of brokerbench; the record is whole: {folder.path / 'run.json'}",
+        ) from error
 
 
 def catalogue() -> Catalogue:
