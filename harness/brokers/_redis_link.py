@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 import numpy as np
+from redis._parsers.hiredis import NOT_ENOUGH_DATA, _HiredisParser
 from redis.backoff import NoBackoff
 from redis.connection import Connection, parse_url
 from redis.exceptions import (
@@ -25,6 +26,7 @@ from redis.exceptions import (
     RedisError,
     ResponseError,
 )
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.retry import Retry
 
 from harness.brokers.contract import Flags, Ints
@@ -137,6 +139,7 @@ class Link:
         settings: dict[str, Any] = parse_url(self._address)  # type: ignore[no-untyped-call]
         connection: Any = settings.pop("connection_class", Connection)(
             **settings,
+            parser_class=_HiredisParser,  # see `_read`
             client_name=self._name,
             protocol=2,  # replies of one shape on every server
             retry=Retry(NoBackoff(), 0),
@@ -258,17 +261,24 @@ class Link:
         return self._connection
 
     def _read(self) -> None:
-        """Takes every reply that has come, without waiting."""
-        connection, owed_all = self._alive(), self._owed
+        """Takes every reply that has come, without waiting: not for the rest of one that has come in part either.
+
+        The parser is asked directly: ``read_response`` asks the socket before each reply, at five times the cost.
+        """
+        parser, owed_all = self._alive()._parser, self._owed
+        t_ns = now_ns()
         try:
-            while owed_all and connection.can_read(0):
+            while owed_all:
+                reply = parser._reader.gets()
+                if reply is NOT_ENOUGH_DATA:
+                    if not parser.read_from_socket(timeout=0, raise_on_timeout=False):
+                        break
+                    t_ns = now_ns()
+                    continue
                 owed = owed_all[0]
-                try:
-                    owed.replies.append(connection.read_response(disconnect_on_error=False))
-                except (ResponseError, BusyLoadingError) as error:
-                    owed.replies.append(error)
-                owed.t_ns.append(now_ns())
-                if owed.complete:
+                owed.replies.append(_sound(reply))
+                owed.t_ns.append(t_ns)
+                if len(owed.replies) == owed.count:
                     owed_all.popleft()
                     owed.tell()
         except (RedisError, OSError) as error:
@@ -282,3 +292,12 @@ class Link:
         """Sleeps until the socket has something to read, in µs where poll() knows only ms, up to ``wait_s``."""
         if wait_s > 0:
             select.select([self._alive()._sock], [], [], wait_s)
+
+
+def _sound(reply: Any) -> Any:
+    """Returns a reply, error replies as they came; raises one that means the connection is of no use (as redis-py does)."""
+    if isinstance(reply, list) and reply and isinstance(reply[0], RedisConnectionError):
+        reply = reply[0]
+    if isinstance(reply, RedisConnectionError) and not isinstance(reply, BusyLoadingError):
+        raise reply
+    return reply

@@ -18,7 +18,7 @@ from harness import __version__
 from harness.brokers import setups
 from harness.cli.live import open_view
 from harness.deployments.embedded import EmbeddedDeployment
-from harness.errors import ExitCode, UsageError
+from harness.errors import BrokerbenchError, ExitCode, UsageError
 from harness.faults import faults
 from harness.journal import down as sweep_everything
 from harness.record import RunRecord

@@ -62,7 +62,7 @@ def test_a_claim_reads_in_words() -> None:
 
 
 def test_a_bound_is_printed_with_its_condition() -> None:
-    assert bound_words(0, 3000) == "if losses were independent, at most 0.001 of all (3,000 exposed, 95 %)"
+    assert bound_words(0, 3000) == "if losses were independent, at most 0.1 % of all (3,000 exposed, 95 %)"
 
 
 def test_every_setup_claims_that_nothing_is_lost_or_repeated_without_a_fault() -> None:
@@ -100,7 +100,7 @@ def test_a_clean_run_holds_what_is_claimed_without_a_fault() -> None:
     assert given["none"].verdict is Verdict.HELD
     assert given["none"].exposed == 5000
     assert given["none"].evidence == (
-        "0 of 5,000 confirmed messages lost; if losses were independent, at most 0.0006 of all (5,000 exposed, 95 %)"
+        "0 of 5,000 confirmed messages lost; if losses were independent, at most 0.06 % of all (5,000 exposed, 95 %)"
     )
 
 
@@ -214,7 +214,7 @@ def test_a_kill_that_lost_nothing_is_held_and_prints_how_many_were_exposed() -> 
     given = guarantees(broker_kill())["broker kill"]
     assert given.verdict is Verdict.HELD
     assert given.evidence == (
-        "0 of 4 exposed messages lost; if losses were independent, at most 0.75 of all (4 exposed, 95 %)"
+        "0 of 4 exposed messages lost; if losses were independent, at most 75 % of all (4 exposed, 95 %)"
     )
 
 
