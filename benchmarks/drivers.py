@@ -1,193 +1,354 @@
-"""Driver by driver, end to end with the whole ledger, against the native tool on the same broker in the same run.
+"""Driver by driver, end to end with the whole ledger, against the broker's own benchmark on the same broker in the same run.
 
-Run ``python benchmarks/drivers.py [seconds] [setup …]``. Per setup, on one fresh broker with the setup's default parameters:
+Run ``python benchmarks/drivers.py [seconds] [setup …]``. Per setup one broker serves all turns: native, ours, native, ours …, so
+that a pair sees the same broker and, as far as a shared machine goes, the same weather. A ratio is ours ÷ native of one pair.
 
-- *client*: the driver alone in this process, publish and then consume + ack in blocks of 256: CPU µs per message and rates;
-- *end to end*: one producer and one worker process in closed loop, every moment of every message in the ledger;
-- *native*: the broker's own benchmark doing the same pair of operations at once, 256 messages outstanding (redis-benchmark
-  from the PATH, which the wheel does not bring; pgbench in blocks of 256). It keeps no identities and no ledger.
+- *Ours* is the shipped scenario ``saturate`` as ``brokerbench run`` runs it: one producer and one worker process, blocks of 256,
+  every moment of every message in the ledger, then drained, searched and reconciled.
+- *Native* does the same pair of operations at once, at the same depth, and keeps neither identities nor a ledger:
+  two ``redis-benchmark -c 4 -P 256`` (about as many outstanding as our window of 1,000), or two ``pgbench``, one connection each as
+  ours, in blocks of 256: a pipeline of ``INSERT`` and one commit, against claim and delete on the very table of the setup.
 
-There is no bar on the ratio yet: the ``library`` style is what an application gets from the client library.
+Both send for a while and take until nothing is left. ``through_per_s`` is messages ÷ the time from the first send to the last
+receipt, and the ratio is of that: how the two directions share two cores meanwhile, which is luck, is in ``sent_per_s`` alone.
+CPU is µs per message. *Load* is everything that is not the broker: native, the two tools; ours, shards and Locust.
+There is no bar on the ratio: the ``library`` style is what an application gets from the client library. The bar is that nothing
+is lost. Redis keeps nothing on disk here, so that the tools are compared and no rewrite of its log falls into one turn of two.
 """
 
 from __future__ import annotations
 
 import os
-import re
 import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
-import numpy as np
+import polars as pl
 
 sys.path.insert(0, str(Path(__file__).parent))  # benchmarks are scripts, run without their folder on the path
-from naive_locust import running, tell
+from naive_locust import tell
 
 from harness import brokers
-from harness.brokers.contract import Block, Driver, DriverOptions
-from harness.envelope import Stamper
-from harness.model import Parameters, Settlement, Setup
+from harness.brokers import open_driver
+from harness.brokers._postgres import PLANNER
+from harness.brokers.contract import DriverOptions
+from harness.cli.commands import catalogue
+from harness.deployments.contract import Broker, BrokerOptions
+from harness.deployments.embedded import EmbeddedDeployment
+from harness.model import Setup
+from harness.record import TrialRecord
+from harness.run.progress import Deaf
+from harness.run.runner import Run, RunOptions
+from harness.scenario.read import read_scenario
 
-SETUPS = ("redis-list", "redis-reliable-list", "redis-stream", "postgres-lease", "postgres-delete")
+SETUPS = ("null", "redis-list", "redis-reliable-list", "redis-stream", "postgres-lease", "postgres-delete")
+PAIRS = 3
 BLOCK = 256
-PAYLOAD_BYTES = 256
-CLIENT_MESSAGES = BLOCK * 100
-NATIVE = {  # redis-benchmark: what is sent and taken
-    "redis-list": (("LPUSH", "bench"), ("RPOP", "bench")),
-    "redis-reliable-list": (("LPUSH", "bench"), ("LMOVE", "bench", "taken", "RIGHT", "LEFT")),
+PAYLOAD = "x" * 256
+QUEUE = "bb_native"
+TAKE_LIMIT_S = 60.0
+ENDLESS = str(2_000_000_000)
+SCENARIO = (
+    "load.batch=256",
+    "load.saturate.window=1000",
+    "workers.count=1",
+    "workers.prefetch=256",
+    "workers.settle.batch=256",
+    "workers.visibility=1s",  # also how long the drain waits for silence
+    "workers.sweep=500ms",
+    "phases.warmup=1s",
+)
+GROUP = "g"
+REDIS = {  # what is sent, what is taken
+    "redis-list": (("LPUSH", QUEUE), ("RPOP", QUEUE)),
+    "redis-reliable-list": (("LPUSH", QUEUE), ("LMOVE", QUEUE, f"{QUEUE}:taken", "RIGHT", "LEFT")),
     "redis-stream": (
-        ("XADD", "bench", "*", "p"),
-        ("XREADGROUP", "GROUP", "g", "c", "COUNT", "1", "NOACK", "STREAMS", "bench", ">"),
+        ("XADD", QUEUE, "*", "p"),
+        ("XREADGROUP", "GROUP", GROUP, "c", "COUNT", "1", "NOACK", "STREAMS", QUEUE, ">"),
     ),
 }
-DDL = "CREATE TABLE bench_queue (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, payload bytea NOT NULL)"
-INSERT = f"INSERT INTO bench_queue (payload) VALUES (decode(repeat('ab', {PAYLOAD_BYTES}), 'hex'));\n"
-TAKE = f"DELETE FROM bench_queue WHERE id IN (SELECT id FROM bench_queue ORDER BY id FOR UPDATE SKIP LOCKED LIMIT {BLOCK});\n"
+INSERT = f'INSERT INTO "{QUEUE}" (payload) VALUES (:payload);\n'
+PICK = f'SELECT id FROM "{QUEUE}" {{where}} LIMIT {BLOCK} FOR UPDATE SKIP LOCKED'
+POSTGRES = {  # how a block is taken; what is sent is the same
+    "postgres-lease": (
+        f"UPDATE \"{QUEUE}\" SET status = 'running', attempts = attempts + 1, locked_by = 'n',"
+        " locked_until = now() + interval '5 s' WHERE id = ANY(ARRAY("
+        + PICK.format(where="WHERE status = 'pending' AND scheduled_at <= now() ORDER BY scheduled_at, id")
+        + ")) RETURNING id, attempts, payload;\n"
+        f"DELETE FROM \"{QUEUE}\" WHERE status = 'running' AND locked_by = 'n';\n"
+    ),
+    "postgres-delete": (
+        f'DELETE FROM "{QUEUE}" WHERE id = ANY(ARRAY('
+        + PICK.format(where="ORDER BY id")
+        + ")) RETURNING id, payload;\n"
+    ),
+}
 
 
-def main(seconds: float, names: tuple[str, ...]) -> int:
-    """Prints one line per setup."""
-    for name in names:
-        setup = brokers.setup(name)
-        parameters = setup.complete({})
-        with running(setup, parameters) as (address, ours):
-            costs = client_costs(setup, parameters, address)
-            own = ours(1, seconds)
-            native, tool = native_rate(setup, address, seconds)
-        ratio = {"ratio": round(own / native, 3), "native_per_s": round(native)} if native else {}
-        tell(what=f"{setup.label(parameters)} against {tool}", end_to_end_per_s=round(own), **ratio, **costs)
-    return 0
+@dataclass(frozen=True, kw_only=True)
+class Turn:
+    """What one turn carried: messages per second sent, and carried through; CPU µs per message of the load and of the broker."""
+
+    sent_per_s: float
+    through_per_s: float
+    load_us: float
+    broker_us: float
 
 
-def client_costs(setup: Setup, parameters: Parameters, address: str) -> dict[str, float]:
-    """Returns CPU µs per message of this process, per direction, and the rates, of a driver alone."""
-    driver = brokers.open_driver(
-        DriverOptions(
-            setup=setup.name,
-            address=address,
-            queue="bb_bench_client",
-            parameters=parameters,
-            client="c",
-            prefetch=BLOCK,
+class OneBroker:
+    """A deployment whose broker outlives its trials; before each trial it is emptied and the native tool has its turn."""
+
+    name = EmbeddedDeployment.name
+
+    def __init__(self, setup: Setup, parameters: Mapping[str, str], trials: int, seconds: float) -> None:
+        self.native: list[Turn] = []
+        self._inner = EmbeddedDeployment()
+        self._setup, self._parameters, self._trials, self._seconds = setup, parameters, trials, seconds
+        self._broker: Broker | None = None
+
+    def unavailable(self, setup: Setup) -> str:
+        """Returns why this machine cannot run the setup."""
+        return self._inner.unavailable(setup)
+
+    def version(self, setup: Setup) -> str:
+        """Returns which server runs."""
+        return self._inner.version(setup)
+
+    def up(self, options: BrokerOptions) -> Broker:
+        """Starts the broker where there is none yet, lets the tool have its turn, and leaves an empty queue."""
+        if self._broker is None:
+            self._broker = self._inner.up(options)
+            self._down, self._broker.down = self._broker.down, self._trial_is_over  # type: ignore[method-assign]
+        self._clear()
+        if not missing_tool(self._setup):
+            self.native.append(self._native())
+            self._clear()
+        return self._broker
+
+    def _trial_is_over(self) -> None:
+        self._trials -= 1
+        if not self._trials:
+            self._down()  # what an error leaves running, the run's journal ends
+
+    def _native(self) -> Turn:
+        assert self._broker is not None
+        address, before_s = self._broker.address, self._broker.usage().cpu_s
+        if self._setup.broker == "redis":
+            sent, spent = redis_pair(address, *REDIS[self._setup.name], self._seconds)
+        else:
+            sent, spent = postgres_pair(address, self._setup, self._parameters, self._seconds)
+        after_s = self._broker.usage().cpu_s
+        assert before_s is not None and after_s is not None  # noqa: PT018
+        return Turn(
+            sent_per_s=sent / spent.sending_s,
+            through_per_s=sent / spent.all_s,
+            load_us=spent.cpu_s / sent * 1e6,
+            broker_us=(after_s - before_s) / sent * 1e6,
         )
+
+    def _clear(self) -> None:
+        """Removes what earlier turns left: a table of millions of rows, a stream that was read and stays."""
+        assert self._broker is not None
+        if self._setup.broker == "redis":
+            with redis_client(self._broker.address) as client:
+                client.flushall()
+        elif self._setup.broker == "postgres":
+            with postgres_client(self._broker.address) as client:
+                for (table,) in client.execute(
+                    "SELECT tablename FROM pg_tables WHERE tablename LIKE 'bb\\_%'"
+                ).fetchall():
+                    client.execute(f'DROP TABLE "{table}"')
+
+
+def main(seconds: float, names: Sequence[str]) -> int:
+    """Prints per setup what both carried and the ratios; returns 1 where something was lost or a trial proved nothing."""
+    print(
+        f"load average {' '.join(f'{load:.2f}' for load in os.getloadavg())}, {os.cpu_count()} cores", file=sys.stderr
     )
-    driver.connect()
-    driver.prepare()
-    try:
-        sent = measured(lambda: publish_all(driver, setup.blocks_in_flight or 4))
-        taken = measured(lambda: take_all(driver))
-        driver.purge()
-    finally:
-        driver.close()
+    return sum(not measured(brokers.setup(name), seconds) for name in names) and 1
+
+
+def measured(setup: Setup, seconds: float) -> bool:
+    """Runs the pairs of one setup and prints them; returns whether all evidence was sound and nothing lost."""
+    overrides = [f"setups=[{setup.name}]", *SCENARIO, f"phases.steady={seconds:g}s"]
+    if setup.broker == "redis":
+        overrides.append(f"setups.{setup.name}.persistence=none")
+    scenario = read_scenario("saturate", catalogue(), overrides, trials=PAIRS)
+    case = scenario.cases[0]
+    broker = OneBroker(setup, case.parameters, PAIRS, seconds)
+    with tempfile.TemporaryDirectory(prefix="brokerbench-bench-") as folder:
+        run = Run(scenario, broker, RunOptions(root=Path(folder), command="python -m benchmarks drivers"), Deaf())
+        trials = run.run().cases[0].trials
+        broken = [trial for trial in trials if not trial.evidence_sound or loss(trial)]
+        for trial in broken:
+            reasons = "; ".join(trial.reasons)
+            tell(what=setup.name, trial=trial.number, status=trial.status, reasons=reasons, lost=loss(trial))
+        if len(trials) < PAIRS or broken:
+            return False
+        ours = [ours_of(trial, run.folder.path / trial.folder) for trial in trials]
+    report(setup.label(case.parameters), broker.native, ours, missing_tool(setup))
+    return True
+
+
+def ours_of(trial: TrialRecord, folder: Path) -> Turn:
+    """Returns what a trial carried, from its ledger."""
+    attempts = pl.scan_parquet(folder / "attempts.parquet").select(
+        pl.len(), first=pl.col("sent_ns").min(), last=pl.col("sent_ns").max()
+    )
+    (sent, first_ns, last_ns), *_ = attempts.collect().iter_rows()
+    received = pl.scan_parquet(folder / "deliveries.parquet").select(pl.col("received_ns").max())
+    whole = trial.metrics["whole"]
+    return Turn(
+        sent_per_s=sent / (last_ns - first_ns) * 1e9,
+        through_per_s=sent / (received.collect().item() - first_ns) * 1e9,
+        load_us=plain(whole["cost.load_cpu"]),  # seconds per million messages
+        broker_us=plain(whole["cost.broker_cpu"]),
+    )
+
+
+def report(label: str, native: Sequence[Turn], ours: Sequence[Turn], missing: str) -> None:
+    """Prints one line for each side and one for the ratios, medians first."""
+    tell(what=label, who="brokerbench", **figures(ours))
+    if missing:
+        if missing != NO_TOOL:
+            tell(what=label, ratio=f"skipped: {missing}")
+        return
+    tell(what=label, who="native", **figures(native))
+    ratios = [own.through_per_s / other.through_per_s for own, other in zip(ours, native, strict=True)]
+    tell(what=label, who="brokerbench ÷ native", ratio=median(ratios), lowest=min(ratios), highest=max(ratios))
+
+
+def figures(turns: Sequence[Turn]) -> dict[str, float]:
+    """Returns the medians of turns, and between what the rate lay."""
+    through = [turn.through_per_s for turn in turns]
     return {
-        "publish_us": sent[0],
-        "publish_alone_per_s": sent[1],
-        "consume_settle_us": taken[0],
-        "consume_alone_per_s": taken[1],
+        "through_per_s": round(median(through)),
+        "lowest": round(min(through)),
+        "highest": round(max(through)),
+        "sent_per_s": round(median([turn.sent_per_s for turn in turns])),
+        "load_us": median([turn.load_us for turn in turns]),
+        "broker_us": median([turn.broker_us for turn in turns]),
     }
 
 
-def measured(work: Callable[[], None]) -> tuple[float, int]:
-    """Returns CPU µs per message here, and messages per second."""
-    cpu, wall = time.process_time(), time.perf_counter()
-    work()
-    cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
-    return round(cpu / CLIENT_MESSAGES * 1e6, 2), round(CLIENT_MESSAGES / wall)
+def median(values: Sequence[float]) -> float:
+    """Returns the median to four digits."""
+    return float(f"{statistics.median(values):.4g}")
 
 
-def publish_all(driver: Driver, blocks_in_flight: int) -> None:
-    """Publishes in blocks, a few of them unanswered."""
-    stamper = Stamper(run_id=1, trial=1, producer=0, payload_bytes=PAYLOAD_BYTES, capacity=BLOCK)
-    ones, zeros = np.ones(BLOCK), np.zeros(BLOCK)
-    answered = 0
-    for start in range(0, CLIENT_MESSAGES, BLOCK):
-        while start - answered >= blocks_in_flight * BLOCK:
-            answered += len(driver.poll_confirms(1.0).tokens)
-        seqs = np.arange(start, start + BLOCK)
-        driver.publish(Block(seqs, stamper.stamp(seqs, ones, zeros)))
-    while answered < CLIENT_MESSAGES:
-        answered += len(driver.poll_confirms(1.0).tokens)
+def plain(figure: Any) -> float:
+    """Returns a figure that is a number; raises SystemExit for one that is not."""
+    if isinstance(figure, float):
+        return figure
+    raise SystemExit(f"a trial has no such figure: {figure}")
 
 
-def take_all(driver: Driver) -> None:
-    """Consumes and acks until all is settled."""
-    taken = settled = 0
-    while taken < CLIENT_MESSAGES:
-        deliveries = driver.consume(BLOCK, 0.5)
-        n = len(deliveries.payloads)
-        if n:
-            driver.settle(np.arange(taken, taken + n), deliveries.handles, Settlement.ACK)
-        taken += n
-        settled += len(driver.poll_settled(0).tokens)
-    while settled < taken:
-        settled += len(driver.poll_settled(1.0).tokens)
+def loss(trial: TrialRecord) -> float:
+    """Returns how many confirmed messages a trial lost."""
+    found = trial.metrics.get("whole", {}).get("loss.confirmed")
+    return found if isinstance(found, float) else float("nan")
 
 
-def native_rate(setup: Setup, address: str, seconds: float) -> tuple[float, str]:
-    """Returns messages per second of the broker's own benchmark (0 where there is none), and its name."""
+NO_TOOL = "no native tool"
+
+
+def missing_tool(setup: Setup) -> str:
+    """Returns why there is no native figure, "" where there is one."""
     if setup.broker == "redis":
-        return redis_rate(address, *NATIVE[setup.name], seconds), "redis-benchmark"
-    return postgres_rate(address, seconds), "pgbench"
+        found = shutil.which("redis-benchmark")
+        return "" if found else "redis-benchmark is not on the PATH (Debian: apt install redis-tools)"
+    if setup.broker == "postgres":
+        return "" if pgbench().exists() else f"{pgbench()} does not exist"
+    return NO_TOOL
 
 
-def redis_rate(address: str, send: tuple[str, ...], take: tuple[str, ...], seconds: float) -> float:
-    """Returns pairs per second of two redis-benchmarks, one sending and one taking, at once."""
-    tool = shutil.which("redis-benchmark")
-    if tool is None:
-        print("redis-benchmark is not on the PATH (apt install redis-tools): no native figure", file=sys.stderr)
-        return 0.0
+# redis-benchmark
+
+
+def redis_pair(address: str, send: Sequence[str], take: Sequence[str], seconds: float) -> tuple[int, Spent]:
+    """Returns how many messages two redis-benchmarks carried, one sending, one taking, and what that took."""
+    parts = urlsplit(address)
+    command = ["redis-benchmark", "-p", str(parts.port), "-c", "4", "-P", str(BLOCK), "-q", "-n", ENDLESS]
+    command += ["-a", parts.password] if parts.password else []
+    stream = send[0] == "XADD"
+    with redis_client(address) as client:
+        if stream:
+            client.xgroup_create(QUEUE, GROUP, id="0", mkstream=True)
+
+        def all_taken() -> bool:
+            if not stream:
+                return not client.llen(QUEUE)
+            (group,) = client.xinfo_groups(QUEUE)
+            return bool(group["last-delivered-id"] == client.xinfo_stream(QUEUE)["last-generated-id"])
+
+        client.config_resetstat()
+        spent = carried([*command, *send, PAYLOAD], [*command, *take], seconds, all_taken)
+        return int(client.info("commandstats")[f"cmdstat_{send[0].lower()}"]["calls"]), spent
+
+
+@contextmanager
+def redis_client(address: str) -> Iterator[Any]:
+    """Yields redis-py's client."""
     import redis  # noqa: PLC0415
 
-    if send[0] == "XADD":
-        with redis.Redis.from_url(address) as client, suppress(redis.ResponseError):
-            client.xgroup_create("bench", "g", id="0", mkstream=True)
-    parts = urlsplit(address)
-    shared = [tool, "-p", str(parts.port), "-a", parts.password or "", "-c", "4", "-P", "64", "-q", "-n"]
-
-    def pair(count: int) -> float:
-        began = time.perf_counter()
-        running = [
-            subprocess.Popen([*shared, str(count), *words], stdout=subprocess.DEVNULL)
-            for words in ((*send, "x" * PAYLOAD_BYTES), take)
-        ]
-        statuses = [process.wait() for process in running]
-        if any(statuses):
-            raise SystemExit("redis-benchmark failed; its words stand above")
-        return count / (time.perf_counter() - began)
-
-    return pair(int(pair(50_000) * seconds))
+    client = redis.Redis.from_url(address)
+    try:
+        yield client
+    finally:
+        client.close()
 
 
-def postgres_rate(address: str, seconds: float) -> float:
-    """Returns rows per second through a plain table: one pgbench inserting, one deleting, in blocks, at once."""
-    import psycopg  # noqa: PLC0415
+# pgbench
 
-    from harness.deployments.embedded_postgres import binaries  # noqa: PLC0415
 
-    with psycopg.connect(address, autocommit=True) as connection, tempfile.TemporaryDirectory() as folder:
-        connection.execute(DDL)
+def postgres_pair(address: str, setup: Setup, parameters: Mapping[str, str], seconds: float) -> tuple[int, Spent]:
+    """Returns how many messages two pgbench carried, one inserting, one taking, and what that took."""
+    driver = open_driver(
+        DriverOptions(setup=setup.name, address=address, queue=QUEUE, parameters=parameters, client="native")
+    )
+    driver.connect()
+    driver.prepare()
+    driver.close()
+    settings = {**PLANNER, "synchronous_commit": parameters["synchronous_commit"]}
+    environment = os.environ | postgres_environment(address)
+    environment["PGOPTIONS"] = " ".join(f"-c {name}={value}" for name, value in settings.items())
+    with tempfile.TemporaryDirectory(prefix="brokerbench-bench-") as folder, postgres_client(address) as client:
         insert, take = Path(folder, "insert.sql"), Path(folder, "take.sql")
         insert.write_text("\\startpipeline\n" + INSERT * BLOCK + "\\endpipeline\n")
-        take.write_text(TAKE)
-        common = [str(binaries() / "pgbench"), "-n", "-M", "prepared", "-T", str(int(seconds))]
-        environment = dict(os.environ) | postgres_environment(address)
-        running = [
-            subprocess.Popen([*common, "-f", str(script)], env=environment, stdout=subprocess.PIPE, text=True)
-            for script in (insert, take)
+        take.write_text(POSTGRES[setup.name])
+        command = [
+            str(pgbench()),
+            "--no-vacuum",
+            "-M",
+            "prepared",
+            "-c",
+            "1",
+            "-t",
+            ENDLESS,
+            "-D",
+            f"payload={PAYLOAD}",
         ]
-        inserting, _ = (process.communicate()[0] for process in running)
-        inserted = int(re.search(r"actually processed: (\d+)", inserting)[1]) * BLOCK  # type: ignore[index]
-        row = connection.execute("SELECT count(*) FROM bench_queue").fetchone()
-        return (inserted - (row[0] if row else 0)) / int(seconds)
+
+        def all_taken() -> bool:
+            return client.execute(f'SELECT 1 FROM "{QUEUE}" LIMIT 1').fetchone() is None
+
+        client.execute("SET enable_seqscan = off")  # or it walks over everything that was there
+        spent = carried([*command, "-f", str(insert)], [*command, "-f", str(take)], seconds, all_taken, env=environment)
+        # Every message has taken a number; the block that was cut short at the end is a thousandth of the whole.
+        row = client.execute(f'SELECT last_value FROM "{QUEUE}_id_seq"').fetchone()
+        return int(row[0]), spent
 
 
-def postgres_environment(address: str) -> Mapping[str, str]:
+def postgres_environment(address: str) -> dict[str, str]:
     """Returns what libpq reads from the environment instead of from a command line that others can see."""
     parts = urlsplit(address)
     return {
@@ -199,5 +360,79 @@ def postgres_environment(address: str) -> Mapping[str, str]:
     }
 
 
+@contextmanager
+def postgres_client(address: str) -> Iterator[Any]:
+    """Yields psycopg's connection."""
+    import psycopg  # noqa: PLC0415
+
+    with psycopg.connect(address, autocommit=True) as client:
+        yield client
+
+
+def pgbench() -> Path:
+    """Returns the pgbench that came with the server."""
+    from harness.deployments.embedded_postgres import binaries  # noqa: PLC0415
+
+    return binaries() / "pgbench"
+
+
+# Processes of ours
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spent:
+    """What a native turn took: seconds of sending, seconds until nothing was left, CPU seconds of the two tools."""
+
+    sending_s: float
+    all_s: float
+    cpu_s: float
+
+
+def carried(
+    send: Sequence[str],
+    take: Sequence[str],
+    seconds: float,
+    all_taken: Callable[[], bool],
+    *,
+    env: Mapping[str, str] | None = None,
+) -> Spent:
+    """Runs both at once, ends the sender after a while and the taker once nothing is left."""
+    with children(send, take, env=env) as (sender, taker):
+        began = time.perf_counter()
+        time.sleep(seconds)
+        if sender.poll() is not None or taker.poll() is not None:
+            raise SystemExit(f"{send[0]} ended early; its words stand above")
+        cpu_s = ended(sender)
+        sending_s = time.perf_counter() - began
+        while not all_taken():
+            if time.perf_counter() - began > TAKE_LIMIT_S:
+                raise SystemExit(f"{take[0]} has not taken everything after {TAKE_LIMIT_S:g} s")
+            time.sleep(0.01)
+        all_s = time.perf_counter() - began
+        return Spent(sending_s=sending_s, all_s=all_s, cpu_s=cpu_s + ended(taker))
+
+
+@contextmanager
+def children(*commands: Sequence[str], env: Mapping[str, str] | None = None) -> Iterator[list[subprocess.Popen[bytes]]]:
+    """Yields running processes, of which none is left."""
+    running: list[subprocess.Popen[bytes]] = []
+    try:
+        for command in commands:
+            running.append(subprocess.Popen(command, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL))
+        yield running
+    finally:
+        for process in running:
+            process.kill()
+            process.wait()
+
+
+def ended(process: subprocess.Popen[bytes]) -> float:
+    """Ends a process and returns the CPU seconds that it used."""
+    process.kill()
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    return usage.ru_utime + usage.ru_stime
+
+
 if __name__ == "__main__":
-    sys.exit(main(float(sys.argv[1]) if len(sys.argv) > 1 else 3.0, tuple(sys.argv[2:]) or SETUPS))
+    sys.exit(main(float(sys.argv[1]) if len(sys.argv) > 1 else 2.0, sys.argv[2:] or SETUPS))
