@@ -116,10 +116,16 @@ class Journal:
             ) from error
         return path
 
+    @staticmethod
+    def slot_place() -> Path:
+        """Returns below what :meth:`slot_folder` makes its folder: tmpfs where there is one."""
+        tmpfs = mount_of(SHM).kind == "tmpfs" and os.access(SHM, os.W_OK)
+        return SHM if tmpfs else Path(tempfile.gettempdir())
+
     def slot_folder(self) -> Path:
         """Returns the run's folder on tmpfs, made at the first call; elsewhere, with a note, where there is no tmpfs."""
         if self._slots is None:
-            if mount_of(SHM).kind == "tmpfs" and os.access(SHM, os.W_OK):
+            if self.slot_place() == SHM:
                 self._slots = self.folder(SHM / f"{PREFIX}{self.run_id}")
             else:
                 self._slots = self.temp_folder("slots")

@@ -18,21 +18,23 @@ import shutil
 from collections.abc import Mapping
 from enum import IntEnum
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from harness.clock import clock_domain
-from harness.errors import EvidenceError, StartError
+from harness.errors import EvidenceError, StartError, UsageError
 from harness.histogram import BUCKETS
+from harness.units import format_bytes
 
 MAGIC = b"BKBSLOTS"
 LAYOUT_VERSION = 1
 PAGE = 4096
 CHUNK_SLOTS = 4096
 MAX_SLOTS = 1 << 28  # address space only: pages exist once their chunk is allocated
+DELIVERIES_EACH = 1.5
+"""Slots per message that room is asked for: a crash brings some of them again."""
 
 
 class AttemptState(IntEnum):
@@ -303,36 +305,20 @@ class SlotReader:
         del self._header, self._live
 
 
-class SlotFolder:
-    """Where the slots of one run live: tmpfs, so that no store waits for write-back.
+def require_room(folder: Path, messages: float) -> None:
+    """Refuses a trial whose slots would not fit, before anything is started.
 
     Args:
-        path: the folder, e.g. ``/dev/shm/brokerbench-<run>``; made by :meth:`make`, removed by :meth:`remove`.
+        folder: where the slots will lie. messages: how many are expected, each sent once and delivered ``DELIVERIES_EACH`` times.
+
+    Raises:
+        UsageError: the folder has less space.
     """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def make(self, needed_bytes: int = 0) -> None:
-        """Makes the folder; raises StartError where it has less than ``needed_bytes`` free."""
-        self.path.mkdir(mode=0o700)
-        free = shutil.disk_usage(self.path).free
-        if free < needed_bytes:
-            self.path.rmdir()
-            raise StartError(
-                f"{self.path.parent} has {free:,} B free",
-                expected=f"{needed_bytes:,} B for this run's slots",
-                remedy="free memory there, lower the rate or shorten the run",
-            )
-
-    def remove(self) -> None:
-        """Removes the folder and all in it; nothing happens where it is gone."""
-        shutil.rmtree(self.path, ignore_errors=True)
-
-    def __enter__(self) -> SlotFolder:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.remove()
+    needed = int(messages * (ATTEMPT_SLOT.itemsize + DELIVERIES_EACH * DELIVERY_SLOT.itemsize))
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise UsageError(
+            f"{folder} has {format_bytes(free)} free",
+            expected=f"{format_bytes(needed)} for the slots of {messages:,.0f} messages",
+            remedy="free memory there, lower load.rate or shorten the run",
+        )

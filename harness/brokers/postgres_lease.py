@@ -15,7 +15,7 @@ import numpy as np
 
 from harness.brokers import _postgres
 from harness.brokers._libpq import Answer, Statement
-from harness.brokers._pgbinary import bytea_column, float8, int4_array, int4_column, int8, int8_array, int8_column
+from harness.brokers._pgbinary import bytea_column, float8, int4, int4_column, int8, int8_array, int8_column
 from harness.brokers.contract import NO_DELIVERIES, Deliveries, Depth, DriverOptions, Flags, Ints, Residue
 from harness.clock import now_ns
 from harness.errors import ConnectionLost
@@ -29,10 +29,10 @@ _PLACES = {
 }
 _HOLD_OVER = {Place.DELAYED: "scheduled_at <= now()", Place.IN_FLIGHT: "locked_until <= now()"}
 _SETTLE = {
-    Settlement.ACK: "DELETE FROM {table} q USING",
-    Settlement.RELEASE: "UPDATE {table} q SET status = 'pending', locked_by = NULL, locked_until = NULL FROM",
-    Settlement.RETRY: "UPDATE {table} q SET status = 'pending', locked_by = NULL, locked_until = NULL, scheduled_at = now() FROM",
-    Settlement.DEAD: "UPDATE {table} q SET status = 'dead', locked_by = NULL, locked_until = NULL FROM",
+    Settlement.ACK: "DELETE FROM {table}",
+    Settlement.RELEASE: "UPDATE {table} SET status = 'pending', locked_by = NULL, locked_until = NULL",
+    Settlement.RETRY: "UPDATE {table} SET status = 'pending', locked_by = NULL, locked_until = NULL, scheduled_at = now()",
+    Settlement.DEAD: "UPDATE {table} SET status = 'dead', locked_by = NULL, locked_until = NULL",
 }
 
 
@@ -77,20 +77,29 @@ class LeaseTable(_postgres.QueueTable):
         return self._claiming(limit, "'nobody'", "5")
 
     def settle(self, tokens: Ints, handles: Sequence[Any], what: Settlement) -> None:
-        """Sends one guarded statement for all; what it does not return is STALE."""
+        """Sends one guarded statement for each count of deliveries among them, mostly one; what they do not return is STALE.
+
+        A join with the handles would be one statement for all. But planned while the table is empty it walks over the whole table,
+        and over the handles for each row, and that plan stays when the table has filled up.
+        """
         tokens, mine = np.array(tokens, np.int64), np.asarray(handles, np.int64)
         try:
             self._session.check()
         except ConnectionLost:
             self._settled.add(tokens, SettleOutcome.UNKNOWN.value, now_ns())
             raise
+        if not len(tokens):
+            return
         sql = (
-            _SETTLE[what].format(table=self._table) + " unnest($1::bigint[], $2::integer[]) AS mine (id, attempts)"
-            " WHERE q.id = mine.id AND q.attempts = mine.attempts AND q.status = 'running' AND q.locked_by = $3"
-            " RETURNING q.id, q.attempts"
+            _SETTLE[what].format(table=self._table)
+            + " WHERE id = ANY($1::bigint[]) AND attempts = $2 AND status = 'running' AND locked_by = $3 RETURNING id, attempts"
         )
-        values = [int8_array(mine >> 16), int4_array(mine & 0xFFFF), self._holder]
-        self._session.send([Statement(sql, values)], partial(self._was_settled, tokens, mine))
+        ids, attempts = mine >> 16, mine & 0xFFFF
+        statements = [
+            Statement(sql, [int8_array(ids[attempts == count]), int4(count), self._holder])
+            for count in np.unique(attempts).tolist()
+        ]
+        self._session.send(statements, partial(self._was_settled, tokens, mine))
 
     def reclaim(self, min_idle_s: float) -> int:
         """Makes rows pending again whose lease began ``min_idle_s`` ago or earlier; returns how many."""
@@ -162,8 +171,8 @@ class LeaseTable(_postgres.QueueTable):
         if answer is None or answer.refusal is not None or answer.warned:
             self._settled.add(tokens, SettleOutcome.UNKNOWN.value, now_ns())
             return
-        found = answer.results[0]
-        done = np.isin(mine, int8_column(found, 0) << 16 | int4_column(found, 1) & 0xFFFF)
+        found = [int8_column(part, 0) << 16 | int4_column(part, 1) & 0xFFFF for part in answer.results]
+        done = np.isin(mine, np.concatenate(found))
         outcomes: Flags = np.where(done, SettleOutcome.OK.value, SettleOutcome.STALE.value).astype(np.uint8)
         self._settled.add(tokens, outcomes, answer.t_ns)
 

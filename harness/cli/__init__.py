@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import traceback
 from types import FrameType
 from typing import NoReturn
 
@@ -33,6 +34,10 @@ def main() -> NoReturn:
     except BrokenPipeError:  # the reader of our output has gone (`| head`): nothing is wrong
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = ExitCode.PASS
+    except Exception:  # a mistake of ours: never exit with 1, which an uncaught exception would
+        traceback.print_exc()
+        print("brokerbench: this is a bug of brokerbench; please report it with the lines above", file=sys.stderr)
+        code = ExitCode.NO_VERDICT
     sys.exit(int(code or 0))
 
 

@@ -16,16 +16,18 @@ from harness.deployments.contract import Deployment
 from harness.environment import fingerprint
 from harness.errors import BrokerbenchError, UnavailableError
 from harness.journal import Journal
+from harness.ledger import require_room
 from harness.model import TrialStatus
 from harness.record import CaseRecord, RunRecord, TrialRecord
 from harness.run.context import TrialContext
 from harness.run.harvest import harvest
 from harness.run.health import described
-from harness.run.progress import CaseFinished, CaseStarted, Listener, PhaseChanged
+from harness.run.progress import CaseFinished, CaseStarted, Listener, PhaseChanged, Warned
 from harness.run.recompute import analysed_trial
 from harness.run.trial import Trial
 from harness.scenario.describe import as_dict
 from harness.scenario.model import Case, Scenario
+from harness.schedule import expected_messages
 from harness.store import RunFolder
 
 
@@ -52,7 +54,7 @@ class Run:
 
         Raises:
             UnavailableError: a setup cannot run here, with the remedy.
-            UsageError: the output folder takes no write.
+            UsageError: the output folder takes no write, or the slots would not fit.
         """
         self._scenario = scenario
         self._deployment = deployment
@@ -65,6 +67,7 @@ class Run:
                 "\n  ".join(dict.fromkeys(unavailable.values())),
                 remedy="or run the other cases with --skip-unavailable",
             )
+        require_room(Journal.slot_place(), expected_messages(scenario.load, scenario.phases))
         self.folder = RunFolder.create(options.root, scenario.name, datetime.now())
         self.record = self._first_record(unavailable)
         self.folder.save(self.record)
@@ -100,6 +103,8 @@ class Run:
 
     def _trial(self, journal: Journal, index: int, number: int, case: Case) -> None:
         slots = journal.folder(journal.slot_folder() / f"{index}-{number}")
+        for note in journal.notes:
+            self._listener.notice(Warned(text=note))
         context = TrialContext(
             run_id=self._run_id,
             index=index,
@@ -115,6 +120,7 @@ class Run:
         )
         context.folder.make()
         trial = Trial(context)
+        trial.seen.warnings.extend(journal.notes)
         interrupted = False
         try:
             trial.run()

@@ -77,3 +77,8 @@ def test_a_broken_run_folder_is_refused(bench: Bench, tmp_path: Path, content: s
 
 def test_a_folder_that_is_no_run_folder_is_refused(bench: Bench, tmp_path: Path) -> None:
     refused(bench("report", str(tmp_path)), "not a run folder")
+
+
+def test_a_run_whose_slots_would_not_fit_is_refused_before_anything_starts(bench: Bench) -> None:
+    words = ("--set", "load.rate=100000000/s", "--set", "phases.steady=1000 s", "--set", "load.producers=100")
+    refused(bench("run", "smoke", *words), "free", "slots")

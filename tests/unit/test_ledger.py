@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness import ledger
-from harness.errors import EvidenceError, StartError
+from harness.errors import EvidenceError, StartError, UsageError
 from harness.ledger import (
     ATTEMPT_SLOT,
     CHUNK_SLOTS,
@@ -21,8 +21,8 @@ from harness.ledger import (
     LIVE,
     AttemptState,
     SlotFile,
-    SlotFolder,
     SlotReader,
+    require_room,
 )
 
 
@@ -181,18 +181,8 @@ def test_a_file_says_when_its_shard_said_goodbye(tmp_path: Path) -> None:
     reader.close()
 
 
-def test_the_slot_folder_is_private_and_goes_away(tmp_path: Path) -> None:
-    folder = SlotFolder(tmp_path / "slots")
-    folder.make()
-    assert folder.path.stat().st_mode & 0o777 == 0o700
-    with folder:
-        made(folder.path)
-    assert not folder.path.exists()
-    folder.remove()
-
-
-def test_a_folder_without_enough_room_is_refused_and_not_left(tmp_path: Path) -> None:
-    folder = SlotFolder(tmp_path / "slots")
-    with pytest.raises(StartError, match="free"):
-        folder.make(needed_bytes=1 << 60)
-    assert not folder.path.exists()
+def test_a_folder_without_enough_room_is_refused_with_what_is_needed(tmp_path: Path) -> None:
+    with pytest.raises(UsageError) as caught:
+        require_room(tmp_path, 1e15)  # 32 B sent + 1.5 × 80 B delivered, each
+    assert caught.value.expected == "1.52e+08 GB for the slots of 1,000,000,000,000,000 messages"
+    require_room(tmp_path, 1)
