@@ -80,5 +80,5 @@ def test_a_folder_that_is_no_run_folder_is_refused(bench: Bench, tmp_path: Path)
 
 
 def test_a_run_whose_slots_would_not_fit_is_refused_before_anything_starts(bench: Bench) -> None:
-    words = ("--set", "load.rate=100000000/s", "--set", "phases.steady=1000 s", "--set", "load.producers=100")
+    words = ("--set", "load.rate=2000000/s", "--set", "phases.steady=1000 s", "--set", "load.producers=10")
     refused(bench("run", "smoke", *words), "free", "slots")
