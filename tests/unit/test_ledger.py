@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 from pathlib import Path
 from typing import Any
 
@@ -186,3 +187,14 @@ def test_a_folder_without_enough_room_is_refused_with_what_is_needed(tmp_path: P
         require_room(tmp_path, 1e15)  # 32 B sent + 1.5 × 80 B delivered, each
     assert caught.value.expected == "1.52e+08 GB for the slots of 1,000,000,000,000,000 messages"
     require_room(tmp_path, 1)
+
+
+def test_the_first_store_into_a_page_meets_no_page_fault(tmp_path: Path) -> None:
+    if tuple(map(int, os.uname().release.split(".")[:2])) < (5, 14):
+        pytest.skip("this kernel cannot map pages ahead")
+    count = 100 * 4096 // ATTEMPT_SLOT.itemsize
+    file = made(tmp_path, first_slots=count)
+    state = file.slots["state"]
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    state[:count] = AttemptState.DUE
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before < 50, "it has 100 pages"
