@@ -31,7 +31,9 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def typed(command: Sequence[str], home: Path, limit_s: float = 300) -> subprocess.CompletedProcess[str]:
-    environment = os.environ | {"BROKERBENCH_STATE": str(home / "state"), "NO_COLOR": "1", "COLUMNS": "120"}
+    # A newcomer's make is not called by another make, as these tests are by `make test`.
+    outside = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")}
+    environment = outside | {"BROKERBENCH_STATE": str(home / "state"), "NO_COLOR": "1", "COLUMNS": "120"}
     return subprocess.run(
         command, cwd=home, env=environment, capture_output=True, text=True, timeout=limit_s, check=False
     )
