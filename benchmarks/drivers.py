@@ -65,7 +65,7 @@ SCENARIO = (
     "workers.settle.batch=256",
     "workers.visibility=1s",  # also how long the drain waits for silence
     "workers.sweep=500ms",
-    "phases.warmup=1s",
+    "phases.warmup=500ms",
 )
 GROUP = "g"
 REDIS = {  # what is sent, what is taken
@@ -435,4 +435,4 @@ def ended(process: subprocess.Popen[bytes]) -> float:
 
 
 if __name__ == "__main__":
-    sys.exit(main(float(sys.argv[1]) if len(sys.argv) > 1 else 2.0, sys.argv[2:] or SETUPS))
+    sys.exit(main(float(sys.argv[1]) if len(sys.argv) > 1 else 1.5, sys.argv[2:] or SETUPS))

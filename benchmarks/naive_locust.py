@@ -212,4 +212,4 @@ if __name__ == "__main__":
     if NAIVE in sys.argv:
         naive_main(sys.argv[2], float(sys.argv[3]))
     else:
-        sys.exit(main(float(sys.argv[1]) if len(sys.argv) > 1 else 5.0))
+        sys.exit(main(float(sys.argv[1]) if len(sys.argv) > 1 else 3.0))
