@@ -8,7 +8,7 @@ from psycopg.pq.abc import PGresult
 
 from harness.brokers.contract import Ints
 
-INT4_OID, INT8_OID, BYTEA_OID = 23, 20, 17
+INT8_OID, BYTEA_OID = 20, 17
 
 
 def int8_array(values: Ints) -> bytes:
@@ -16,13 +16,6 @@ def int8_array(values: Ints) -> bytes:
     body = np.empty(len(values), [("size", ">i4"), ("value", ">i8")])
     body["size"], body["value"] = 8, values
     return _array(INT8_OID, len(values), body.tobytes())
-
-
-def int4_array(values: Ints) -> bytes:
-    """Returns ``integer[]`` in binary form for an array of shape (n,)."""
-    body = np.empty(len(values), [("size", ">i4"), ("value", ">i4")])
-    body["size"], body["value"] = 4, values
-    return _array(INT4_OID, len(values), body.tobytes())
 
 
 def bytea_array(payloads: npt.NDArray[np.uint8]) -> bytes:

@@ -22,11 +22,6 @@ def test_arrays_are_what_psycopg_would_send(count: int) -> None:
     assert _pgbinary.bytea_array(payloads) == dumped([row.tobytes() for row in payloads])
 
 
-def test_an_integer_array_names_its_type_and_keeps_signs() -> None:
-    header = np.array([1, 0, 23, 2, 1], ">i4").tobytes()
-    assert _pgbinary.int4_array(np.array([-1, 7])) == header + b"\0\0\0\4\xff\xff\xff\xff\0\0\0\4\0\0\0\7"
-
-
 def test_single_values_are_big_endian() -> None:
     assert (_pgbinary.int8(-2), _pgbinary.int4(258)) == (b"\xff" * 7 + b"\xfe", b"\0\0\1\2")
     assert _pgbinary.float8(1.5) == b"\x3f\xf8" + bytes(6)
