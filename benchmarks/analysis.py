@@ -36,6 +36,7 @@ PRODUCERS, WORKERS = 2, 4
 BLOCK = 1 << 15
 START_NS = 1_000_000_000
 TICK_NS = 1_000_000
+BAR_S, BAR_MB = 20, 2000
 SPACING_NS = 100_000  # 10,000/s and producer
 
 
@@ -167,10 +168,13 @@ def measured(slots: Path, trial: Path, each: int, alone: bool) -> None:
         "messages.parquet",
         lambda: found.messages.write_parquet(trial / "messages.parquet", compression="zstd", compression_level=1),
     )
-    print(json.dumps({"phase": "all", "s": round(time.perf_counter() - begin, 2), "peak_mb": peak_mb()}))
+    took_s = time.perf_counter() - begin
+    print(json.dumps({"phase": "all", "s": round(took_s, 2), "peak_mb": peak_mb()}))
     print(json.dumps({"classes": {name: n for name, n in found.ledger.classes.items() if n}}))
     print(json.dumps({"marks": {name: n for name, n in found.ledger.marks.items() if n}}))
     assert not gathered.problems, gathered.problems
+    if took_s > BAR_S or peak_mb() > BAR_MB:
+        sys.exit(f"bar missed: {BAR_S} s and {BAR_MB} MB")
 
 
 def timed(phase: str, call: Callable[[], T]) -> T:

@@ -278,9 +278,7 @@ def _write(
 
     schema = _frame(np.zeros(0, slot), shard_column, 0).schema
     part = path.with_suffix(".part")
-    table(register_io_source(source, schema=schema)).sink_parquet(
-        part, compression="zstd", compression_level=1, row_group_size=ROW_GROUP
-    )
+    table(register_io_source(source, schema=schema)).sink_parquet(part, compression="lz4", row_group_size=ROW_GROUP)
     part.replace(path)
     return pl.scan_parquet(path)
 
