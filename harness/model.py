@@ -350,7 +350,8 @@ class TrialFacts:
         load_start_ns: start of warm-up. steady_start_ns: end of warm-up. load_end_ns: end of the schedule.
         drain_end_ns: when workers had stopped. asking_until_ns: last moment at which a worker was asking.
         drain_complete: it ended by quiet, not by its limit.
-        broker_back: the broker answered at the end.
+        broker_back: the broker came back after every fault.
+        broker_died: how the broker's process ended by itself, not by a fault of the scenario; "" = it did not.
         residue_sound: the search was sound; residue_problems: why not.
         depth_end: messages that the broker said it still held, by place; None where unknown.
         faults, shards: as above.
@@ -377,6 +378,7 @@ class TrialFacts:
     asking_until_ns: int | None = None
     drain_complete: bool = False
     broker_back: bool = True
+    broker_died: str = ""
     residue_sound: bool = False
     residue_problems: tuple[str, ...] = ()
     depth_end: Mapping[str, int | None] = field(default_factory=dict)

@@ -89,7 +89,7 @@ class RunFolder:
         folder = path.parent if path.name == RECORD else path
         if not folder.is_dir():
             raise BrokenRunFolderError(
-                f"run folder {folder} does not exist",
+                f"{folder} is a file, not a run folder" if folder.exists() else f"run folder {folder} does not exist",
                 expected="a folder that `brokerbench run` wrote",
                 remedy=f"look for it with: ls {folder.parent if folder.parent.is_dir() else 'runs'}",
             )

@@ -6,49 +6,59 @@ Results go to stdout, progress to stderr. Every error that a user can cause ends
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
 import traceback
+from contextlib import suppress
 from types import FrameType
 from typing import NoReturn
 
 from harness.cli.commands import cli
 from harness.errors import BrokerbenchError, ExitCode
 
+ENDING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+
 
 def main() -> NoReturn:
     """Runs the command of ``sys.argv`` and exits."""
-    signal.signal(signal.SIGINT, _interrupt)
-    signal.signal(signal.SIGTERM, _interrupt)
-    if hasattr(signal, "SIGHUP"):
-        signal.signal(signal.SIGHUP, _interrupt)
+    for number in ENDING:
+        signal.signal(number, _interrupt)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a console that knows no ✓ must not cost the verdict
     try:
         code = cli.main(standalone_mode=False)
     except BrokerbenchError as error:
-        print(f"brokerbench: {error}", file=sys.stderr)
+        _tell(f"brokerbench: {error}")
         code = error.exit_code
     except KeyboardInterrupt:
-        print("brokerbench: interrupted", file=sys.stderr)
+        _tell("brokerbench: interrupted")
         code = ExitCode.INTERRUPTED
-    except BrokenPipeError:  # the reader of our output has gone (`| head`): nothing is wrong
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = ExitCode.PASS
     except Exception:  # a mistake of ours: never exit with 1, which an uncaught exception would
-        traceback.print_exc()
-        print("brokerbench: this is a bug of brokerbench; please report it with the lines above", file=sys.stderr)
+        _tell(
+            f"{traceback.format_exc()}\nbrokerbench: this is a bug of brokerbench; please report it with the lines above"
+        )
         code = ExitCode.NO_VERDICT
     sys.exit(int(code or 0))
 
 
+def _tell(text: str) -> None:
+    with suppress(OSError, ValueError):  # a closed stderr changes nothing about how the command ended
+        print(text, file=sys.stderr, flush=True)
+
+
 def _interrupt(number: int, frame: FrameType | None) -> None:
     """First signal: an orderly end. Second: at once; the minder cleans up."""
-    for each in (signal.SIGINT, signal.SIGTERM):
+    for each in ENDING:
         signal.signal(each, _leave_at_once)
-    print("\nbrokerbench: ending: healing faults, taking down (once more to leave at once)", file=sys.stderr)
+    with suppress(OSError):  # its reader may have gone with the same Ctrl-C (`2>&1 | tee`)
+        os.write(2, b"\nbrokerbench: ending: healing faults, taking down (once more to leave at once)\n")
     raise KeyboardInterrupt
 
 
 def _leave_at_once(number: int, frame: FrameType | None) -> None:
-    os.write(2, b"\nbrokerbench: left at once; the minder removes what is running\n")
+    with suppress(OSError):
+        os.write(2, b"\nbrokerbench: left at once; the minder removes what is running\n")
     os._exit(int(ExitCode.INTERRUPTED))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import sys
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -84,16 +85,13 @@ def run(
     asked = _read(scenario, overrides, trials)
     options = RunOptions(root=output, command=_command(), web=web, skip_unavailable=skip_unavailable)
     view = nullcontext(Deaf()) if quiet or as_json else open_view(Console(stderr=True))
-    with view as listener:
-        this_run = Run(asked, EmbeddedDeployment(), options, listener)
+    with view as listener, Run(asked, EmbeddedDeployment(), options, listener) as this_run:
         if not (quiet or as_json):
-            click.echo(_first_line(this_run.record, this_run.folder), err=True)
+            with suppress(OSError):  # nobody reads stderr: no reason not to run
+                click.echo(_first_line(this_run.record, this_run.folder), err=True)
         record = this_run.run()
     page = _reported(this_run.folder)
-    if as_json:
-        click.echo((this_run.folder.path / "run.json").read_text())
-    else:
-        print_run(record, Console(), report=page)
+    _print_result(record, this_run.folder, page, as_json=as_json)
     return int(record.exit_code or 0)
 
 
@@ -105,13 +103,13 @@ def report(run_folder: Path, as_json: bool) -> int:
     from harness.run.recompute import recompute  # noqa: PLC0415 - as in `run`
 
     folder = RunFolder.open(run_folder)
-    record = recompute(folder)
+    record, damaged = recompute(folder)
+    if damaged:  # the figures of better days stay in the folder
+        _print_result(record, folder, None, as_json=as_json)
+        raise BrokerbenchError("\n".join(damaged), remedy="the folder was left as it was")
     folder.save(record)
     page = _reported(folder)
-    if as_json:
-        click.echo((folder.path / "run.json").read_text())
-    else:
-        print_run(record, Console(), report=page)
+    _print_result(record, folder, page, as_json=as_json)
     return int(record.exit_code or 0)
 
 
@@ -122,7 +120,8 @@ def report(run_folder: Path, as_json: bool) -> int:
 def check(scenario: str, overrides: tuple[str, ...], as_json: bool) -> None:
     """Validate SCENARIO without running anything, and say what it would run and for how long."""
     asked = _read(scenario, overrides, None)
-    click.echo(json.dumps(as_dict(asked), indent=1) if as_json else describe(asked))
+    with _readers_may_leave():
+        click.echo(json.dumps(as_dict(asked), indent=1) if as_json else describe(asked))
 
 
 @cli.command("list")
@@ -141,31 +140,53 @@ def list_(as_json: bool) -> None:
         for s in setups().values()
     ]
     strikes = [{"name": f"{f.verb}: {f.target}", "summary": f.summary} for f in faults().values()]
-    if as_json:
-        click.echo(json.dumps({"scenarios": scenarios, "setups": brokers, "faults": strikes}, indent=1))
-        return
-    console = Console()
-    console.print(_table("scenario", "question", [(str(s["name"]), str(s["question"])) for s in scenarios]))
-    console.print(_table("setup", "what it does", [(str(b["name"]), _setup_line(b)) for b in brokers]))
-    console.print(_table("fault", "what it does", [(s["name"], s["summary"]) for s in strikes]))
+    with _readers_may_leave():
+        if as_json:
+            click.echo(json.dumps({"scenarios": scenarios, "setups": brokers, "faults": strikes}, indent=1))
+            return
+        console = Console()
+        console.print(_table("scenario", "question", [(str(s["name"]), str(s["question"])) for s in scenarios]))
+        console.print(_table("setup", "what it does", [(str(b["name"]), _setup_line(b)) for b in brokers]))
+        console.print(_table("fault", "what it does", [(s["name"], s["summary"]) for s in strikes]))
 
 
 @cli.command()
 @click.option("--record", is_flag=True, help="The schema of run.json instead.")
 def schema(record: bool) -> None:
     """Print the JSON schema of scenario files, for editors."""
-    click.echo(json.dumps(record_schema() if record else json_schema(catalogue()), indent=1))
+    with _readers_may_leave():
+        click.echo(json.dumps(record_schema() if record else json_schema(catalogue()), indent=1))
 
 
 @cli.command()
 def down() -> int:
     """Remove whatever a killed run left behind; runs that are alive are not touched."""
     removed = sweep_everything()
-    for sentence in removed:
-        click.echo(sentence)
-    if not removed:
-        click.echo("nothing was left behind")
+    with _readers_may_leave():
+        for sentence in removed or ["nothing was left behind"]:
+            click.echo(sentence)
     return int(ExitCode.NO_VERDICT if any(sentence.startswith("left:") for sentence in removed) else ExitCode.PASS)
+
+
+@contextmanager
+def _readers_may_leave() -> Iterator[None]:
+    """Lets whoever reads our stdout leave early (`| head`): how the command ends does not change by that.
+
+    click and rich answer a closed pipe with SystemExit.
+    """
+    try:
+        yield
+        sys.stdout.flush()
+    except (BrokenPipeError, SystemExit):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _print_result(record: RunRecord, folder: RunFolder, page: Path | None, *, as_json: bool) -> None:
+    with _readers_may_leave():
+        if as_json:
+            click.echo((folder.path / "run.json").read_text() if page else record.model_dump_json(indent=1))
+        else:
+            print_run(record, Console(), report=page)
 
 
 def _reported(folder: RunFolder) -> Path:

@@ -46,6 +46,7 @@ def harvest(context: TrialContext, seen: Seen) -> TrialFacts:
         asking_until_ns=gathered.asking_until_ns or seen.asking_until_ns,
         drain_complete=seen.drain_complete,
         broker_back=seen.broker_back,
+        broker_died=seen.broker_died,
         residue_sound=seen.found.sound,
         residue_problems=seen.found.problems,
         depth_end=dict(seen.found.depth),

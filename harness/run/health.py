@@ -35,6 +35,7 @@ class Probe:
             client="probe",
             prefetch=1,
             payload_bytes=HEADER_BYTES,
+            auto_ack=False,  # its ack is part of what must work
             connect_timeout_s=ATTEMPT_LIMIT_S,
             answer_timeout_s=ATTEMPT_LIMIT_S,
         )

@@ -1,6 +1,7 @@
 """The faults of a trial, each in its time: inject, observe that it hit, wait, always heal (the word is Jepsen's).
 
-One thread, so that a fault that takes long (a graceful stop) does not hold the story up. ``stop`` heals at once.
+Each fault has a thread of its own, so that one that takes long (a graceful stop, a worker that starts) puts off neither the story
+nor the next fault; only faults on the same target wait for each other. ``stop`` heals at once.
 """
 
 from __future__ import annotations
@@ -25,40 +26,55 @@ class Planned:
 
 
 class Nemesis:
-    """Runs the planned faults in order of time.
+    """Runs the planned faults.
 
     Args:
         stage: what they act upon.
         planned: the faults, in the scenario's order (their position is their index in the record).
-        tell: called with each new state of a record, from the nemesis's own thread.
+        until_ns: end of the load: a fault that could not be injected by then never is.
+        tell: called with each new state of a record, from the nemesis's own threads.
     """
 
-    def __init__(self, stage: Stage, planned: Sequence[Planned], tell: Callable[[FaultRecord], None]) -> None:
+    def __init__(
+        self, stage: Stage, planned: Sequence[Planned], until_ns: int, tell: Callable[[FaultRecord], None]
+    ) -> None:
         self._stage = stage
-        self._planned = sorted(enumerate(planned), key=lambda item: item[1].at_ns)
+        self._planned = list(planned)
+        self._until_ns = until_ns
         self._tell = tell
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="nemesis", daemon=True)
-        self._records: dict[int, FaultRecord] = {
-            index: FaultRecord(index=index, kind=p.fault.kind, label=p.label, planned_ns=p.at_ns)
-            for index, p in self._planned
-        }
+        self._targets = {p.fault.target: threading.Lock() for p in planned}
+        self._threads = [
+            threading.Thread(target=self._run, args=(index,), name=f"nemesis-{index}", daemon=True)
+            for index in range(len(self._planned))
+        ]
+        self._records = [
+            FaultRecord(index=index, kind=p.fault.kind, label=p.label, planned_ns=p.at_ns)
+            for index, p in enumerate(self._planned)
+        ]
         self._unhealed = False
         self.broken: list[str] = []
 
     def start(self) -> None:
-        """Starts waiting for the first fault."""
-        self._thread.start()
+        """Starts waiting for the faults' times."""
+        for thread in self._threads:
+            thread.start()
 
     def done(self) -> bool:
         """Returns whether every fault was injected and healed, or failed."""
-        return not self._thread.is_alive()
+        return not any(thread.is_alive() for thread in self._threads)
 
     def stop(self) -> None:
         """Injects nothing more and heals what is injected; returns when that is done. Idempotent."""
         self._stop.set()
-        if self._thread.ident is not None:
-            self._thread.join()
+        for thread in self._threads:
+            if thread.ident is not None:
+                thread.join()
+
+    def strikes_broker(self) -> bool:
+        """Returns whether a fault has the broker in its hands now, so that it may be dead or stopped by our own doing."""
+        lock = self._targets.get("broker")
+        return lock is not None and lock.locked()
 
     def unhealed(self) -> bool:
         """Returns whether some target did not come to work again."""
@@ -66,13 +82,15 @@ class Nemesis:
 
     def records(self) -> tuple[FaultRecord, ...]:
         """Returns what has happened, in the scenario's order."""
-        return tuple(self._records[index] for index in sorted(self._records))
+        return tuple(self._records)
 
-    def _run(self) -> None:
-        for index, planned in self._planned:
-            if self._wait_until(planned.at_ns):
-                return
-            self._one(index, planned)
+    def _run(self, index: int) -> None:
+        planned = self._planned[index]
+        if self._wait_until(planned.at_ns):
+            return
+        with self._targets[planned.fault.target]:
+            if now_ns() < self._until_ns and not self._stop.is_set():
+                self._one(index, planned)
 
     def _one(self, index: int, planned: Planned) -> None:
         fault = planned.fault
@@ -96,7 +114,7 @@ class Nemesis:
             record = self._records[index]
             self._note(replace(record, healed_ns=healed.t_ns, evidence={**record.evidence, **healed.evidence}))
         except Exception as error:
-            self._unhealed = True
+            self._unhealed = self._unhealed or fault.target == "broker"
             self.broken.append(f"{planned.label} could not be healed: {described(error)}")
 
     def _wait_until(self, t_ns: int) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from harness.analysis.analyse import TrialTables, analyse, combine_case, run_exit
 from harness.brokers import setup
+from harness.errors import BrokenRunFolderError
 from harness.model import Parameters, Setup, TrialStatus
 from harness.record import CaseRecord, RunRecord, TrialRecord
 from harness.scenario.model import Bound
@@ -35,36 +36,45 @@ def analysed_trial(
     return analysed.record(number=number, folder=name, interrupted=interrupted)
 
 
-def recompute(folder: RunFolder) -> RunRecord:
+def recompute(folder: RunFolder) -> tuple[RunRecord, list[str]]:
     """Returns the record of a stored run with every figure made again from its tables; writes only derived tables.
 
-    A trial that had failed or left no tables keeps its old record: there is nothing to compute it from.
+    A trial that had failed or left no tables keeps its old record: there is nothing to compute it from. One whose tables are
+    damaged now is marked failed, and the others are told all the same.
+
+    Returns:
+        The record, and what is damaged: one paragraph per trial.
 
     Raises:
-        BrokenRunFolderError: the record or a table of a trial is missing or damaged.
+        BrokenRunFolderError: the record itself is missing or damaged.
         UsageError: a setup of the run is not installed here.
     """
     record = folder.load()
     bounds = [Bound(**bound) for bound in record.scenario_expanded.get("slo", [])]
-    cases = [_recomputed(folder, case, bounds) for case in record.cases]
+    damaged: list[str] = []
+    cases = [_recomputed(folder, case, bounds, damaged) for case in record.cases]
     record = record.model_copy(update={"cases": cases})
     code, reason = run_exit(record)
-    return record.model_copy(update={"exit_code": int(code), "exit_reason": reason})
+    return record.model_copy(update={"exit_code": int(code), "exit_reason": reason}), damaged
 
 
-def _recomputed(folder: RunFolder, case: CaseRecord, bounds: list[Bound]) -> CaseRecord:
-    trials = [_again(folder, case, trial) for trial in case.trials]
+def _recomputed(folder: RunFolder, case: CaseRecord, bounds: list[Bound], damaged: list[str]) -> CaseRecord:
+    trials = [_again(folder, case, trial, damaged) for trial in case.trials]
     return combine_case(case.model_copy(update={"trials": trials}), bounds)
 
 
-def _again(folder: RunFolder, case: CaseRecord, trial: TrialRecord) -> TrialRecord:
+def _again(folder: RunFolder, case: CaseRecord, trial: TrialRecord, damaged: list[str]) -> TrialRecord:
     if trial.ledger is None:
         return trial
-    return analysed_trial(
-        folder.trial_at(trial.folder),
-        name=trial.folder,
-        number=trial.number,
-        setup=setup(case.setup),
-        parameters=case.parameters,
-        interrupted=trial.status is TrialStatus.INTERRUPTED,
-    )
+    try:
+        return analysed_trial(
+            folder.trial_at(trial.folder),
+            name=trial.folder,
+            number=trial.number,
+            setup=setup(case.setup),
+            parameters=case.parameters,
+            interrupted=trial.status is TrialStatus.INTERRUPTED,
+        )
+    except BrokenRunFolderError as error:
+        damaged.append(str(error))
+        return TrialRecord(number=trial.number, status=TrialStatus.FAILED, reasons=[error.problem], folder=trial.folder)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from types import TracebackType
 
 from harness import __version__
 from harness.analysis.combine import combine_case, run_exit
@@ -47,44 +48,62 @@ class RunOptions:
 
 
 class Run:
-    """One run of a scenario; :meth:`run` does it, :attr:`record` and :attr:`folder` are what became of it."""
+    """One run of a scenario, a context manager; :meth:`run` does it, :attr:`record` and :attr:`folder` are what became of it."""
+
+    folder: RunFolder
+    record: RunRecord
 
     def __init__(self, scenario: Scenario, deployment: Deployment, options: RunOptions, listener: Listener) -> None:
-        """Checks what this machine can run and makes the run folder; starts nothing.
+        """Checks what this machine can run; makes nothing.
 
         Raises:
             UnavailableError: a setup cannot run here, with the remedy.
-            UsageError: the output folder takes no write, or the slots would not fit.
+            UsageError: the slots would not fit.
         """
         self._scenario = scenario
         self._deployment = deployment
         self._options = options
         self._listener = listener
         self._run_id = secrets.randbits(64)
-        unavailable = _unavailable(scenario.cases, deployment)
-        if unavailable and not options.skip_unavailable:
+        self._unavailable = _unavailable(scenario.cases, deployment)
+        if self._unavailable and not options.skip_unavailable:
             raise UnavailableError(
-                "\n  ".join(dict.fromkeys(unavailable.values())),
+                "\n  ".join(dict.fromkeys(self._unavailable.values())),
                 remedy="or run the other cases with --skip-unavailable",
             )
         require_room(Journal.slot_place(), expected_messages(scenario.load, scenario.phases))
-        self.folder = RunFolder.create(options.root, scenario.name, datetime.now())
-        self.record = self._first_record(unavailable)
-        self.folder.save(self.record)
+
+    def __enter__(self) -> Run:
+        """Begins the journal, then the run folder; starts no broker.
+
+        Raises:
+            UsageError: the state folder or the output folder takes no write.
+        """
+        self._journal = Journal.create(f"{self._run_id:016x}")
+        try:
+            self.folder = RunFolder.create(self._options.root, self._scenario.name, datetime.now())
+            self.record = self._first_record(self._unavailable)
+            self.folder.save(self.record)
+        except BaseException:
+            self._journal.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._journal.close()  # removes whatever a broken phase left
 
     def run(self) -> RunRecord:
-        """Runs every trial of every case and returns the finished record, interrupted or not.
-
-        The journal removes whatever a broken phase left before this returns.
-        """
+        """Runs every trial of every case and returns the finished record, interrupted or not."""
         status = "finished"
-        with Journal.create(f"{self._run_id:016x}") as journal:
-            try:
-                for index, case in enumerate(self._scenario.cases):
-                    if not self.record.cases[index].unavailable:
-                        self._case(journal, index, case)
-            except KeyboardInterrupt:
-                status = "interrupted"
+        try:
+            for index, case in enumerate(self._scenario.cases):
+                if not self.record.cases[index].unavailable:
+                    self._case(self._journal, index, case)
+        except KeyboardInterrupt:
+            status = "interrupted"
+        self._journal.close()
         self._finish(status)
         return self.record
 

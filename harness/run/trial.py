@@ -28,7 +28,7 @@ from harness.run.nemesis import Nemesis, Planned
 from harness.run.progress import FaultHealed, FaultInjected, PhaseChanged, Warned
 from harness.run.sampling import Sampler
 from harness.run.search import Search, search, unsearched
-from harness.run.watch import Quiet, Watch
+from harness.run.watch import BrokerDied, Quiet, Watch
 from harness.scenario.model import FaultEntry
 from harness.stalls import StallWatcher
 from harness.store import Timeline
@@ -54,6 +54,7 @@ class Seen:
     asking_until_ns: int | None = None
     drain_complete: bool = False
     broker_back: bool = True
+    broker_died: str = ""
     aborted: str = ""
     found: Search = field(default_factory=lambda: unsearched("the trial ended before the search"))
     faults: tuple[FaultRecord, ...] = ()
@@ -82,24 +83,35 @@ class Trial:
             with ExitStack() as cleanup:
                 timeline = cleanup.enter_context(self._context.folder.timeline())
                 self._phases(cleanup, timeline)
+        except BrokerDied as error:
+            self.seen.broker_died = error.problem
+            self.seen.found = unsearched("the broker had ended")
         except KeyboardInterrupt:
             self.seen.aborted = "interrupted by Ctrl-C"
             raise
         except BaseException as error:
             self.seen.aborted = described(error)
             raise
+        finally:
+            self._end_load()
 
     def _phases(self, cleanup: ExitStack, timeline: Timeline) -> None:
         broker = self._start_broker(cleanup, timeline)
         fleet = self._start_fleet(cleanup, timeline, broker)
         sampler = self._start_watchers(cleanup, broker, fleet)
         nemesis = self._start_load(cleanup, timeline, broker, fleet)
-        watch = Watch(fleet, sampler, self._context.listener, self.seen.warnings)
+        watch = Watch(fleet, sampler, self._context.listener, self.seen.warnings, broker=broker, nemesis=nemesis)
         self._load(timeline, fleet, nemesis, watch)
         self._drain(timeline, fleet, watch)
         sampler.stop()
         fleet.close()
         self._search(timeline, broker)
+
+    def _end_load(self) -> None:
+        """A load that was cut short ended now."""
+        start_ns = self.seen.load_start_ns
+        if start_ns is not None and self.seen.load_end_ns is None:
+            self.seen.load_end_ns = max(start_ns, now_ns())
 
     # The phases, in order.
 
@@ -179,7 +191,8 @@ class Trial:
         seen.steady_start_ns = seen.load_start_ns + int(scenario.phases.warmup_s * 1e9)
         stage = Stage(broker=broker, crew=fleet, healthy=self._probe(broker), seed=scenario.seed)
         planned = [self._planned(entry, seen.steady_start_ns) for entry in scenario.faults]
-        nemesis = Nemesis(stage, planned, partial(self._tell_fault, timeline))
+        load_end_ns = seen.steady_start_ns + int(scenario.phases.steady_s * 1e9)
+        nemesis = Nemesis(stage, planned, load_end_ns, partial(self._tell_fault, timeline))
         cleanup.callback(self._keep_faults, nemesis)
         cleanup.callback(nemesis.stop)
         fleet.go(seen.load_start_ns)
@@ -210,7 +223,8 @@ class Trial:
         self._phase(timeline, "drain", scenario.phases.drain_s, limit=True)
         limit_ns = now_ns() + int(scenario.phases.drain_s * 1e9)
         watch.until(fleet.producers_done, at_ns=limit_ns)
-        fleet.finish_producers(CONFIRM_LIMIT_S)
+        left_s = max(0.0, (limit_ns - now_ns()) / 1e9)
+        fleet.finish_producers(min(CONFIRM_LIMIT_S, scenario.longest_hold_s, left_s))
         quiet = Quiet(fleet, scenario.longest_hold_s)
         seen.drain_complete = watch.until(quiet, at_ns=limit_ns)
         seen.asking_until_ns = now_ns()
@@ -224,7 +238,9 @@ class Trial:
             driver.connect()
             found = search(driver, run_id=self._context.run_id, trial=self._context.trial_id)
         except BrokerbenchError as error:
-            self.seen.broker_back = False
+            self.seen.broker_back = (
+                self.seen.broker_back and broker.alive()
+            )  # alive but full, say: only the search is lost
             found = unsearched(f"the broker could not be searched: {described(error)}")
         finally:
             driver.close()

@@ -6,12 +6,21 @@ import time
 from collections.abc import Callable
 
 from harness.clock import now_ns
+from harness.deployments.contract import Broker
+from harness.errors import BrokerbenchError, ExitCode
 from harness.load.seam import Fleet
+from harness.run.nemesis import Nemesis
 from harness.run.progress import Listener, Tick, Warned
 from harness.run.sampling import Sampler
 
 PERIOD_S = 0.1
 COUNTS = ("offered", "sent", "confirmed", "rejected", "unknown", "delivered", "finished", "settled", "redelivered")
+
+
+class BrokerDied(BrokerbenchError):
+    """The broker ended by itself (or by somebody else's hand): what its setup claims is not judged by that."""
+
+    exit_code = ExitCode.INVALID
 
 
 class Watch:
@@ -21,17 +30,33 @@ class Watch:
         fleet: whose live counts are passed on; its page's stop button raises KeyboardInterrupt here, as Ctrl-C does.
         sampler: knows the broker's own depth.
         warnings: gets every problem of the fleet, once.
+        broker, nemesis: a broker that ends while no fault has it in its hands has ended by itself.
     """
 
-    def __init__(self, fleet: Fleet, sampler: Sampler, listener: Listener, warnings: list[str]) -> None:
+    def __init__(
+        self,
+        fleet: Fleet,
+        sampler: Sampler,
+        listener: Listener,
+        warnings: list[str],
+        *,
+        broker: Broker,
+        nemesis: Nemesis,
+    ) -> None:
         self._fleet = fleet
+        self._broker = broker
+        self._nemesis = nemesis
         self._sampler = sampler
         self._listener = listener
         self._warnings = warnings
         self._told = 0
 
     def until(self, done: Callable[[], bool] | None = None, *, at_ns: int | None = None) -> bool:
-        """Returns True as soon as ``done()``, False at ``at_ns``; without ``done`` it waits for the time alone."""
+        """Returns True as soon as ``done()``, False at ``at_ns``; without ``done`` it waits for the time alone.
+
+        Raises:
+            BrokerDied: the broker's process ended, and not by a fault of the scenario.
+        """
         while True:
             self._tick()
             if done is not None and done():
@@ -52,6 +77,8 @@ class Watch:
             self._warnings.append(problem)
             self._listener.notice(Warned(text=problem))
         self._told = len(problems)
+        if not self._nemesis.strikes_broker() and not self._broker.alive() and not self._nemesis.unhealed():
+            raise BrokerDied(f"its last words:\n{self._broker.log_tail()}")
         if self._fleet.stopped_from_page():
             raise KeyboardInterrupt
 
