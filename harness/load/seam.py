@@ -14,7 +14,7 @@ import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -127,6 +127,7 @@ class Fleet:
         self._changed = threading.Condition()
         self._writing = threading.Lock()
         self._ready = self._lost = self._closing = False
+        self._ended_by_us: set[str] = set()  # shards that ran when we ended the fleet
         self._failed = ""
         self._shards: dict[str, dict[str, Any]] = {}
         self._live: dict[str, dict[str, Any]] = {}
@@ -251,7 +252,8 @@ class Fleet:
     def shards(self) -> list[ShardRecord]:
         """Returns every shard as it really lived, replaced ones included."""
         with self._changed:
-            return [record(shard) for shard in self._shards.values()]
+            every = [record(shard) for shard in self._shards.values()]
+        return [replace(shard, expected_exit=True) if shard.name in self._ended_by_us else shard for shard in every]
 
     def connections(self) -> pl.DataFrame:
         """Returns when connections came up and were lost (``tables.CONNECTIONS``), from the shards' own logs, by time."""
@@ -270,6 +272,8 @@ class Fleet:
         if self._process.returncode is not None and self._closing:
             return
         self._closing = True
+        if not self._ended_by_us:
+            self._ended_by_us = {*self.running("producer"), *self.running("worker")}
         with suppress(FleetLost):
             self._write({"do": "quit"})
         with suppress(OSError):
