@@ -77,10 +77,16 @@ class Watch:
             self._warnings.append(problem)
             self._listener.notice(Warned(text=problem))
         self._told = len(problems)
-        if not self._nemesis.strikes_broker() and not self._broker.alive() and not self._nemesis.unhealed():
+        if self._has_died():
             raise BrokerDied(f"its last words:\n{self._broker.log_tail()}")
         if self._fleet.stopped_from_page():
             raise KeyboardInterrupt
+
+    def _has_died(self) -> bool:
+        # In this order: a fault takes the broker before it strikes, and lets go when it works again.
+        if self._broker.alive() or self._nemesis.strikes_broker() or self._nemesis.unhealed():
+            return False
+        return not self._broker.alive()
 
 
 class Quiet:
