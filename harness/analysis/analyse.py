@@ -7,7 +7,7 @@ Pure: tables and facts in, figures out; the same on the day of the run and from 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import polars as pl
 
@@ -15,12 +15,13 @@ from harness.analysis import guarantees, trust
 from harness.analysis.backlog import Backlog
 from harness.analysis.combine import combine_case, run_exit
 from harness.analysis.examples import examples
-from harness.analysis.measure import end_ns, lag_p99_s, measure, negative_latencies
-from harness.analysis.moments import gather_moments
+from harness.analysis.identities import NEVER
+from harness.analysis.measure import due_unasked, end_ns, lag, measure, negative_latencies
+from harness.analysis.moments import Moments, gather_moments
 from harness.analysis.reconcile import reconcile
 from harness.analysis.recovery import Recoveries, Recovery
 from harness.analysis.repeats import left_after_ack, unasked_repeats
-from harness.analysis.windows import all_windows, baseline_window, injected
+from harness.analysis.windows import all_windows, baseline_window, injected, inside
 from harness.clock import NS_PER_S
 from harness.model import Class, FaultRecord, Parameters, Setup, TrialFacts, TrialStatus
 from harness.record import Example, FaultResult, Figure, Guarantee, LedgerCounts, Metrics, TrialRecord
@@ -94,6 +95,8 @@ def analyse(tables: TrialTables, facts: TrialFacts, setup: Setup, parameters: Pa
     attempts, deliveries = tables.attempts.lazy(), tables.deliveries.lazy()
     reconciled = reconcile(attempts, deliveries, tables.residue, tables.connections, facts, setup.traits)
     moments = gather_moments(attempts, deliveries, reconciled.messages)
+    facts = _with_load_end(facts, moments)
+    until_ns = end_ns(facts, moments)
     backlog = Backlog.of(moments)
     recoveries = Recoveries(
         moments=moments,
@@ -102,7 +105,7 @@ def analyse(tables: TrialTables, facts: TrialFacts, setup: Setup, parameters: Pa
         connections=tables.connections,
         facts=facts,
         baseline=baseline_window(facts),
-        until_ns=end_ns(facts, moments),
+        until_ns=until_ns,
     )
     recovered = {fault.index: recoveries.of(fault) for fault in injected(facts.faults)}
     windows = all_windows(
@@ -115,7 +118,7 @@ def analyse(tables: TrialTables, facts: TrialFacts, setup: Setup, parameters: Pa
         facts,
         moments,
         core_shares=trust.core_shares(tables.samples, headline),
-        lag_p99_s=lag_p99_s(moments, headline),
+        lag=lag(moments, inside(headline, moments.intended_ns)),
         p50=latency.get("latency.end_to_end.p50"),
         p99=latency.get("latency.end_to_end.p99"),
     )
@@ -138,8 +141,15 @@ def analyse(tables: TrialTables, facts: TrialFacts, setup: Setup, parameters: Pa
         reasons=trusted.reasons,
         warnings=(
             *facts.warnings,
+            *trusted.warnings,
             *(warning for each in recovered.values() for warning in each.warnings),
-            *_warnings(facts, reconciled.counts, negative_latencies(moments), has_steady=bool(windows.steady)),
+            *_warnings(
+                facts,
+                reconciled.counts,
+                negative=negative_latencies(moments),
+                unasked=due_unasked(moments, until_ns),
+                has_steady=bool(windows.steady or not windows.whole),
+            ),
         ),
         metrics=metrics,
         throughput_label=labels,
@@ -151,6 +161,14 @@ def analyse(tables: TrialTables, facts: TrialFacts, setup: Setup, parameters: Pa
         evidence_sound=trusted.evidence_sound,
         messages=reconciled.messages,
     )
+
+
+def _with_load_end(facts: TrialFacts, moments: Moments) -> TrialFacts:
+    """Returns the facts with an end of the load also where it was cut short and nobody noted when: the last thing seen."""
+    if facts.load_start_ns is None or facts.load_end_ns is not None or not facts.aborted:
+        return facts
+    seen = [t_ns[t_ns != NEVER] for t_ns in (moments.sent_ns, moments.confirmed_ns, moments.delivery_events_ns)]
+    return replace(facts, load_end_ns=max(facts.load_start_ns, *(int(t_ns.max(initial=0)) for t_ns in seen)))
 
 
 def _fault_results(
@@ -179,11 +197,16 @@ def _fault_results(
     return tuple(result(fault) for fault in facts.faults)
 
 
-def _warnings(facts: TrialFacts, counts: LedgerCounts, negative: int, *, has_steady: bool) -> list[str]:
+def _warnings(facts: TrialFacts, counts: LedgerCounts, *, negative: int, unasked: int, has_steady: bool) -> list[str]:
     """Returns what a reader of the figures must know beside them."""
     warnings = []
     if facts.load_start_ns is not None and not has_steady:
         warnings.append("no steady window: the figures are of the whole run, faults included")
+    if unasked:
+        due = format_count(unasked)
+        warnings.append(
+            f"{due} messages were due only after the last worker had stopped asking: they are in no latency"
+        )
     if negative:
         warnings.append(f"{format_count(negative)} messages have a negative latency: the clocks of the shards differ")
     if facts.clock_error_s:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from decimal import Decimal
 
 from harness.analysis.bounds import poisson_upper
 from harness.model import Claim, FaultKind, Mark, MayLose, MayRepeat
@@ -14,6 +15,11 @@ NO_FAULT = Claim(
     may_repeat=MayRepeat.NONE,
     source="every setup claims it: without a fault nothing is lost and nothing repeated",
 )
+
+TOO_WIDE = 0.5
+"""A bound from here on is not worth the words."""
+
+BOUND_BEGINS = "if losses were independent,"
 
 OURS = frozenset({Mark.ATTEMPT_DUPLICATE, Mark.ASKED_AGAIN})
 """Repeats that the harness itself asked for: within every claim."""
@@ -58,6 +64,9 @@ def claim_words(claim: Claim | None) -> str:
 
 
 def bound_words(lost: int, exposed: int) -> str:
-    """Returns the 95 % upper bound of the share lost, with the condition under which it holds."""
-    share = poisson_upper(lost) / exposed
-    return f"if losses were independent, at most {min(share, 1.0) * 100:.2g} % of all ({format_count(exposed)} exposed, 95 %)"
+    """Returns the 95 % upper bound of the share lost, with the condition under which it holds; "" where it says next to nothing."""
+    share = poisson_upper(lost) / exposed if exposed else 1.0
+    if share >= TOO_WIDE:
+        return ""
+    percent = format(Decimal(f"{share * 100:.2g}"), "f")  # never 3e-05
+    return f"{BOUND_BEGINS} at most {percent} % of all ({format_count(exposed)} exposed, 95 %)"

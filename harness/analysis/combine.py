@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from harness.analysis.bounds import clean_deployments_upper
+from harness.analysis.evidence import BETWEEN, summed
 from harness.analysis.slo import expectation
 from harness.errors import ExitCode
 from harness.model import FaultKind, TrialStatus, Verdict
@@ -39,7 +40,8 @@ def _combined(kind: str, trials: Sequence[TrialRecord]) -> Guarantee:
     if first.verdict is Verdict.NO_CLAIM:
         return first if len(every) == 1 else first.model_copy(update={"exposed": _exposed(proving)})
     if not proving:
-        update = {"verdict": Verdict.UNKNOWN, "evidence": "no trial left sound evidence", "exposed": None}
+        why = next((f": {trial.reasons[0]}" for trial, _ in every if trial.reasons), "")
+        update = {"verdict": Verdict.UNKNOWN, "evidence": f"no trial left sound evidence{why}", "exposed": None}
         return first.model_copy(update=update)
     seen = [given.verdict for _, given in proving]
     order = (Verdict.VIOLATED, Verdict.UNKNOWN, Verdict.HELD, Verdict.NOT_EXERCISED)
@@ -47,8 +49,13 @@ def _combined(kind: str, trials: Sequence[TrialRecord]) -> Guarantee:
     deciding = [(trial, given) for trial, given in proving if given.verdict is verdict]
     evidence = deciding[0][1].evidence
     if len(trials) > 1:
-        how = "exercised" if verdict is Verdict.HELD else verdict.value
-        evidence = f"{how} in {len(deciding)} of {len(trials)} trials; {evidence}"
+        how = "exercised in" if verdict is Verdict.HELD else "in"  # the verdict itself stands before its evidence
+        told = summed(
+            [given.evidence for _, given in proving],
+            [given.evidence for _, given in deciding],
+            held=verdict is Verdict.HELD,
+        )
+        evidence = BETWEEN.join([f"{how} {len(deciding)} of {len(trials)} trials", told])
     if verdict is Verdict.HELD:
         evidence += _deployments(kind, [trial for trial, _ in deciding])
     return first.model_copy(update={"verdict": verdict, "evidence": evidence, "exposed": _exposed(proving)})

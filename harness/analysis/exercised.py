@@ -1,7 +1,8 @@
 """Whether a fault really put a claim to the test (``measurement.md``, *Exercised*: "≥ 1 exposed, and evidence").
 
 - Broker kill: "processes gone, a shard saw the break"; a graceful restart likewise.
-- Worker kill: "wait status SIGKILL, ≥ 1 open delivery".
+- Worker kill: "wait status SIGKILL, ≥ 1 open delivery": one that it really held (``held.held_by``), or one that was lost in its
+  outstanding fetch.
 - Producer kill: "≥ 1 sent and unanswered".
 - Pause: "no answer on that side for 90 % of it though some were due": the longest stretch without a confirm, a delivery or a
   settlement answered covers 90 % of [inject, healed], and a message was due in it.
@@ -15,12 +16,12 @@ import signal
 import numpy as np
 import polars as pl
 
-from harness.analysis.exposure import span
-from harness.analysis.held import open_counts
+from harness.analysis.exposure import exposed, span
+from harness.analysis.held import held_by, open_counts
 from harness.analysis.identities import NEVER, producers_of
 from harness.analysis.moments import Moments
 from harness.clock import NS_PER_S
-from harness.model import FaultKind, FaultRecord, Outcome, ShardRecord, TrialFacts
+from harness.model import Class, FaultKind, FaultRecord, Outcome, ShardRecord, TrialFacts
 
 QUIET_SHARE = 0.9
 
@@ -51,7 +52,7 @@ def why_not(
             broken = "" if cuts(fault, facts, connections) else "no shard saw the connection break"
             reason = broken if gone else "processes of the broker were left"
         case FaultKind.WORKER_KILL:
-            reason = _worker_kill(fault, facts, deliveries)
+            reason = _worker_kill(fault, facts, moments, deliveries)
         case FaultKind.PRODUCER_KILL:
             reason = _producer_kill(fault, facts, moments)
         case FaultKind.BROKER_PAUSE:
@@ -61,12 +62,14 @@ def why_not(
     return reason
 
 
-def _worker_kill(fault: FaultRecord, facts: TrialFacts, deliveries: pl.LazyFrame) -> str:
+def _worker_kill(fault: FaultRecord, facts: TrialFacts, moments: Moments, deliveries: pl.LazyFrame) -> str:
     killed = [shard for shard in struck(fault, facts) if shard.killed_ns is not None]
     if not any(shard.exit_status == -signal.SIGKILL for shard in killed):
         return "no worker ended by SIGKILL"
-    held = open_counts(deliveries, {s.number: s.killed_ns for s in killed if s.killed_ns is not None})
-    return "" if held else "the killed workers held nothing"
+    held = any(len(held_by(deliveries, s.number, s.killed_ns)) for s in killed if s.killed_ns is not None)
+    lost = moments.is_class(Class.LOST) & exposed(moments, fault, facts, settles_itself=False)
+    swallowed = any(shard.fetch_open for shard in killed) and bool(lost.any())
+    return "" if held or swallowed else "the killed workers held nothing"
 
 
 def _producer_kill(fault: FaultRecord, facts: TrialFacts, moments: Moments) -> str:

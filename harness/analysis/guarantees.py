@@ -6,10 +6,11 @@ fault. A verdict is, in this order: NO CLAIM, VIOLATED, UNKNOWN, NOT EXERCISED, 
 - Loss, and a message that is kept but not delivered, belong to the faults they were exposed to (``exposure``).
 - "*Stranded and the claim*: a stranded CONFIRMED message whose delay or hold had run out while workers were asking, or which nothing in
   the setup brings back, is VIOLATED *not delivered*, unless the claim says ``may_strand``; hold not yet over: UNKNOWN." A message that
-  is ready has no hold: it was deliverable if workers were asking in vain for the longest hold.
+  is ready has no hold: it was deliverable if workers were asking in vain for the longest hold, else UNKNOWN as well.
 - A repeat belongs to each fault that lay between it and the delivery before it (by overlap); to none: to ``none``.
 - Phantoms, phantom attempts and corrupt messages break every claim. A message *given twice* has no cause, so no fault explains it.
-- "A broker that does not come back: VIOLATED *unavailable*", of the broker's last fault.
+- "A broker that does not come back: VIOLATED *unavailable*", of the broker's last fault. One that ended by itself, of no fault of
+  ours, proves nothing: UNKNOWN.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import numpy.typing as npt
 import polars as pl
 
 from harness.analysis.claims import NO_FAULT, allows_repeat, bound_words, claim_for, claim_words
+from harness.analysis.evidence import BETWEEN, lost_words
 from harness.analysis.exercised import acks_before, in_flight, why_not
 from harness.analysis.exposure import BROKER_FAULTS, Stand, blame, exposed, span
 from harness.analysis.identities import NEVER, Ints, KeyIndex, identity_keys
@@ -201,11 +203,13 @@ class _Court:
         stranded = moments.is_class(Class.STRANDED) & (moments.outcome == Outcome.CONFIRMED)
         if not stranded.any():
             return
-        deliverable = stranded & self._deliverable()
+        deliverable = stranded & self._found(self._is_deliverable())
+        waiting = stranded & ~deliverable & self._found(pl.col("place") == Place.READY.value)
         none = self.claims[FaultKind.NONE] or NO_FAULT
         for chosen, may_only, what in (
             (deliverable, False, "not delivered (stranded)"),
-            (stranded & ~deliverable, True, "stranded with their hold not over"),
+            (waiting, True, "still waiting when the drain ended: raise phases.drain"),
+            (stranded & ~deliverable & ~waiting, True, "stranded with their hold not over"),
         ):
             stands = self._stands(chosen)
             for at, fault in enumerate(self.faults):
@@ -214,22 +218,22 @@ class _Court:
                     stands[stands[:, at] == Stand.FORBIDS, at] = Stand.ALLOWS
             self._blame(what, stands, may_only=may_only, nobodys=np.full(len(stands), not none.may_strand))
 
-    def _deliverable(self) -> Mask:
-        """Returns which identities were found in a place from which they should have been delivered by the end."""
-        facts, moments = self.seen.facts, self.seen.moments
-        events = moments.delivery_events_ns
+    def _is_deliverable(self) -> pl.Expr:
+        """Returns which copies were found in a place from which they should have been delivered by the end."""
+        facts = self.seen.facts
+        events = self.seen.moments.delivery_events_ns
         asked_in_vain_ns = (facts.asking_until_ns or 0) - (int(events[-1]) if len(events) else 0)
         longest_hold_s = max(facts.visibility_s + facts.sweep_s, SHORTEST_QUIET_S)
         quiet = facts.drain_complete or asked_in_vain_ns >= longest_hold_s * NS_PER_S
-        copies = self.seen.residue.filter(
-            ~pl.col("foreign").fill_null(False)
-            & pl.col("producer").is_not_null()
-            & (
-                (pl.col("place") == Place.RUNNING.value)
-                | pl.when(pl.col("hold_over").is_null()).then(pl.lit(quiet)).otherwise(pl.col("hold_over"))
-            )
-            & (pl.col("place") != Place.DEAD_LETTER.value)
-        )
+        hold_over = pl.when(pl.col("hold_over").is_null()).then(pl.lit(quiet)).otherwise(pl.col("hold_over"))
+        place = pl.col("place")
+        return ((place == Place.RUNNING.value) | hold_over) & (place != Place.DEAD_LETTER.value)
+
+    def _found(self, where: pl.Expr) -> Mask:
+        """Returns which identities have a copy of which that holds in the broker."""
+        moments = self.seen.moments
+        own = ~pl.col("foreign").fill_null(False) & pl.col("producer").is_not_null()
+        copies = self.seen.residue.filter(own & where)
         keys = identity_keys(copies.get_column("producer").to_numpy(), copies.get_column("seq").to_numpy())
         at = KeyIndex(moments.keys).find(keys)
         found = np.zeros(len(moments.keys), bool)
@@ -285,8 +289,12 @@ class _Court:
                     found.violated[what] += count
 
     def _unavailable(self) -> None:
-        if self.seen.facts.broker_back:
-            return
+        if self.seen.facts.broker_died:
+            self.found[FaultKind.NONE].unknown[_DIED] += 1
+        elif not self.seen.facts.broker_back:
+            self._never_back()
+
+    def _never_back(self) -> None:
         of_broker = [fault for fault in self.faults if fault.kind in BROKER_FAULTS]
         unhealed = [fault for fault in of_broker if fault.healed_ns is None]
         kind = (unhealed or of_broker)[-1].kind if of_broker else FaultKind.NONE
@@ -311,7 +319,8 @@ class _Court:
             verdict = Verdict.NOT_EXERCISED
         else:
             verdict = Verdict.HELD
-        parts = [self._lost_words(kind, of_kind, lost, count)]
+        says_nothing = not count and verdict is Verdict.NOT_EXERCISED  # "0 of 0": the reasons say it
+        parts = [] if says_nothing else [self._lost_words(kind, of_kind, lost, count)]
         parts += [f"{n_(c)} {what}" for what, c in self.repeats_of[kind].items() if c]
         parts += _harm_words(found, self.repeats_of[kind])
         if verdict is Verdict.NOT_EXERCISED:
@@ -319,7 +328,7 @@ class _Court:
         if verdict is Verdict.HELD:
             parts += self._limits_of_held(claim, of_kind, lost, count)
         return Guarantee(
-            fault=kind.value, claim=claim_words(claim), verdict=verdict, evidence="; ".join(parts), exposed=count
+            fault=kind.value, claim=claim_words(claim), verdict=verdict, evidence=BETWEEN.join(parts), exposed=count
         )
 
     def _touched(self, kind: FaultKind, of_kind: list[int]) -> Mask:
@@ -351,14 +360,14 @@ class _Court:
     def _lost_words(self, kind: FaultKind, of_kind: list[int], lost: int, count: int) -> str:
         if kind is FaultKind.NONE:
             where = "confirmed messages" if not self.faults else "messages that met no fault"
-            return f"{n_(lost)} of {n_(count)} {where} lost"
+            return lost_words(lost, count, where)
         budgets = [self.budgets[at] for at in of_kind if at in self.budgets]
-        allowed = f" (in flight: {n_(sum(budgets))})" if budgets else ""
-        return f"{n_(lost)} of {n_(count)} exposed messages lost{allowed}"
+        return lost_words(lost, count, "exposed messages", sum(budgets) if budgets else None)
 
     def _limits_of_held(self, claim: Claim | None, of_kind: list[int], lost: int, count: int) -> list[str]:
         """Returns how far a HELD reaches."""
-        limits = [] if lost else [bound_words(lost, count)]
+        bound = "" if lost else bound_words(lost, count)
+        limits = [bound] if bound else []
         strict = claim is not None and claim.may_repeat is not MayRepeat.ACKED
         faults: list[FaultRecord] = [self.faults[at] for at in of_kind]
         if strict and faults and not any(acks_before(fault, self.seen.moments) for fault in faults):
@@ -367,13 +376,14 @@ class _Court:
 
 
 _UNAVAILABLE = "unavailable: the broker did not come back"
+_DIED = "the broker ended unexpectedly, by no fault of the scenario"
 
 
 def _harm_words(found: _Finding, told: Counter[str]) -> list[str]:
     """Returns the harms that the counts of losses and repeats do not tell yet."""
     words = []
     for what, count in (*found.violated.items(), *found.unknown.items()):
-        if what == _UNAVAILABLE:
+        if what in (_UNAVAILABLE, _DIED):
             words.append(what)
         elif what != "lost" and not told.get(what):
             words.append(f"{n_(count)} {what}")

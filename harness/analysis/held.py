@@ -1,4 +1,9 @@
-"""What a worker held at a moment: received, and not settled as far as it knew."""
+"""What a worker held at a moment: received, and not settled as far as it knew.
+
+That is the most that it can have held (:func:`open_counts`: the budget of a claim). What a dead worker *really* held
+(:func:`held_by`: whether a kill was exercised, and the time to redelivery) leaves out what the broker had taken: a delivery
+whose settlement was on its way, and that never came again.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +41,8 @@ def open_counts(deliveries: pl.LazyFrame, at_ns: dict[int, int]) -> int:
 def held_by(deliveries: pl.LazyFrame, worker: int, t_ns: int) -> pl.DataFrame:
     """Returns one row per identity that ``worker`` held at ``t_ns``.
 
-    Columns: ``again_ns`` (next receipt by anybody after ``t_ns``, null = never), ``settling`` (a settlement of it had left).
+    Column: ``again_ns`` (next receipt by anybody after ``t_ns``, null = never). One whose settlement had left and that never came
+    again was taken by the broker, and is left out.
     """
     key = ("producer", "seq", "subscription")
     held = (
@@ -53,4 +59,5 @@ def held_by(deliveries: pl.LazyFrame, worker: int, t_ns: int) -> pl.DataFrame:
         .agg(again_ns=pl.col("received_ns").min())
         .collect()
     )
-    return held.join(later, on=key, how="left").select("again_ns", "settling")
+    found = held.join(later, on=key, how="left")
+    return found.filter(pl.col("again_ns").is_not_null() | ~pl.col("settling")).select("again_ns")

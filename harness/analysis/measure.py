@@ -11,7 +11,7 @@
 - Censored, as "at least (end − intended), end = the last moment at which a worker was asking": in end-to-end (and completion)
   "CONFIRMED or UNKNOWN and never received, or held and never sent"; in publish, UNKNOWN, and held and never sent, since "the held time
   counts in every latency". "REJECTED, and unsent by a dead producer, are counted apart": they are in no latency. In from_sent a
-  message that was never sent has no start and is left out.
+  message that was never sent has no start and is left out. One that was due only after that last moment is in none: nobody asked for it.
 - ``lag`` "= ``sent − intended`` of messages that were not held", of the first attempt.
 - ``blocked``: seconds of the window in which at least one due message was held (from due to sent; the union, not the sum).
 - ``backlog.max``, ``backlog.end``: of the ledger (``backlog``), within the window and at its end.
@@ -29,7 +29,7 @@ from harness.analysis.backlog import Backlog
 from harness.analysis.bounds import poisson_upper
 from harness.analysis.identities import NEVER
 from harness.analysis.moments import Mask, Moments
-from harness.analysis.percentiles import Distribution, figures, from_spans, nearest_rank_ns
+from harness.analysis.percentiles import Distribution, figures, from_spans
 from harness.analysis.windows import Window, Windows, count_inside, covered_ns, inside, length_s
 from harness.model import LOSS_CLASSES, Class, Outcome, TrialFacts
 from harness.record import AtLeast, Figure, LedgerCounts, Metrics, Unknown
@@ -69,10 +69,10 @@ def lag(moments: Moments, chosen: Mask) -> Distribution:
     return Distribution(values_ns=moments.first_sent_ns[not_held] - moments.intended_ns[not_held])
 
 
-def lag_p99_s(moments: Moments, window: Window) -> float | None:
-    """Returns the p99 of the lag however few messages there are (for the bound, not for printing)."""
-    p99_ns = nearest_rank_ns(lag(moments, inside(window, moments.intended_ns)), 990)
-    return None if p99_ns is None else p99_ns / 1e9
+def due_unasked(moments: Moments, until_ns: int) -> int:
+    """Returns how many messages that count were due only when no worker asked any more: they are in no latency."""
+    late = (moments.received_ns == NEVER) & (moments.intended_ns >= until_ns)
+    return int(np.count_nonzero(late & is_counted(moments)))
 
 
 def _rows(chosen: Mask) -> Mask | slice:

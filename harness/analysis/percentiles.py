@@ -43,12 +43,19 @@ class Distribution:
 
 
 def from_spans(start_ns: Ints, end_ns: Ints, until_ns: int) -> Distribution:
-    """Returns ``end − start`` per message; where the end is ``NEVER``, "at least" ``until − start`` (not below 0)."""
+    """Returns ``end − start`` per message; where the end is ``NEVER``, "at least" ``until − start``.
+
+    A message without an end that starts only at ``until`` or later is left out: nobody looked for it, so that nothing is known of
+    how long it took ("at least 0 s" would look like a quick one).
+    """
     open_end = end_ns == NEVER
     if not open_end.any():
         return Distribution(values_ns=end_ns - start_ns)
-    values = np.where(open_end, np.maximum(until_ns, start_ns), end_ns) - start_ns
-    return Distribution(values_ns=values, smallest_censored_ns=int(values[open_end].min()))
+    looked_for = ~open_end | (start_ns < until_ns)
+    if not looked_for.all():
+        start_ns, end_ns, open_end = start_ns[looked_for], end_ns[looked_for], open_end[looked_for]
+    values = np.where(open_end, until_ns, end_ns) - start_ns
+    return Distribution(values_ns=values, smallest_censored_ns=int(values[open_end].min(initial=NEVER)))
 
 
 def rank(count: int, permille: int) -> int:
@@ -65,6 +72,11 @@ def nearest_rank_ns(spread: Distribution, permille: int) -> int | None:
     return int(np.partition(values, index)[index])
 
 
+def is_printed(count: int, permille: int) -> bool:
+    """Returns whether a tail of that many values stands on enough data to be printed."""
+    return count - rank(count, permille) >= BEYOND
+
+
 def figures(spread: Distribution) -> dict[str, Figure]:
     """Returns p50, p90, p99, p99_9 and max in seconds; the tail rule holds for p90 and above."""
     count = len(spread.values_ns)
@@ -74,7 +86,7 @@ def figures(spread: Distribution) -> dict[str, Figure]:
     values, first = spread.values_ns, 0
     for name, permille in {"p50": 500, **TAILS}.items():
         place = rank(count, permille)
-        if name in TAILS and count - place < BEYOND:
+        if name in TAILS and not is_printed(count, permille):
             result[name] = TOO_SMALL
             continue
         values[first:].partition(place - 1 - first)  # in place: each tail searches only what lies above the last

@@ -1,15 +1,17 @@
 """How a trial came back from each fault (``measurement.md``, *Recovered* and *Recovery, per fault*).
 
 - ``longest_gap``: longest time between two deliveries, of those that overlap [inject, next inject or end of the load or first
-  delivery after the heal, whichever is needed to see it]; nothing came any more: at least.
-- ``first_delivery``: "time from heal to first delivery"; never: at least.
+  delivery after the heal, whichever is needed to see it]; nothing came any more: at least. Time in which no message was waiting
+  for its first receipt (``waiting``) is no gap.
+- ``first_delivery``: "time from heal to first delivery", less the time in which no message was waiting; never: at least; nothing
+  was waiting at all: unknown.
 - ``p99``: heal → *recovered* "= start of the first three slices in a row (from heal on, each ≥ 1 s and ≥ 1,000 messages) with p99 ≤
   max(1.5 × baseline, baseline + 1 ms) **and** backlog at its level; not reached before the next inject or the end of the load: at
   least". The p99 is the end-to-end latency's by nearest rank, a censored one counts as too high; the backlog of a slice is its mean.
 - ``backlog``: heal → start of the first second with a mean backlog at its level.
 - ``redelivery_p50``, ``redelivery_max`` (worker kill): "from the worker's death to the second receipt of what it held; never = at
-  least". Held = received and not settled when the signal left. One whose settlement was on its way and that never came again
-  was taken by the broker: it was not held.
+  least". Held (``held``) = received and not settled when the signal left. One whose settlement was on its way and that never came
+  again was taken by the broker: it was not held.
 - ``idle``: only where it happened: "reconnected but idle: workers connected, messages ready, none delivered for 5 s".
 """
 
@@ -28,6 +30,8 @@ from harness.analysis.identities import NEVER
 from harness.analysis.measure import end_to_end, is_counted
 from harness.analysis.moments import Moments
 from harness.analysis.percentiles import Distribution, from_spans, nearest_rank_ns
+from harness.analysis.slo import NOTHING_WAITED
+from harness.analysis.waiting import Waiting
 from harness.analysis.windows import Window, inside, limit_ns
 from harness.clock import NS_PER_S
 from harness.model import Class, FaultKind, FaultRecord, TrialFacts
@@ -116,10 +120,7 @@ class Recoveries:
 
     def _of_healed(self, fault: FaultRecord, healed_ns: int, figures: dict[str, Figure]) -> int:
         limit = limit_ns(fault, self.facts)
-        events = self.moments.delivery_events_ns
-        after = int(np.searchsorted(events, healed_ns))
-        first = int(events[after]) if after < len(events) else None
-        figures["first_delivery"] = _since(first, healed_ns, self.until_ns)
+        figures["first_delivery"] = self.first_delivery(healed_ns)
         if self._level is None or self._p99_limit_ns is None:
             figures["p99"] = figures["backlog"] = NO_BASELINE
             return limit
@@ -138,11 +139,25 @@ class Recoveries:
             after_heal = int(np.searchsorted(events, fault.healed_ns))
             last = max(int(np.searchsorted(events, limit_ns(fault, self.facts))) - 1, after_heal)
         seen = events[first : last + 1]
-        longest = int(np.diff(seen).max()) if len(seen) > 1 else 0
-        if after_heal < len(events):
-            return longest / NS_PER_S
         last_seen = int(seen[-1]) if len(seen) else injected
-        return AtLeast(at_least=max(longest, self.until_ns - last_seen) / NS_PER_S)
+        waiting = Waiting.of(self.moments, fault.healed_ns, self.until_ns)
+        waited = waiting.between(seen[:-1], seen[1:])
+        longest = int(waited.max(initial=0))
+        if after_heal == len(events):  # nothing came any more
+            waited_in_vain = waiting.during(last_seen, self.until_ns)
+            if waited_in_vain:
+                return AtLeast(at_least=max(longest, waited_in_vain) / NS_PER_S)
+        return longest / NS_PER_S if longest else NOTHING_WAITED
+
+    def first_delivery(self, healed_ns: int) -> Figure:
+        """Returns the time from the heal to the first delivery in which something was waiting for it."""
+        events = self.moments.delivery_events_ns
+        after = int(np.searchsorted(events, healed_ns))
+        waiting = Waiting.of(self.moments, healed_ns, self.until_ns)
+        if after < len(events):
+            return waiting.during(healed_ns, int(events[after])) / NS_PER_S
+        in_vain = waiting.during(healed_ns, self.until_ns)
+        return AtLeast(at_least=in_vain / NS_PER_S) if in_vain else NOTHING_WAITED
 
     def recovered_ns(self, healed_ns: int, limit: int, level: float, p99_limit_ns: float) -> int | None:
         """Returns the start of the first three good slices in a row that end by ``limit``, None without."""
@@ -155,7 +170,7 @@ class Recoveries:
         start, first, good_starts = healed_ns, 0, list[int]()
         while first + SLICE_MESSAGES <= len(due):
             end = max(start + SLICE_NS, int(due[first + SLICE_MESSAGES - 1]) + 1)
-            if end > limit:
+            if end > min(limit, self.until_ns):
                 break
             last = int(np.searchsorted(due, end))
             spread = from_spans(due[first:last], received[first:last], self.until_ns)
@@ -179,7 +194,7 @@ class Recoveries:
             again = held_by(self.deliveries, shard.number, shard.killed_ns)
             came = again.filter(pl.col("again_ns").is_not_null())
             waits.append((came.get_column("again_ns") - shard.killed_ns).to_numpy())
-            never = len(again.filter(pl.col("again_ns").is_null() & ~pl.col("settling")))
+            never = len(again) - len(came)
             if never:
                 waited = self.until_ns - shard.killed_ns
                 waits.append(np.full(never, waited))

@@ -17,13 +17,17 @@ LEDGER_METRICS = ("loss.", "class.", "mark.")
 
 RECOVERY = "recovery."
 
+NOTHING_WAITED = Unknown(unknown="nothing was waiting")
+"""Of a recovery with nothing to deliver: it does not apply, so it says nothing beside those that do."""
+
 
 def figure_of(trial: TrialRecord, metric: str, *, highest: bool = True) -> Figure | None:
     """Returns a figure of a trial in the window that holds where none is named: *steady*, and *whole* for what belongs to the
     run or where no steady window was left; of recoveries the worst of all faults. None where the trial does not have it."""
     if metric.startswith(RECOVERY):
         name = metric.removeprefix(RECOVERY)
-        return worst([fault.recovery[name] for fault in trial.faults if name in fault.recovery], highest=highest)
+        each = [fault.recovery[name] for fault in trial.faults if name in fault.recovery]
+        return worst([figure for figure in each if figure != NOTHING_WAITED] or each, highest=highest)
     windows = (trial.metrics[window] for window in ("steady", "whole") if window in trial.metrics)
     return next((window[metric] for window in windows if metric in window), None)
 

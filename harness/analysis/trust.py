@@ -2,7 +2,7 @@
 
 "A trial is *valid* or *invalid*. Invalid, with the reason: generator saturated; fault never fired; ledger or slots unreadable; clock error
 larger than the latency claimed; settings read back differ from those asked for; nothing sent." To these come a shard or agent that
-died without an order, and a load that ended early: both leave evidence missing.
+died without an order, a broker that did, a load that ended early, and a fault that fired after the load: all leave evidence missing.
 
 Apart from validity, evidence is *sound* when ledger, drain and settings are: then "a proven loss, phantom or corruption still gives 10
 even if the generator was saturated" (``gate.md``).
@@ -18,15 +18,23 @@ import polars as pl
 
 from harness.analysis.identities import NEVER, producers_of
 from harness.analysis.moments import Moments
+from harness.analysis.percentiles import Distribution, is_printed, nearest_rank_ns
 from harness.analysis.windows import Window
 from harness.clock import NS_PER_S
-from harness.model import Outcome, ShardRecord, TrialFacts, TrialStatus
+from harness.model import FaultRecord, Outcome, ShardRecord, TrialFacts, TrialStatus
 from harness.record import AtLeast, Figure
 from harness.tables import CORE_SHARE
 from harness.units import format_count, format_duration
 
+INTERRUPTED = "interrupted"
+"""How ``TrialFacts.aborted`` begins where a person ended the run."""
+
+LATE_NS = NS_PER_S
+"""How much later than planned a fault may fire before it is told."""
+
 LAG_BOUND_S = 0.010
 LAG_SHARE = 0.10
+LAG_PERMILLE = 990
 CORE_BOUND = 0.90
 
 
@@ -37,12 +45,14 @@ class Trust:
     Args:
         status: valid, invalid, or interrupted.
         reasons: why it is not valid, a sentence each.
+        warnings: what a reader must know of a trial that is valid all the same.
         evidence_sound: ledger, drain and settings are sound.
         lag_bound_s: the bound of the p99 of the schedule lag that was applied.
     """
 
     status: TrialStatus
     reasons: tuple[str, ...]
+    warnings: tuple[str, ...]
     evidence_sound: bool
     lag_bound_s: float
 
@@ -65,7 +75,7 @@ def judge(
     moments: Moments,
     *,
     core_shares: Mapping[str, float],
-    lag_p99_s: float | None,
+    lag: Distribution,
     p50: Figure | None,
     p99: Figure | None,
 ) -> Trust:
@@ -73,21 +83,23 @@ def judge(
 
     Args:
         core_shares: shard → largest share of one core over a second of that window.
-        lag_p99_s: p99 of the schedule lag in the window of the headline, None without messages.
+        lag: the schedule lag in the window of the headline.
         p50, p99: end-to-end latency there, as reported.
     """
     bound_s = lag_bound_s(facts.lag_bound_s, p99)
     reasons = [
         *_load_ended_early(facts, moments),
+        *_broker(facts),
         *_ledger(facts),
         *_settings(facts),
         *_faults(facts),
         *_clock(facts, p50),
-        *(_saturated(facts, moments, core_shares, lag_p99_s, bound_s) if facts.open_loop else ()),
+        *(_saturated(facts, moments, core_shares, lag, bound_s) if facts.open_loop else ()),
     ]
     return Trust(
         status=_status(facts, reasons),
         reasons=tuple(reasons),
+        warnings=tuple(_late(facts)),
         evidence_sound=is_sound(facts),
         lag_bound_s=bound_s,
     )
@@ -117,17 +129,28 @@ def is_sound(facts: TrialFacts) -> bool:
     )
 
 
+def is_interrupted(facts: TrialFacts) -> bool:
+    """Returns whether a person ended the run."""
+    return facts.aborted.startswith(INTERRUPTED)
+
+
 def _status(facts: TrialFacts, reasons: list[str]) -> TrialStatus:
-    if facts.aborted.startswith("interrupted"):
+    if is_interrupted(facts):
         return TrialStatus.INTERRUPTED
     return TrialStatus.INVALID if reasons else TrialStatus.VALID
 
 
 def _load_ended_early(facts: TrialFacts, moments: Moments) -> Iterator[str]:
     if facts.aborted:
-        yield f"the load ended early: {facts.aborted}"
-    if not (moments.sent_ns != NEVER).any():
+        yield facts.aborted if is_interrupted(facts) else f"the load ended early: {facts.aborted}"
+    begun = facts.load_start_ns is not None and (facts.load_end_ns is None or facts.load_end_ns > facts.load_start_ns)
+    if begun and not (moments.sent_ns != NEVER).any():
         yield "nothing was sent"
+
+
+def _broker(facts: TrialFacts) -> Iterator[str]:
+    if facts.broker_died:
+        yield f"the broker ended unexpectedly: {facts.broker_died}"
 
 
 def _ledger(facts: TrialFacts) -> Iterator[str]:
@@ -137,9 +160,15 @@ def _ledger(facts: TrialFacts) -> Iterator[str]:
         elif slots_missing(shard):
             found, reported = format_count(shard.slots_found), format_count(shard.slots_reported)
             yield f"slots missing: {found} of {shard.name} found, it had reported {reported}"
-        if not shard.expected_exit:
+        if not shard.expected_exit and not _fell_with_the_run(shard, facts):
             status = "" if shard.exit_status is None else f" with status {shard.exit_status}"
             yield f"{shard.kind} {shard.name} ended by itself{status}"
+
+
+def _fell_with_the_run(shard: ShardRecord, facts: TrialFacts) -> bool:
+    """Returns whether a shard ended because a person ended the run: not before that moment."""
+    ended = shard.ended_ns
+    return is_interrupted(facts) and (ended is None or facts.load_end_ns is None or ended >= facts.load_end_ns)
 
 
 def _settings(facts: TrialFacts) -> Iterator[str]:
@@ -153,6 +182,31 @@ def _faults(facts: TrialFacts) -> Iterator[str]:
             yield f"fault never fired: {fault.label}"
         elif not fault.hit:
             yield f"fault never fired: {fault.label} was ordered, and nothing shows that it hit"
+        elif _after_the_load(fault, facts):
+            yield f"fault fired after the load had ended: {fault.label} ({_when(fault, facts)})"
+
+
+def _after_the_load(fault: FaultRecord, facts: TrialFacts) -> bool:
+    """Returns whether a fault met no load any more (where the load was cut short, that alone is the reason)."""
+    if facts.aborted or fault.injected_ns is None or facts.load_end_ns is None:
+        return False
+    return fault.injected_ns > facts.load_end_ns
+
+
+def _late(facts: TrialFacts) -> Iterator[str]:
+    for fault in facts.faults:
+        if fault.injected_ns is None or _after_the_load(fault, facts):
+            continue
+        late_ns = fault.injected_ns - fault.planned_ns
+        if late_ns > LATE_NS:
+            yield f"{fault.label} fired {late_ns / NS_PER_S:.1f} s late ({_when(fault, facts)})"
+
+
+def _when(fault: FaultRecord, facts: TrialFacts) -> str:
+    """Returns when a fault was planned and when it fired, as the scenario counts: from the end of warm-up on."""
+    zero_ns = facts.steady_start_ns or 0
+    planned_s, injected_s = (fault.planned_ns - zero_ns) / NS_PER_S, ((fault.injected_ns or 0) - zero_ns) / NS_PER_S
+    return f"planned {planned_s:.3g} s, injected {injected_s:.3g} s"
 
 
 def _clock(facts: TrialFacts, p50: Figure | None) -> Iterator[str]:
@@ -162,16 +216,19 @@ def _clock(facts: TrialFacts, p50: Figure | None) -> Iterator[str]:
 
 
 def _saturated(
-    facts: TrialFacts, moments: Moments, core_shares: Mapping[str, float], lag_p99_s: float | None, bound_s: float
+    facts: TrialFacts, moments: Moments, core_shares: Mapping[str, float], lag: Distribution, bound_s: float
 ) -> Iterator[str]:
-    if lag_p99_s is not None and lag_p99_s > bound_s:
-        lag, bound = format_duration(lag_p99_s), format_duration(bound_s)
-        yield f"generator saturated: schedule lag p99 {lag}, bound {bound}"
+    p99_ns = nearest_rank_ns(lag, LAG_PERMILLE)
+    if p99_ns is not None and p99_ns / NS_PER_S > bound_s:
+        count = len(lag.values_ns)
+        few = "" if is_printed(count, LAG_PERMILLE) else f" of only {format_count(count)} messages"
+        p99, bound = format_duration(p99_ns / NS_PER_S), format_duration(bound_s)
+        yield f"generator saturated: schedule lag p99 {p99}{few}, bound {bound}"
     for shard in facts.shards:
         share = core_shares.get(shard.name, 0.0)
         if share > CORE_BOUND:
             yield f"generator saturated: {shard.kind} {shard.name} stood at {share:.0%} of a core, bound {CORE_BOUND:.0%}"
-    skipped = 0 if facts.aborted else _never_sent(facts, moments)
+    skipped = 0 if _cut_short(facts) else _never_sent(facts, moments)
     if skipped:
         yield f"generator saturated: {format_count(skipped)} due messages were never sent, though nothing held them"
 
@@ -181,3 +238,9 @@ def _never_sent(facts: TrialFacts, moments: Moments) -> int:
     dead = [shard.number for shard in facts.shards if shard.kind == "producer" and shard.killed_ns is not None]
     unsent = (moments.outcome == Outcome.NOT_SENT) & ~moments.held
     return int(np.count_nonzero(unsent)) - int(np.count_nonzero(np.isin(producers_of(moments.keys[unsent]), dead)))
+
+
+def _cut_short(facts: TrialFacts) -> bool:
+    """Returns whether the schedule could not be kept for a reason that is told by itself: load, broker or a producer ended."""
+    producers = [shard for shard in facts.shards if shard.kind == "producer"]
+    return bool(facts.aborted or facts.broker_died) or not all(shard.expected_exit for shard in producers)

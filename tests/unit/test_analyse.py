@@ -242,6 +242,15 @@ def test_a_loss_that_cannot_be_told_leaves_the_slo_open() -> None:
     assert (expectation(NO_LOSS, [told]).met, expectation(NO_LOSS, [told]).seen) == (None, AtLeast(at_least=0.0))
 
 
+def test_a_recovery_with_nothing_to_deliver_says_nothing_of_the_slo() -> None:
+    told = record(crash())
+    idle = told.faults[0].model_copy(update={"recovery": {"first_delivery": Unknown(unknown="nothing was waiting")}})
+    busy = told.faults[0].model_copy(update={"recovery": {"first_delivery": 0.5}})
+    assert figure_of(told.model_copy(update={"faults": [idle, busy]}), "recovery.first_delivery") == 0.5
+    alone = figure_of(told.model_copy(update={"faults": [idle]}), "recovery.first_delivery")
+    assert alone == Unknown(unknown="nothing was waiting")
+
+
 # Over trials.
 
 
@@ -278,18 +287,56 @@ def test_over_trials_any_violated_else_any_unknown_else_held_else_not_exercised(
 def test_held_says_in_how_many_trials_it_was_exercised_and_bounds_the_share_of_lossy_deployments() -> None:
     combined = verdicts(H, N, H, H, H, H)
     assert combined.evidence == (
-        "exercised in 5 of 6 trials; e1; 5 fresh deployments without loss: at most 45% of such would lose (95 %)"
+        "exercised in 5 of 6 trials; e1; e3; e4; e5; e6; 5 fresh deployments without loss: at most 45% of such would lose (95 %)"
     )
     assert combined.exposed == 60
 
 
 def test_violated_says_in_how_many_trials() -> None:
-    assert verdicts(H, V, V).evidence == "VIOLATED in 2 of 3 trials; e2"
+    assert verdicts(H, V, V).evidence == "in 2 of 3 trials; e2; e3"
+
+
+def told(*each: tuple[Verdict, str]) -> str:
+    """Returns the evidence of several trials together."""
+    trials = [
+        TrialRecord(
+            number=n,
+            status=TrialStatus.VALID,
+            reasons=[],
+            folder="",
+            metrics={},
+            guarantees=[Guarantee(fault="broker kill", claim="", verdict=verdict, evidence=evidence)],
+        )
+        for n, (verdict, evidence) in enumerate(each, 1)
+    ]
+    return combine_guarantees(trials)[0].evidence
+
+
+def test_the_evidence_of_several_trials_is_their_sum() -> None:
+    bound = "if losses were independent, at most 0.3 % of all (1,000 exposed, 95 %)"
+    first = f"0 of 1,000 exposed messages lost; 2 came again unacked; {bound}"
+    second = f"0 of 2,000 exposed messages lost; 3 came again unacked; 1 given twice; {bound}"
+    assert told((H, first), (H, second)) == (
+        "exercised in 2 of 2 trials; 0 of 3,000 exposed messages lost; 5 came again unacked; 1 given twice; "
+        "if losses were independent, at most 0.1 % of all (3,000 exposed, 95 %)"
+    )
+    lossy = "3 of 1,000 exposed messages lost (in flight: 5)"
+    assert told((H, "0 of 900 exposed messages lost (in flight: 4)"), (V, lossy)) == (
+        "in 1 of 2 trials; 3 of 1,900 exposed messages lost (in flight: 9)"
+    )
+
+
+def test_what_was_not_exercised_says_so_once() -> None:
+    assert told((N, "nothing was exposed to it"), (N, "nothing was exposed to it")) == (
+        "in 2 of 2 trials; nothing was exposed to it"
+    )
 
 
 def test_trials_without_sound_evidence_prove_nothing() -> None:
     combined = verdicts(V, V, status=TrialStatus.INVALID)
     assert (combined.verdict, combined.evidence) == (Verdict.UNKNOWN, "no trial left sound evidence")
+    because = verdicts(V, status=TrialStatus.INVALID, reasons=["the broker ended unexpectedly: status -9"])
+    assert because.evidence == "no trial left sound evidence: the broker ended unexpectedly: status -9"
     assert verdicts(V, status=TrialStatus.INVALID, evidence_sound=True).verdict is V
 
 

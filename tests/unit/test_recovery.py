@@ -123,6 +123,60 @@ def test_a_fault_that_never_fired_has_no_recovery() -> None:
     assert recovery(Story(rate=1000, seconds=5, facts_more={"faults": (fault(None, None),)})) == {}
 
 
+# Time in which nothing was waiting.
+
+
+def without(story: Story, from_s: float, until_s: float) -> Story:
+    """Takes out what is due in [from, until): nothing is offered then."""
+    gone = story.due(from_s, until_s)
+    for name in ("intended", "sent", "confirmed", "received", "finished", "settled", "outcome", "held", "worker"):
+        setattr(story, name, getattr(story, name)[~gone])
+    return story
+
+
+def test_silence_while_nothing_was_waiting_is_no_gap() -> None:
+    # Nothing is due from 10.5 s to 15 s; the broker is away from 10 s to 10.5 s: what was due then comes at 10.502 s.
+    story = Story(rate=1000, seconds=20, facts_more={"faults": (fault(10, 10.5),)})
+    waited = story.due(10, 10.5)
+    for moment, after in ((story.sent, 0), (story.confirmed, 1), (story.received, 2), (story.finished, 3)):
+        moment[waited] = at(10.5) + after * MS
+    story.settled[waited], story.held[waited] = at(10.504), "disconnected"
+    figures = recovery(without(story, 10.5, 15))
+    assert figures["longest_gap"] == 0.501
+    assert figures["first_delivery"] == 0.002
+
+
+def test_the_first_delivery_counts_from_the_first_message_that_waits() -> None:
+    # Nothing is due from 9 s to 15 s, the heal is at 12 s: the message due at 15 s waits 2 ms.
+    figures = recovery(without(Story(rate=1000, seconds=20, facts_more={"faults": (fault(10, 12),)}), 9, 15))
+    assert figures["first_delivery"] == 0.002
+    assert figures["longest_gap"] == 0.002
+
+
+def test_with_nothing_left_to_deliver_there_is_no_first_delivery() -> None:
+    figures = recovery(without(Story(rate=1000, seconds=20, facts_more={"faults": (fault(10, 12),)}), 9.9, 20))
+    assert figures["first_delivery"] == Unknown(unknown="nothing was waiting")
+    assert figures["longest_gap"] == Unknown(unknown="nothing was waiting")
+
+
+def test_a_message_that_was_passed_over_makes_no_gap() -> None:
+    # One message due at 9.5 s is lost; from 10 s to 15 s nothing is due: it was passed over at 9.503 s.
+    story = Story(rate=1000, seconds=20, facts_more={"faults": (fault(11, 12),)})
+    story.lose(9_500)
+    figures = recovery(without(story, 10, 15))
+    assert figures["longest_gap"] == 0.002
+
+
+def test_what_the_broker_never_had_is_not_waited_for_after_the_heal() -> None:
+    # The last message, sent at 9.999 s into the dying broker, never got an answer and was not found: vanished. Back at 12 s.
+    story = without(Story(rate=1000, seconds=20, facts_more={"faults": (fault(10, 12),)}), 10, 20)
+    story.lose(-1)
+    story.outcome[-1], story.confirmed[-1] = "UNKNOWN", NULL
+    figures = recovery(story)
+    assert figures["first_delivery"] == Unknown(unknown="nothing was waiting")
+    assert figures["longest_gap"] == AtLeast(at_least=2.0)  # from 10 s (the delivery of 9.998 s) to the heal
+
+
 # Time to redelivery.
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -56,7 +57,7 @@ def test_a_lag_beyond_its_bound_is_a_saturated_generator() -> None:
 def test_the_lag_is_judged_however_few_messages_there_are() -> None:
     story = Story(rate=10, seconds=5)
     story.sent += 500 * MS
-    assert judged(story).reasons == ("generator saturated: schedule lag p99 500 ms, bound 10 ms",)
+    assert judged(story).reasons == ("generator saturated: schedule lag p99 500 ms of only 50 messages, bound 10 ms",)
 
 
 def test_a_lag_within_a_tenth_of_a_long_p99_is_none() -> None:
@@ -162,7 +163,57 @@ def test_a_shard_that_ended_by_itself_makes_a_trial_invalid() -> None:
 def test_a_load_that_ended_early_is_invalid_and_after_ctrl_c_interrupted() -> None:
     trial = judged(aborted="agent 1 was lost")
     assert (trial.status, trial.reasons) == (TrialStatus.INVALID, ("the load ended early: agent 1 was lost",))
-    assert judged(aborted="interrupted by Ctrl-C").status is TrialStatus.INTERRUPTED
+
+
+def test_after_ctrl_c_only_the_interruption_and_real_losses_count() -> None:
+    # Interrupted at 6 s: p0 and w0 ended then; w1 had died at 3 s by itself.
+    story = Story(rate=1000, seconds=10)
+    cut = story.due(6, 10)
+    story.lose(cut)
+    story.outcome[cut], story.sent[cut], story.confirmed[cut] = "NOT_SENT", NULL, NULL
+    gone = {"expected_exit": False}
+    trial = judged(
+        story,
+        aborted="interrupted by Ctrl-C",
+        load_end_ns=at(6),
+        shards=(producer(ended_ns=at(6.1), **gone), worker(0, **gone), worker(1, ended_ns=at(3), **gone)),
+    )
+    assert trial.status is TrialStatus.INTERRUPTED
+    assert trial.reasons == ("interrupted by Ctrl-C", "worker w1 ended by itself")
+    assert trial.metrics["whole"]["rate.offered"] == 1000.0
+    # Where nobody noted the end of the load it is the last thing seen: the receipt of the message due at 5.999 s.
+    old = judged(story, load_end_ns=None)
+    assert old.metrics["whole"]["rate.offered"] == pytest.approx(1000.0, rel=0.001)
+
+
+def test_a_load_that_was_cut_short_before_its_start_is_not_blamed_for_sending_nothing() -> None:
+    story = Story(rate=1, seconds=0)
+    trial = judged(story, aborted="interrupted by Ctrl-C", load_end_ns=at(0))
+    assert trial.reasons == ("interrupted by Ctrl-C",)
+
+
+def test_messages_that_a_dead_producer_left_unsent_are_not_the_generators_fault() -> None:
+    story = Story(rate=1000, seconds=10)
+    cut = story.due(6, 10)
+    story.lose(cut)
+    story.outcome[cut], story.sent[cut], story.confirmed[cut] = "NOT_SENT", NULL, NULL
+    dead = judged(story, shards=(producer(expected_exit=False, exit_status=-9, ended_ns=at(6)), worker(0)))
+    assert dead.reasons == ("producer p0 ended by itself with status -9",)
+    died = judged(story, broker_died="redis-server ended with status -9", shards=(producer(), worker(0)))
+    assert died.reasons == ("the broker ended unexpectedly: redis-server ended with status -9",)
+    assert died.status is TrialStatus.INVALID
+
+
+def test_a_fault_that_fired_late_is_told_and_one_after_the_load_is_no_test() -> None:
+    story = Story(rate=1000, seconds=20, warmup_s=1)
+    late = replace(fault(11.2, 12), planned_ns=at(8))
+    assert judged(story, faults=(late,)).reasons == ()
+    assert "broker kill fired 3.2 s late (planned 7 s, injected 10.2 s)" in judged(story, faults=(late,)).warnings
+    assert not any("late" in told for told in judged(story, faults=(replace(late, planned_ns=at(10.2)),)).warnings)
+    after = replace(fault(20.5, 21), planned_ns=at(19.9))
+    assert judged(story, faults=(after,)).reasons == (
+        "fault fired after the load had ended: broker kill (planned 18.9 s, injected 19.5 s)",
+    )
 
 
 def test_a_trial_that_never_began_is_analysed_all_the_same() -> None:
@@ -182,7 +233,6 @@ def test_a_trial_that_never_began_is_analysed_all_the_same() -> None:
     assert trial.status is TrialStatus.INVALID
     assert trial.reasons == (
         "the load ended early: the broker did not start",
-        "nothing was sent",
         "fault never fired: broker kill",
     )
     assert not trial.evidence_sound
