@@ -5,9 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from harness.record import CaseRecord, RunRecord
+from harness.record import CaseRecord, RunRecord, Unknown
 from reports import figures, story, words
 from reports.figures import Found
+
+BECAME = {  # columns of classes that stand there only where a case has any
+    "rejected": ("rejected",),
+    "unsent": ("unsent",),
+    "stranded": ("stranded",),
+    "unknown": ("vanished", "undecided"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +49,14 @@ def columns(record: RunRecord) -> list[Column]:
     every += [
         _metric("e2e p50", "late", "latency.end_to_end.p50"),
         _metric("e2e p99", "late", "latency.end_to_end.p99"),
-        _metric("lag p99", "late", "lag.p99"),
+        Column("lag p99", "late", _lag),
         Column("lost", "kept", _lost),
         Column("repeats", "kept", _repeats),
+    ]
+    every += [
+        Column(heading, "kept", _became(classes))
+        for heading, classes in BECAME.items()
+        if any(figures.became(figures.counted(case), *classes) for case in cases)
     ]
     if kinds:
         every += [_recovery("longest gap", "longest_gap"), _recovery("recovered after", "p99")]
@@ -87,6 +99,24 @@ def _lost(case: CaseRecord) -> Cell:
 def _repeats(case: CaseRecord) -> Cell:
     each = [figures.repeats([trial]) for trial in figures.counted(case)]
     return _found("mark.redelivered_unacked", figures.middle([float(number) for number in each if number is not None]))
+
+
+def _lag(case: CaseRecord) -> Cell:
+    """Returns the p99 of the schedule lag; of too few messages the largest instead, which says so."""
+    found = figures.over_trials(case, "lag.p99")
+    largest = figures.over_trials(case, "lag.max")
+    if not isinstance(found.middle, Unknown) or largest.middle is None or isinstance(largest.middle, Unknown):
+        return _found("lag.p99", found)
+    cell = _found("lag.max", largest)
+    return Cell(f"max {cell.text}", cell.range)
+
+
+def _became(classes: tuple[str, ...]) -> Callable[[CaseRecord], Cell]:
+    def cell(case: CaseRecord) -> Cell:
+        each = [figures.became([trial], *classes) for trial in figures.counted(case)]
+        return _found("class.lost", figures.middle([float(number) for number in each if number is not None]))
+
+    return cell
 
 
 def _verdict(case: CaseRecord) -> Cell:

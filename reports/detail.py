@@ -28,16 +28,19 @@ _CLASS_ORDER = {name: index for index, name in enumerate((*LOSS_CLASSES, "phanto
 _EXAMPLE_ORDER = {name: index for index, name in enumerate((*_CLASS_ORDER, "corrupt", "phantom_attempt", *words.MARKS))}
 
 
-def case_section(case: CaseRecord, settings: Callable[[TrialRecord], dict[str, object] | str]) -> str:
+def case_section(
+    case: CaseRecord, settings: Callable[[TrialRecord], dict[str, object] | str], cut_off: bool = False
+) -> str:
     """Returns the section of a case.
 
     Args:
         settings: returns the ``settings.json`` of a trial, or a sentence on why it cannot be read.
+        cut_off: its run was.
     """
     shown = _worst_trials(case)
     parts = [
         f"### {code(case.id)}",
-        f"**{story.sign(case)}.** {text(story.sentence(case))}",
+        f"**{story.sign(case, cut_off)}.** {text(story.sentence(case, cut_off))}",
         f"{text(case.summary)}. Ran on {text(case.server)}; {text(case.durability_class.value)}.",
         _trials(case),
         _guarantees(case),
@@ -257,7 +260,7 @@ def _settings(shown: list[TrialRecord], settings: Callable[[TrialRecord], dict[s
 
 def _warnings(case: CaseRecord) -> str:
     texts = list(dict.fromkeys(warning for trial in case.trials for warning in trial.warnings))
-    lines = [f"- {text(warning)}" for warning in texts[:10]]
+    lines = [f"- {text(words.warning(warning))}" for warning in texts[:10]]
     if len(texts) > 10:
         lines.append(f"- … and {len(texts) - 10} more in run.json")
     return _titled("Warnings", "\n".join(lines))

@@ -106,6 +106,21 @@ def repeats(trials: Sequence[TrialRecord]) -> int | None:
     return sum(ledger.marks.get(cause.value, 0) for ledger in ledgers for cause in CAUSES) if ledgers else None
 
 
+def became(trials: Sequence[TrialRecord], *classes: str) -> int | None:
+    """Returns how many messages of the trials together fell into any of the classes, None where there is no ledger."""
+    ledgers = [trial.ledger for trial in trials if trial.ledger]
+    return sum(ledger.classes.get(name, 0) for ledger in ledgers for name in classes) if ledgers else None
+
+
+def held(trials: Sequence[TrialRecord]) -> dict[str, int]:
+    """Returns the messages of the trials together that were held at some time, by reason, the most frequent first."""
+    counts: dict[str, int] = {}
+    for trial in trials:
+        for reason, number in (trial.ledger.held if trial.ledger else {}).items():
+            counts[reason] = counts.get(reason, 0) + number
+    return dict(sorted(((r, n) for r, n in counts.items() if n), key=lambda pair: -pair[1]))
+
+
 def faults(case: CaseRecord) -> list[str]:
     """Returns the kinds of fault that struck in the trials that count, in order, each once."""
     return list(dict.fromkeys(f.kind for trial in counted(case) for f in trial.faults if f.injected_s is not None))
@@ -117,8 +132,10 @@ def _size(value: Figure) -> tuple[float, bool]:
 
 
 def worst(values: Sequence[Figure]) -> Figure | None:
-    """Returns the largest of durations or counts; a censored one is worse than any number, since its truth has no end."""
+    """Returns the largest of durations or counts, as "at least" where any is censored: its truth may be the largest."""
     known = [value for value in values if not isinstance(value, Unknown)]
     if not known:
         return values[0] if values else None
-    return max(known, key=lambda value: (isinstance(value, AtLeast), _size(value)))
+    largest = max(known, key=_size)
+    censored = any(isinstance(value, AtLeast) for value in known)
+    return AtLeast(at_least=_size(largest)[0]) if censored else largest

@@ -32,7 +32,9 @@ def page(record: RunRecord, folder: RunFolder | None = None) -> str:
             return error.problem
 
     top, bottom = _top(record), _bottom(record)
-    sections = [case_section(case, settings) for case in story.worst_first(list(record.cases))]
+    sections = [
+        case_section(case, settings, story.is_cut_off(record)) for case in story.worst_first(list(record.cases))
+    ]
     left_out = 0
     while True:
         kept = sections[: len(sections) - left_out]
@@ -69,8 +71,9 @@ def _top(record: RunRecord) -> list[str]:
 
 
 def _strip(record: RunRecord) -> str:
+    cut_off = story.is_cut_off(record)
     rows = [
-        [str(story.sign(case)), code(case.id), text(story.sentence(case))]
+        [str(story.sign(case, cut_off)), code(case.id), text(story.sentence(case, cut_off))]
         for case in story.worst_first(list(record.cases))
     ]
     return table(["", "case", "what was seen"], rows) if rows else ""
@@ -93,7 +96,16 @@ def _tables(record: RunRecord) -> Iterator[str]:
             cells = [column.cell(case) for column in every] if case.trials else []
             told = [text(f"{cell.text} ({cell.range})" if cell.range else cell.text) for cell in cells]
             rows.append(
-                [code(case.id), *(told or [text(str(story.sign(case))), *[words.NOT_MEASURED] * (len(every) - 1)])]
+                [
+                    code(case.id),
+                    *(
+                        told
+                        or [
+                            text(str(story.sign(case, story.is_cut_off(record)))),
+                            *[words.NOT_MEASURED] * (len(every) - 1),
+                        ]
+                    ),
+                ]
             )
         yield table(["case", *(text(column.heading) for column in every)], rows, right=2)
     if any(len(case.trials) > 1 for case in record.cases):

@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
+import re
+from typing import TypeGuard
+
 from harness.model import DurabilityClass, FaultKind, TrialStatus, Verdict
-from harness.record import CaseRecord, Figure, Guarantee, RunRecord, TrialRecord, Unknown
-from harness.units import format_count
+from harness.record import AtLeast, CaseRecord, Figure, Guarantee, RunRecord, TrialRecord, Unknown
+from harness.units import format_count, format_rate
 from reports import figures, words
 from reports.figures import Loss
 from reports.words import Sign
 
+CUT_OFF = "Cut off: the run did not end in order; "
+ENDED_EARLY = "the load ended early"
+LOW = 0.9  # a share of the offered rate below which a case must say why it confirmed so little
+_ENDED = re.compile(r"((?:producer|worker) (\S+)) ended by itself")
 _BAD_STATUS = (TrialStatus.INVALID, TrialStatus.FAILED, TrialStatus.INTERRUPTED)
 
 
-def sign(case: CaseRecord) -> Sign:
-    """Returns how a case ended, in a symbol and a word; what is worst decides."""
+def is_cut_off(record: RunRecord) -> bool:
+    """Returns whether the run never came to an end that it could have written down: it was killed, or runs still."""
+    return record.status in ("running", "loaded")
+
+
+def sign(case: CaseRecord, cut_off: bool = False) -> Sign:
+    """Returns how a case ended, in a symbol and a word; what is worst decides. ``cut_off``: its run was."""
     if case.unavailable or not case.trials:
-        return words.UNAVAILABLE
+        return words.CUT_OFF if cut_off and not case.unavailable else words.UNAVAILABLE
     signs = [words.OF_VERDICT[guarantee.verdict] for guarantee in case.guarantees]
     if not _valid(case):
         signs += [words.OF_STATUS[trial.status] for trial in case.trials]
@@ -27,7 +39,7 @@ def sign(case: CaseRecord) -> Sign:
 
 
 def worst_first(cases: list[CaseRecord]) -> list[CaseRecord]:
-    """Returns the cases with the worst ending first, otherwise in the scenario's order."""
+    """Returns the cases with the worst ending first, those without a trial last, otherwise in the scenario's order."""
     return sorted(cases, key=lambda case: sign(case).rank)
 
 
@@ -37,17 +49,18 @@ def by_durability(record: RunRecord) -> list[tuple[DurabilityClass, list[CaseRec
     return [(kind, worst_first(cases)) for kind, cases in groups if cases]
 
 
-def sentence(case: CaseRecord) -> str:
+def sentence(case: CaseRecord, cut_off: bool = False) -> str:
     """Returns the verdict on a case in plain words, without its name, e.g. ``kept every confirmed message …``."""
     if case.unavailable:
         return f"was not run: {_plain(case.unavailable)}."
     if not case.trials:
-        return "was not run."
+        return "was cut off." if cut_off else "was not run."
     proving = figures.proving(case.trials)
     lost = figures.lost(proving)
     if not _valid(case) and not lost:
         return _no_verdict(case)
     told = _lost(case, proving, lost) if lost else _kept(case, proving)
+    told = "; ".join([told, *_beside(case, proving, told)])
     bad = [trial for trial in case.trials if trial.status in _BAD_STATUS]
     also = [f"missed its SLO: {words.asked(expectation)}" for expectation in case.slo if expectation.met is False]
     if bad:
@@ -59,14 +72,16 @@ def headline(record: RunRecord) -> str:
     """Returns the verdict on the run in one or two sentences."""
     ran = [case for case in record.cases if case.trials and not case.unavailable]
     if not ran:
-        return "No case was run: no verdict."
+        return CUT_OFF + "no case was measured: no verdict." if is_cut_off(record) else "No case was run: no verdict."
     parts = [_loss_of_all(ran), _claims_of_all(ran)]
     if without := [case for case in ran if not _valid(case)]:
         parts.append(f"{_of(len(without), len(ran))} gave no valid trial.")
+    if is_cut_off(record):
+        parts.insert(0, CUT_OFF + "what had been measured until then follows.")
     if record.status == "interrupted":
         parts.insert(0, "Interrupted: what follows is only what was measured until then.")
     if missing := len(record.cases) - len(ran):
-        parts.append(f"{words.count(missing, 'case')} not run.")
+        parts.append(f"{words.count(missing, 'case')} {'cut off' if is_cut_off(record) else 'not run'}.")
     return " ".join(part for part in parts if part)
 
 
@@ -74,7 +89,7 @@ def seen(record: RunRecord) -> str:
     """Returns the cases by how they ended, worst first: what stands beside the scenario's expectation."""
     groups: dict[str, list[str]] = {}
     for case in worst_first(list(record.cases)):
-        groups.setdefault(sign(case).word, []).append(case.id)
+        groups.setdefault(sign(case, is_cut_off(record)).word, []).append(case.id)
     return "; ".join(f"{word}: {', '.join(ids)}" for word, ids in groups.items())
 
 
@@ -84,8 +99,36 @@ def guarantees(case: CaseRecord) -> list[Guarantee]:
 
 
 def reasons(trial: TrialRecord) -> list[tuple[str, str]]:
-    """Returns why a trial is not valid, each reason with its remedy ("" = none known)."""
-    return [(reason, words.remedy(reason)) for reason in trial.reasons]
+    """Returns why a trial is not valid, each reason with its remedy ("" = none known).
+
+    A shard that ended is told with its own last words, which stand among the warnings. A remedy stands once, at the last of its
+    reasons; what only follows from a load that ended early has none.
+    """
+    told = [_with_last_words(reason, trial.warnings) for reason in trial.reasons]
+    early = any(reason.startswith(ENDED_EARLY) for reason in told)
+    remedies = [words.remedy(reason) if not early or reason.startswith(ENDED_EARLY) else "" for reason in told]
+    return [
+        (reason, remedy if remedy not in remedies[number + 1 :] else "")
+        for number, (reason, remedy) in enumerate(zip(told, remedies, strict=True))
+    ]
+
+
+def _with_last_words(reason: str, warnings: list[str]) -> str:
+    """Returns the reason, for a shard with what the fleet said of it: ``worker w0 ended by itself with status 1: the slot folder …``."""
+    ended = _ENDED.match(reason)
+    if ended is None:
+        return reason
+    own = re.compile(rf"{ended[1]} \(pid \d+\) ended unexpectedly: (.+)", re.DOTALL)
+    shards_of_agent = re.compile(rf"(agent .+ ended .*), and with it .*\b{re.escape(ended[2])}\b.*", re.DOTALL)
+    for warning in warnings:
+        if found := own.match(warning) or shards_of_agent.match(warning):
+            return reason if found[1].startswith("exit status") else f"{reason}: {_plain(found[1])}"
+    return reason
+
+
+def first_words(reason: str) -> str:
+    """Returns a reason without the lines of a log that may follow it."""
+    return re.split(r"\n|:? its last words", reason, maxsplit=1)[0]
 
 
 def not_valid(case: CaseRecord) -> list[tuple[str, TrialRecord]]:
@@ -170,7 +213,7 @@ def _none_lost(case: CaseRecord, proving: list[TrialRecord]) -> str:
     total = words.count(figures.confirmed(proving), "confirmed")[:-1]  # "40,021 confirmed"
     exposed = [g.exposed for g in case.guarantees if g.fault != FaultKind.NONE and g.exposed is not None]
     told = f"0 of {total} lost"
-    return f"{told}; {format_count(max(exposed))} were in the broker at that time" if exposed else told
+    return f"{told}; {format_count(max(exposed))} {_were(max(exposed))} in the broker at that time" if exposed else told
 
 
 def _repeated(proving: list[TrialRecord]) -> str:
@@ -178,9 +221,45 @@ def _repeated(proving: list[TrialRecord]) -> str:
     return f", and delivered {words.count(again, 'repeat')}" if again else ""
 
 
+def _beside(case: CaseRecord, proving: list[TrialRecord], told: str) -> list[str]:
+    """Returns what else became of messages, where ``told`` does not say it, and why a case confirmed much less than was offered."""
+    why, left = [], []
+    if rejected := figures.became(proving, "rejected"):
+        why.append(f"{format_count(rejected)} {_were(rejected)} rejected by the broker (full?)")
+    if unsent := figures.became(proving, "unsent"):
+        because = "a producer was killed" if "producer kill" in _faults(proving) else _held(proving)
+        why.append(f"{format_count(unsent)} {_were(unsent)} never sent" + (f" ({because})" if because else ""))
+    if (stranded := figures.became(proving, "stranded")) and "stranded" not in told:
+        left.append(f"{format_count(stranded)} {_were(stranded)} still in the broker, not delivered")
+    offered, confirmed = (figures.over_trials(case, f"rate.{name}").middle for name in ("offered", "confirmed"))
+    if _is_number(offered) and _is_number(confirmed) and confirmed < LOW * offered:
+        low = f"only {format_rate(confirmed)} of {format_rate(offered)} offered were confirmed"
+        why = [f"{low}: {', '.join(why) or _held(proving) or _unanswered(proving) or 'the ledger does not tell why'}"]
+    return why + left
+
+
+def _held(trials: list[TrialRecord]) -> str:
+    held = figures.held(trials)
+    return ", ".join(f"{format_count(n)} held: {words.HELD_REASONS.get(reason, reason)}" for reason, n in held.items())
+
+
+def _unanswered(trials: list[TrialRecord]) -> str:
+    number = sum(trial.ledger.outcomes.get("UNKNOWN", 0) for trial in trials if trial.ledger)
+    return f"{format_count(number)} got no answer" if number else ""
+
+
+def _were(number: int) -> str:
+    return "was" if number == 1 else "were"
+
+
+def _is_number(value: Figure | None) -> TypeGuard[float]:
+    return value is not None and not isinstance(value, Unknown | AtLeast)
+
+
 def _no_verdict(case: CaseRecord) -> str:
     status = sign(case).word
-    reason = next((reason for trial in case.trials for reason in trial.reasons), "")
+    reason = next((reason for trial in case.trials for reason, _ in reasons(trial)), "")
+    reason = first_words(reason)
     return f"no verdict: {status}" + (f" — {_plain(reason)}." if reason else ".")
 
 

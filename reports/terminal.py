@@ -18,7 +18,8 @@ from rich.text import Text
 from harness.model import DurabilityClass
 from harness.record import CaseRecord, RunRecord
 from reports import figures, story, words
-from reports.columns import Column, columns
+from reports.columns import BECAME, Column, columns
+from reports.encoding import writable
 
 INDENT = 2
 NARROW = 60
@@ -34,7 +35,16 @@ Group = tuple[DurabilityClass, list[CaseRecord]]
 
 
 def print_run(record: RunRecord, console: Console, *, report: Path | None = None) -> None:
-    """Prints a run; ``report`` is the path of the page, printed last."""
+    """Prints a run; ``report`` is the path of the page, printed last. Signs that the console cannot write are told in others."""
+    if console.encoding.startswith("utf"):
+        _print_all(record, console, report)
+        return
+    with console.capture() as captured:  # rich itself would raise UnicodeEncodeError
+        _print_all(record, console, report)
+    console.out(writable(captured.get(), console.encoding), end="", highlight=False)
+
+
+def _print_all(record: RunRecord, console: Console, report: Path | None) -> None:
     _print_verdict(record, console)
     _print_question(record, console)
     _print_cases(record, console)
@@ -44,7 +54,7 @@ def print_run(record: RunRecord, console: Console, *, report: Path | None = None
     _print_trouble(record, console)
     _print_generator(record, console)
     if record.exit_reason:
-        console.print(Text(f"Exit code {record.exit_code}: {record.exit_reason}"))
+        console.print(Text(f"Exit code {record.exit_code}: {story.first_words(record.exit_reason)}"))
     if report is not None:
         console.print(Text(f"Report: {report}"), soft_wrap=True)  # in one piece, so that it can be copied
 
@@ -55,9 +65,10 @@ def _print_verdict(record: RunRecord, console: Console) -> None:
     strip.add_row(Text("VERDICT", style="bold reverse"), Text(story.headline(record), style="bold"))
     console.print(strip)
     lines = _pairs(1)
+    cut_off = story.is_cut_off(record)
     for case in story.worst_first(list(record.cases)):
-        sign = story.sign(case)
-        told = Text.assemble((case.id, "bold"), f": {story.sentence(case)}")
+        sign = story.sign(case, cut_off)
+        told = Text.assemble((case.id, "bold"), f": {story.sentence(case, cut_off)}")
         lines.add_row(Text(sign.symbol, style=sign.style), told)
     _print_indented(lines, 1, console)
 
@@ -163,7 +174,8 @@ def _print_legend(cases: list[CaseRecord], every: list[Column], console: Console
         f"e2e: end to end, {words.GLOSSARY['end to end']}",
         f"lag: {words.GLOSSARY['lag']}",
     ]
-    notes += [f"{sign}: {words.GLOSSARY[sign]}" for sign in ("≥", "n too small") if sign in shown]
+    notes += [f"{sign}: {words.GLOSSARY[sign]}" for sign in ("≥", "n too small", "not seen") if sign in shown]
+    notes += [f"{name}: {words.GLOSSARY[name]}" for name in BECAME if any(name == c.heading for c in every)]
     if any(len(case.trials) > 1 for case in cases):
         notes.append("several trials: the middle one (of two, the worse), below it lowest – highest")
     notes += [f"{kind.value}: {words.DURABILITY[kind]}" for kind in dict.fromkeys(c.durability_class for c in cases)]
@@ -240,7 +252,9 @@ def _print_trouble(record: RunRecord, console: Console) -> None:
             for reason, remedy in story.reasons(trial):
                 _print_lines([reason, f"remedy: {remedy}"] if remedy else [reason], 2 * INDENT, console)
     several = len(record.cases) > 1
-    warned = [(case.id, text) for case in record.cases for trial in case.trials for text in trial.warnings]
+    warned = [
+        (case.id, text) for case in record.cases for trial in case.trials for text in map(words.warning, trial.warnings)
+    ]
     warnings = list(dict.fromkeys(f"{name}: {text}" if several else text for name, text in warned))
     if warnings:
         console.print()

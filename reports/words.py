@@ -38,6 +38,7 @@ LOST_NO_CLAIM = Sign(symbol="▼", word="LOST, no claim", style="bold yellow", r
 NO_CLAIM = Sign(symbol="·", word="NO CLAIM", style="", rank=8)
 HELD = Sign(symbol="✓", word="HELD", style="green", rank=9)
 UNAVAILABLE = Sign(symbol="—", word="NOT RUN", style="dim", rank=10)
+CUT_OFF = Sign(symbol="!", word="CUT OFF", style="bold magenta", rank=4)  # as INTERRUPTED, but nobody could say so
 
 OF_VERDICT = {
     Verdict.HELD: HELD,
@@ -167,6 +168,11 @@ GLOSSARY = {
     "steady": "the load without warm-up, faults and recoveries; every figure where no window is named",
     "≥": "at least: some messages never came, or the load ended before it had recovered",
     "n too small": "a percentile needs 100 messages beyond it: p99 needs 10,000",
+    "not seen": "the next fault or the end of the load came too early to see a recovery, which takes 3 good seconds",
+    "rejected": "refused by the broker: the producer knows that it is not in",
+    "unsent": "due, and never sent",
+    "stranded": "still in the broker at the end, not delivered",
+    "unknown": "sent without an answer and never seen again, or cannot be told",
     "HELD": "the claim was put to the test and kept",
     "VIOLATED": "the claim was broken",
     "NOT EXERCISED": "the fault struck nothing that could have broken the claim: proves nothing",
@@ -174,24 +180,47 @@ GLOSSARY = {
     "INVALID": "the measurement itself cannot be trusted: no figure of the trial counts",
 }
 
-_REMEDIES = (
+SEEN_FROM_S = 3.0  # recovered takes three slices of a second: a wait that was cut off before says nothing
+
+_SPACE = "free space in /dev/shm, lower the rate or shorten the run, and run again"
+_LOGS = "see the logs of the trial: the producers never reached the broker"
+
+_REMEDIES = (  # the first that matches
+    ("slot folder", _SPACE),
+    ("no space left", "free space on the disk that it names, and run again"),
+    ("was ordered", "see timeline.jsonl and the logs of the trial: the fault was ordered and struck nothing"),
+    ("after the load", "make the load longer than the fault's `at`, or run again: the machine may have been late"),
+    ("the broker ended", "see the broker's log in the trial's folder: something else than the scenario ended it"),
+    ("its last words", "see the broker's log in the trial's folder"),
+    (
+        "were never sent",
+        "see why a producer stopped; if none did, lower load.rate or give the load more producers or cores",
+    ),
+    ("ended by itself", "see the log of that name in the trial's folder: something else than the scenario ended it"),
     ("saturat", "lower load.rate, or give the load more producers or cores: this says nothing about the broker"),
     ("never fired", "make the load longer than the fault's `at`, or set `at` earlier"),
     ("never struck", "make the load longer than the fault's `at`, or set `at` earlier"),
-    ("slots", "free space in /dev/shm, lower the rate or shorten the run, and run again"),
+    ("slots", _SPACE),
     ("clock", "run the load on one host, without a time namespace of its own"),
     ("read back", "see settings.json of the trial: the broker does not run as asked"),
     ("settings", "see settings.json of the trial: the broker does not run as asked"),
-    ("nothing sent", "see the logs of the trial: the producers never reached the broker"),
-    ("nothing was sent", "see the logs of the trial: the producers never reached the broker"),
+    ("nothing sent", _LOGS),
+    ("nothing was sent", _LOGS),
 )
+_OF_WARNINGS = (("the drain hit its limit", "raise phases.drain, so that workers can finish"),)
 
 
 def remedy(reason: str) -> str:
     """Returns what a user can do about a reason of invalidity, "" where the reason says it itself or none is known."""
-    if "remedy:" in reason:
+    if "remedy:" in reason or "free space in" in reason:
         return ""
     return next((text for sign, text in _REMEDIES if sign in reason.lower()), "")
+
+
+def warning(text: str) -> str:
+    """Returns a warning, with what a user can do about it where that is known."""
+    known = next((told for sign, told in _OF_WARNINGS if sign in text), "")
+    return f"{text}; remedy: {known}" if known and "remedy:" not in text else text
 
 
 def when(faults: list[str]) -> str:
@@ -215,12 +244,17 @@ def _and(phrases: list[str]) -> str:
 
 
 def figure(name: str, value: Figure | None) -> str:
-    """Returns a figure of metric ``name`` in human units: ``≥`` where censored, the reason where unknown, ``—`` where absent."""
+    """Returns a figure of metric ``name`` in human units: ``≥`` where censored, the reason where unknown, ``—`` where absent.
+
+    A recovery that was waited for less than it takes says only that: a small "at least" would read as a fast one.
+    """
     if value is None:
         return NOT_MEASURED
     if isinstance(value, Unknown):
         return value.unknown
     if isinstance(value, AtLeast):
+        if name in _RECOVERIES and value.at_least < SEEN_FROM_S:
+            return "not seen"
         return f"≥ {_number(name, value.at_least)}"
     return _number(name, value)
 
@@ -261,6 +295,7 @@ def count(number: int, noun: str) -> str:
     return f"{format_count(number)} {noun}" if number == 1 else f"{format_count(number)} {noun}s"
 
 
+_RECOVERIES = ("recovery.p99", "recovery.backlog")
 _BY_UNIT: dict[str, Callable[[float], str]] = {
     "s": format_duration,
     "/s": format_rate,

@@ -32,6 +32,7 @@ from harness.run.progress import (
     Warned,
 )
 from harness.units import format_count, format_duration, format_rate
+from reports.encoding import writable
 
 REFRESH_PER_S = 5
 LINE_EVERY_NS = clock.NS_PER_S
@@ -41,7 +42,8 @@ NONE = "—"
 
 def open_view(console: Console) -> LiveView | PlainView:
     """Returns the view that suits the console (stderr's); use it as a context manager."""
-    return LiveView(console) if console.is_terminal and not console.is_dumb_terminal else PlainView(console)
+    rich_enough = console.is_terminal and not console.is_dumb_terminal and console.encoding.startswith("utf")
+    return LiveView(console) if rich_enough else PlainView(console)
 
 
 class LiveView:
@@ -84,6 +86,7 @@ class PlainView:
 
     def __init__(self, console: Console) -> None:
         self._file = console.file
+        self._encoding = console.encoding
         self._picture = Picture()
         self._lock = threading.Lock()
         self._next_ns = 0
@@ -109,7 +112,7 @@ class PlainView:
                 self._print(f"  {line(self._picture.at(event.t_ns))}")
 
     def _print(self, text: str) -> None:
-        self._file.write(f"{text}\n")
+        self._file.write(writable(f"{text}\n", self._encoding))
         self._file.flush()
 
 

@@ -78,12 +78,12 @@ def _lines(scenario: Scenario) -> Iterator[str]:
     yield from (f"  {case.id}" for case in scenario.cases)
     producers, count = _plural(load.producers, "producer"), _plural(workers.count, "worker")
     yield f"load: {_load(load)} of {format_bytes(load.payload_bytes)} from {producers}; {count}, prefetch {workers.prefetch}"
-    yield f"phases: warm-up {_s(phases.warmup_s)}, steady {_s(phases.steady_s)}, drain up to {_s(phases.drain_s)}"
+    yield f"phases: warm-up {_exactly(phases.warmup_s)}, steady {_exactly(phases.steady_s)}, drain up to {_exactly(phases.drain_s)}"
     if load.profile:
         yield f"messages: about {format_count(expected_messages(load, phases))} per trial"
     for fault in scenario.faults:
         settings = "".join(f", {k}: {_setting(k, v)}" for k, v in fault.settings.items())
-        yield f"fault: {fault.label} at {_s(fault.at_s)}{settings}"
+        yield f"fault: {fault.label} at {_exactly(fault.at_s)}{settings}"
     for bound in scenario.slo:
         yield f"slo: {bound.metric} {'at least' if bound.at_least else 'at most'} {bound.text}"
     trials = _plural(scenario.trials * len(scenario.cases), "trial")
@@ -106,7 +106,15 @@ def _words(segment: Segment) -> str:
 def _setting(key: str, value: float | int | None) -> str:
     if value is None:
         return "never"
-    return str(value) if key == "count" else _s(float(value))
+    return str(value) if key == "count" else _exactly(float(value))
+
+
+def _exactly(value_s: float) -> str:
+    """Returns what the scenario asks for, without rounding: ``6.999 s``, ``250 ms``, ``20 µs``."""
+    for factor, unit in ((1e6, "µs"), (1e3, "ms")):
+        if 0 < value_s * factor < 1000:
+            return f"{value_s * factor:.12g} {unit}"
+    return f"{value_s:.12g} s"
 
 
 def _s(value_s: float) -> str:

@@ -289,3 +289,13 @@ class TestChoice:
         for thread in threads:
             thread.join()
         assert set(file.getvalue().splitlines()[1:]) == {f"  warning: {'x' * 100}"}
+
+
+class TestEncoding:
+    def test_a_stderr_that_cannot_write_every_sign_gets_stand_ins(self) -> None:
+        raw = io.BytesIO()
+        file = io.TextIOWrapper(raw, encoding="ascii")
+        view = open_view(Console(file=file, force_terminal=True))
+        assert isinstance(view, PlainView)
+        view.notice(CaseFinished(case_id="null@embedded", trial=1, status=TrialStatus.VALID, words="5 µs … ≥ 1 s"))
+        assert raw.getvalue() == b"+ null@embedded, trial 1: valid - 5 us ... >=1 s\n"

@@ -74,9 +74,16 @@ class TestPage:
             "400 µs",
             "12,345",
             "0",
+            "23",
             "2.14 s",
             "≥ 4.9 s",
         ]
+
+    def test_a_run_that_was_killed_says_so_of_each_case(self) -> None:
+        whole = page(records.run([records.case(trials=[], guarantees=[])], status="loaded", exit_code=None))
+        assert ["! CUT OFF", "`redis-stream@embedded`", "was cut off."] in rows(whole)
+        assert "**! CUT OFF.** was cut off." in whole
+        assert "NOT RUN" not in whole
 
     def test_the_command_that_repeats_the_run_can_be_copied(self) -> None:
         whole = page(records.run(command="brokerbench run quickstart --set 'load.rate=5000/s'"))
@@ -99,7 +106,7 @@ class TestPage:
 
     def test_an_unfinished_run_has_a_page_too(self) -> None:
         whole = page(records.run([], status="running", exit_code=None, fingerprint={}))
-        assert "**VERDICT: No case was run: no verdict.**" in whole
+        assert "**VERDICT: Cut off: the run did not end in order; no case was measured: no verdict.**" in whole
         assert "Not recorded." in whole
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 from pathlib import Path
 
@@ -10,8 +11,10 @@ import records
 from rich.console import Console
 
 from harness.model import DurabilityClass, TrialStatus, Verdict
-from harness.record import AtLeast, CaseRecord, Guarantee, RunRecord, Unknown
+from harness.record import AtLeast, CaseRecord, FaultResult, Guarantee, RunRecord, Unknown
 from reports import figures, story, words
+from reports.columns import BECAME, columns
+from reports.encoding import writable
 from reports.terminal import print_run
 
 
@@ -30,6 +33,27 @@ def row(text: str, case: str) -> list[str]:
 
 def judged(verdict: Verdict, **more: object) -> CaseRecord:
     return records.case(guarantees=[records.guarantee(verdict, **more)])  # type: ignore[arg-type]
+
+
+def became(
+    *,
+    rate_confirmed: float = 3_999.2,
+    rate_offered: float = 4_001.0,
+    unknown: int = 23,
+    held: dict[str, int] | None = None,
+    faults: list[FaultResult] | None = None,
+    guarantees: list[Guarantee] | None = None,
+    **classes: int,
+) -> CaseRecord:
+    """Returns a case in which messages also fell into other classes."""
+    ledger = records.ledger(unknown=unknown)
+    counts = ledger.model_copy(
+        update={"classes": ledger.classes | classes, "held": ledger.held if held is None else held}
+    )
+    metrics = records.metrics()
+    metrics["steady"] |= {"rate.confirmed": rate_confirmed, "rate.offered": rate_offered}
+    trial = records.trial(ledger=counts, metrics=metrics, **({"faults": faults} if faults else {}))
+    return records.case(trials=[trial], guarantees=guarantees)
 
 
 class TestSentences:
@@ -159,6 +183,148 @@ class TestSentences:
         assert story.headline(records.run([case])) == "No case was run: no verdict."
 
 
+class TestWhatElseBecameOfMessages:
+    def test_a_full_broker_is_told_with_what_it_refused_and_the_rate_that_was_left(self) -> None:
+        case = became(rejected=1_020, rate_confirmed=91.0, rate_offered=298.0)
+        assert story.sentence(case).endswith(
+            "; only 91/s of 298/s offered were confirmed: 1,020 were rejected by the broker (full?)."
+        )
+        assert row(printed(records.run([case])), case.id)[9] == "1,020"
+
+    def test_a_few_rejected_are_told_without_the_rate(self) -> None:
+        assert story.sentence(became(rejected=1)).endswith("; 1 was rejected by the broker (full?).")
+
+    def test_what_was_never_sent_is_told_with_its_reason(self) -> None:
+        held = story.sentence(became(unsent=1_927))
+        assert held.endswith("; 1,927 were never sent (8,011 held: no connection, 12 held: too many unconfirmed).")
+        killed = records.broker_kill(kind="producer kill", label="kill producer")
+        assert story.sentence(became(unsent=7, faults=[killed])).endswith(
+            "; 7 were never sent (a producer was killed)."
+        )
+
+    def test_stranded_messages_are_told_once(self) -> None:
+        assert story.sentence(became(stranded=40)).endswith("; 40 were still in the broker, not delivered.")
+        undecided = records.guarantee(Verdict.UNKNOWN, evidence="40 stranded with their hold not over")
+        told = story.sentence(became(stranded=40, guarantees=[undecided]))
+        assert told == "UNKNOWN when the broker was killed: 40 stranded with their hold not over."
+
+    @pytest.mark.parametrize(
+        ("held", "unknown", "why"),
+        [
+            ({"window": 300}, 9, "300 held: too many unconfirmed"),
+            ({}, 9, "9 got no answer"),
+            ({}, 0, "the ledger does not tell why"),
+        ],
+    )
+    def test_a_low_rate_says_why_where_the_ledger_tells(self, held: dict[str, int], unknown: int, why: str) -> None:
+        case = became(held=held, unknown=unknown, rate_confirmed=10.0)
+        assert story.sentence(case).endswith(f"; only 10/s of 4,001/s offered were confirmed: {why}.")
+
+    def test_columns_stand_only_where_a_case_has_any(self) -> None:
+        def headings(case: CaseRecord) -> list[str]:
+            return [column.heading for column in columns(records.run([case])) if column.heading in BECAME]
+
+        assert headings(became(unknown=0)) == []
+        assert headings(became(rejected=1, unsent=2, stranded=3, unknown=4)) == list(BECAME)
+        text = printed(records.run([became(rejected=1)]))
+        assert "rejected: refused by the broker" in text
+        assert "stranded:" not in text
+
+
+class TestCutOff:
+    def test_a_killed_run_says_that_it_was_cut_off(self) -> None:
+        for status in ("running", "loaded"):
+            record = records.run([records.case(trials=[], guarantees=[])], status=status, exit_code=None)
+            assert story.headline(record) == "Cut off: the run did not end in order; no case was measured: no verdict."
+            assert "! redis-stream@embedded: was cut off." in printed(record)
+            assert "not run" not in printed(record).lower()
+
+    def test_what_had_been_measured_follows(self) -> None:
+        record = records.run([records.case(), records.postgres_case(trials=[], guarantees=[])], status="loaded")
+        assert story.headline(record) == (
+            "Cut off: the run did not end in order; what had been measured until then follows. "
+            "No confirmed message was lost in 1 of 1 case. No claim was broken. 1 case cut off."
+        )
+        assert story.seen(record) == "HELD: redis-stream@embedded; CUT OFF: postgres-lease@embedded"
+
+    def test_a_case_that_cannot_run_here_was_not_cut_off(self) -> None:
+        case = records.case(trials=[], guarantees=[], unavailable="no binaries")
+        assert story.sentence(case, cut_off=True) == "was not run: no binaries."
+
+
+class TestReasons:
+    FULL = "the slot folder /dev/shm/x/0-1 is full after 9 messages: No space left on device (free space in /dev/shm/x)"
+
+    def test_a_shard_that_ended_is_told_with_its_last_words(self) -> None:
+        trial = records.invalid_trial(
+            reasons=["worker w1 ended by itself with status 1", "worker w10 ended by itself with status 1"],
+            warnings=[
+                f"worker w10 (pid 4) ended unexpectedly: {self.FULL}",
+                "worker w1 (pid 3) ended unexpectedly: boom",
+            ],
+        )
+        assert [reason for reason, _ in story.reasons(trial)] == [
+            "worker w1 ended by itself with status 1: boom",
+            f"worker w10 ended by itself with status 1: {self.FULL}",
+        ]
+        assert story.reasons(trial)[1][1] == ""  # its last words say it
+        assert story.sentence(records.case(trials=[trial])) == (
+            "no verdict: INVALID — worker w1 ended by itself with status 1: boom."
+        )
+
+    def test_an_agent_that_took_shards_with_it_is_told(self) -> None:
+        warnings = ["agent 0 (pid 12) ended with status -9, and with it p0, w0"]
+        trial = records.invalid_trial(reasons=["producer p0 ended by itself"], warnings=warnings)
+        assert story.reasons(trial)[0][0] == "producer p0 ended by itself: agent 0 (pid 12) ended with status -9"
+
+    def test_an_exit_status_is_not_told_twice(self) -> None:
+        warnings = ["producer p0 (pid 12) ended unexpectedly: exit status -9"]
+        trial = records.invalid_trial(reasons=["producer p0 ended by itself with status -9"], warnings=warnings)
+        assert story.reasons(trial)[0][0] == "producer p0 ended by itself with status -9"
+
+    def test_what_follows_from_a_load_that_ended_early_has_no_remedy(self) -> None:
+        early = "the load ended early: the broker does not serve after 60 s\nits last words:\nOOM"
+        trial = records.invalid_trial(reasons=[early, "nothing was sent", "producer p0 ended by itself"])
+        assert [bool(remedy) for _, remedy in story.reasons(trial)] == [True, False, False]
+        alone = records.invalid_trial(reasons=["nothing was sent"])
+        assert "the producers never reached the broker" in story.reasons(alone)[0][1]
+
+    def test_a_remedy_stands_once(self) -> None:
+        trial = records.invalid_trial(reasons=["slots missing: 1 of w0 found", "slots missing: 2 of w1 found"])
+        assert [bool(remedy) for _, remedy in story.reasons(trial)] == [False, True]
+
+    def test_the_last_words_of_a_broker_stand_below_and_not_in_the_verdict(self) -> None:
+        trial = records.invalid_trial(reasons=["the load ended early: no broker\nits last words:\nOOM"])
+        record = records.run([records.case(trials=[trial])], exit_reason="trial 1 invalid: no broker\nits last words:")
+        died = records.invalid_trial(reasons=["the broker ended unexpectedly: its last words:\nOOM"])
+        assert story.sentence(records.case(trials=[died])) == "no verdict: INVALID — the broker ended unexpectedly."
+        text = printed(record)
+        assert "no verdict: INVALID — the load ended early: no broker.\n" in re.sub(" +\n", "\n", text)
+        assert text.count("OOM") == 1
+        assert text.count("its last words") == 1
+
+    @pytest.mark.parametrize(
+        ("reason", "part"),
+        [
+            ("the slot folder /dev/shm/x is full", "free space in /dev/shm"),
+            ("fault never fired: kill broker was ordered, and nothing shows that it hit", "timeline.jsonl"),
+            ("fault never fired: kill broker", "make the load longer"),
+            ("kill broker fired after the load", "make the load longer"),
+            ("the broker ended unexpectedly: its last words:\nOOM", "broker's log"),
+            ("producer p0 ended by itself with status -9", "log of that name"),
+            ("generator saturated: 9 due messages were never sent, though nothing held them", "why a producer stopped"),
+        ],
+    )
+    def test_every_reason_has_its_remedy(self, reason: str, part: str) -> None:
+        assert part in words.remedy(reason)
+
+    def test_a_drain_that_hit_its_limit_says_what_to_raise(self) -> None:
+        warning = "the drain hit its limit before it was quiet: what was still coming counts as not received"
+        assert "; remedy: raise phases.drain" in printed(
+            records.run([records.case(trials=[records.trial(warnings=[warning])])])
+        )
+
+
 class TestSigns:
     @pytest.mark.parametrize("verdict", list(Verdict))
     def test_every_verdict_has_a_symbol_and_a_word_of_its_own(self, verdict: Verdict) -> None:
@@ -240,8 +406,28 @@ class TestFigures:
         assert row(printed(records.run([case])), case.id)[3] == "3,998/s, filling"
 
     def test_the_worst_fault_of_a_trial_gives_its_recovery(self) -> None:
-        trial = records.trial(faults=[records.broker_kill(3.0), records.broker_kill(AtLeast(at_least=1.0))])
-        assert figures.recovery(records.case(trials=[trial]), "p99").middle == AtLeast(at_least=1.0)
+        trial = records.trial(faults=[records.broker_kill(3.0), records.broker_kill(AtLeast(at_least=4.0))])
+        assert figures.recovery(records.case(trials=[trial]), "p99").middle == AtLeast(at_least=4.0)
+
+    def test_of_a_long_recovery_and_one_that_was_cut_off_the_long_one_is_the_least(self) -> None:
+        trial = records.trial(faults=[records.broker_kill(8.0), records.broker_kill(AtLeast(at_least=0.0246))])
+        assert figures.recovery(records.case(trials=[trial]), "p99").middle == AtLeast(at_least=8.0)
+
+    def test_a_recovery_that_was_not_waited_for_is_no_short_one(self) -> None:
+        cut = [records.broker_kill(AtLeast(at_least=at_least)) for at_least in (0.0018, 0.0246)]
+        case = records.case(trials=[records.trial(faults=cut)])
+        text = printed(records.run([case]))
+        assert row(text, case.id)[-3:] == ["2.14 s", "not seen", "✓ HELD"]
+        assert "not seen: the next fault or the end of the load came too early" in text
+        assert words.figure("recovery.p99", AtLeast(at_least=2.999)) == "not seen"
+        assert words.figure("recovery.p99", AtLeast(at_least=3.0)) == "≥ 3 s"
+        assert words.figure("recovery.longest_gap", AtLeast(at_least=0.5)) == "≥ 500 ms"
+
+    def test_a_lag_of_too_few_messages_is_the_largest_and_says_so(self) -> None:
+        few = {"steady": records.metrics()["steady"] | {"lag.p99": Unknown(unknown="n too small")}}
+        assert row(printed(records.run([records.case(trials=[records.trial(metrics=few)])])), records.case().id)[6] == (
+            "max 3.1 ms"
+        )
 
 
 class TestPrinted:
@@ -262,6 +448,7 @@ class TestPrinted:
             "400 µs",
             "12,345",
             "0",
+            "23",
             "2.14 s",
             "≥ 4.9 s",
             "▼ LOST, as claimed",
@@ -347,6 +534,24 @@ class TestPrinted:
 
 
 class TestTerminals:
+    @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8", "cp1252"])
+    def test_no_sign_is_more_than_the_terminal_can_write(self, encoding: str) -> None:
+        raw = io.BytesIO()
+        file = io.TextIOWrapper(raw, encoding=encoding)
+        console = Console(file=file, width=80, force_terminal=True)
+        record = records.run([*records.run().cases, became(rejected=3)], question="≥ … × · ° 漢 \U0001f600?")
+        print_run(record, console, report=Path("runs/é漢/report.md"))
+        file.flush()
+        text = re.sub(r"\x1b\[[0-9;]*m", "", raw.getvalue().decode(encoding))
+        assert ("▼ LOST" if encoding == "utf-8" else "v LOST") in text
+        assert ("✓ HELD" if encoding == "utf-8" else "+ HELD") in text
+        assert ("≥ 4.9 s" if encoding == "utf-8" else ">=4.9 s") in text
+
+    def test_stand_ins_are_taken_only_where_they_are_needed(self) -> None:
+        assert writable("✓ 5 µs · 4 °C — ≥ 3 s …", "utf-8") == "✓ 5 µs · 4 °C — ≥ 3 s …"
+        assert writable("✓ 5 µs · 4 °C — ≥ 3 s …", "latin-1") == "+ 5 µs · 4 °C - >=3 s ..."
+        assert writable("✗▼○× 5 µs 漢 é", "ascii") == "xvox 5 us ?? ?"
+
     @pytest.mark.parametrize("width", [40, 60, 80, 100, 120, 160, 200])
     def test_nothing_is_cut_off_at_any_width(self, width: int) -> None:
         trials = [
