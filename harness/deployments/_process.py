@@ -16,6 +16,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -26,6 +27,7 @@ from harness.clock import now_ns
 from harness.deployments.contract import Usage
 from harness.errors import StartError
 from harness.journal import Journal
+from harness.processes import snapshot
 
 GONE_TIMEOUT_S = 10.0  # after SIGKILL only the kernel's own work is left; more than this is a fault of the machine
 STATE_TIMEOUT_S = 2.0
@@ -216,12 +218,10 @@ class ProcessTree:
         if self._main is None:
             return []
         found = {process for process in self._seen if process.is_running()}
-        for process in list(found):
-            try:
-                found.update(process.children(recursive=True))
-            except psutil.Error:
-                continue
-        found.update(_session(self._main.pid))
+        family = {process.pid for process in found}
+        for pid in _relatives(family, self._main.pid) - family:
+            with suppress(psutil.Error):
+                found.add(psutil.Process(pid))
         self._seen |= found
         return sorted(found, key=lambda process: (process != self._main, process.pid))
 
@@ -336,16 +336,14 @@ def _wait_until(condition: Callable[[], bool], timeout_s: float) -> bool:
     return True
 
 
-def _session(leader: int) -> list[psutil.Process]:
-    """Returns the processes of the session that ``leader`` leads: journalled processes get one of their own."""
-    found = []
-    for pid in psutil.pids():
-        try:
-            if os.getsid(pid) == leader:
-                found.append(psutil.Process(pid))
-        except (OSError, psutil.Error):
-            continue
-    return found
+def _relatives(family: set[int], leader: int) -> set[int]:
+    """Returns the pids of all descendants of a family and of the session that ``leader`` leads: journalled processes get one of
+    their own. One look at the process table: while a tree is being stopped every millisecond is one in which it still answers."""
+    table = snapshot().values()
+    relatives = family | {process.pid for process in table if process.session == leader}
+    while born := {process.pid for process in table if process.ppid in relatives} - relatives:
+        relatives |= born
+    return relatives
 
 
 def _sums(members: Sequence[psutil.Process], main: psutil.Process | None) -> _Sums:
