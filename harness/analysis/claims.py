@@ -66,7 +66,7 @@ def claim_words(claim: Claim | None) -> str:
 def bound_words(lost: int, exposed: int) -> str:
     """Returns the 95 % upper bound of the share lost, with the condition under which it holds; "" where it says next to nothing."""
     share = poisson_upper(lost) / exposed if exposed else 1.0
-    if share >= TOO_WIDE:
+    if round(share, 2) >= TOO_WIDE:
         return ""
     percent = format(Decimal(f"{share * 100:.2g}"), "f")  # never 3e-05
     return f"{BOUND_BEGINS} at most {percent} % of all ({format_count(exposed)} exposed, 95 %)"

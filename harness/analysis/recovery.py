@@ -86,6 +86,7 @@ class Recoveries:
     facts: TrialFacts
     baseline: Window
     until_ns: int
+    _waits: dict[int | None, Waiting] = field(init=False, default_factory=dict)
     _level: float | None = field(init=False)
     _p99_limit_ns: float | None = field(init=False)
 
@@ -97,6 +98,13 @@ class Recoveries:
         chosen = inside(self.baseline, self.moments.intended_ns) & is_counted(self.moments)
         p99_ns = nearest_rank_ns(end_to_end(self.moments, chosen, self.until_ns), 990)
         return None if p99_ns is None else max(1.5 * p99_ns, p99_ns + 1e6)
+
+    def _waiting(self, healed_ns: int | None) -> Waiting:
+        """Returns when messages waited, as one fault sees it; built once where none vanished, and then the same for all."""
+        until_heal_ns = healed_ns if self.moments.is_class(Class.VANISHED).any() else None
+        if until_heal_ns not in self._waits:
+            self._waits[until_heal_ns] = Waiting.of(self.moments, until_heal_ns, self.until_ns)
+        return self._waits[until_heal_ns]
 
     def of(self, fault: FaultRecord) -> Recovery:
         """Returns the recovery from one fault that fired."""
@@ -140,7 +148,7 @@ class Recoveries:
             last = max(int(np.searchsorted(events, limit_ns(fault, self.facts))) - 1, after_heal)
         seen = events[first : last + 1]
         last_seen = int(seen[-1]) if len(seen) else injected
-        waiting = Waiting.of(self.moments, fault.healed_ns, self.until_ns)
+        waiting = self._waiting(fault.healed_ns)
         waited = waiting.between(seen[:-1], seen[1:])
         longest = int(waited.max(initial=0))
         if after_heal == len(events):  # nothing came any more
@@ -153,9 +161,10 @@ class Recoveries:
         """Returns the time from the heal to the first delivery in which something was waiting for it."""
         events = self.moments.delivery_events_ns
         after = int(np.searchsorted(events, healed_ns))
-        waiting = Waiting.of(self.moments, healed_ns, self.until_ns)
+        waiting = self._waiting(healed_ns)
         if after < len(events):
-            return waiting.during(healed_ns, int(events[after])) / NS_PER_S
+            waited = waiting.during(healed_ns, int(events[after]))
+            return waited / NS_PER_S if waited else NOTHING_WAITED  # what came first had come before: a repeat
         in_vain = waiting.during(healed_ns, self.until_ns)
         return AtLeast(at_least=in_vain / NS_PER_S) if in_vain else NOTHING_WAITED
 

@@ -206,7 +206,11 @@ def _when(fault: FaultRecord, facts: TrialFacts) -> str:
     """Returns when a fault was planned and when it fired, as the scenario counts: from the end of warm-up on."""
     zero_ns = facts.steady_start_ns or 0
     planned_s, injected_s = (fault.planned_ns - zero_ns) / NS_PER_S, ((fault.injected_ns or 0) - zero_ns) / NS_PER_S
-    return f"planned {planned_s:.3g} s, injected {injected_s:.3g} s"
+    return f"planned {_tenths(planned_s)} s, injected {_tenths(injected_s)} s"
+
+
+def _tenths(value_s: float) -> str:
+    return f"{value_s:.1f}".removesuffix(".0")
 
 
 def _clock(facts: TrialFacts, p50: Figure | None) -> Iterator[str]:

@@ -68,7 +68,7 @@ def test_a_bound_is_printed_with_its_condition() -> None:
     )
 
 
-@pytest.mark.parametrize("exposed_n", [0, 1, 5])
+@pytest.mark.parametrize("exposed_n", [0, 1, 6])
 def test_a_bound_that_says_next_to_nothing_is_not_printed(exposed_n: int) -> None:
     assert bound_words(0, exposed_n) == ""
 

@@ -159,6 +159,12 @@ def test_with_nothing_left_to_deliver_there_is_no_first_delivery() -> None:
     assert figures["longest_gap"] == Unknown(unknown="nothing was waiting")
 
 
+def test_a_repeat_is_no_first_delivery_of_what_was_waiting() -> None:
+    story = without(Story(rate=1000, seconds=20, facts_more={"faults": (fault(10, 12),)}), 9.9, 20)
+    story.more_deliveries = [story.delivery(9_800, at(15))]
+    assert recovery(story)["first_delivery"] == Unknown(unknown="nothing was waiting")
+
+
 def test_a_message_that_was_passed_over_makes_no_gap() -> None:
     # One message due at 9.5 s is lost; from 10 s to 15 s nothing is due: it was passed over at 9.503 s.
     story = Story(rate=1000, seconds=20, facts_more={"faults": (fault(11, 12),)})
