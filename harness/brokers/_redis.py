@@ -116,7 +116,7 @@ class RedisDriver:
         return Settled(*_drain(self.settled)) if self.settled else NO_SETTLED
 
     def settle_by(self, commands: Sequence[Command], tokens: Ints, judge: Any, *, whole: bool = False) -> None:
-        """Sends settling commands: one per token, or with ``whole`` a transaction whose last reply judges all."""
+        """Sends settling commands: one per token, or with ``whole`` commands whose last reply judges all."""
         self.link.send(
             commands,
             tokens=tokens,

@@ -61,7 +61,7 @@ class Owed:
         count: how many replies.
         sent_ns: when they were sent. limit_ns: when an unanswered one means that the connection is lost.
         tokens: shape (n,), None for a call whose caller reads ``replies`` itself.
-        judge: reply → outcome. whole: the last reply judges all tokens (a transaction); else one reply per token.
+        judge: reply → outcome. whole: the last reply judges all tokens (a script); else one reply per token.
         unknown: the outcome of what stays unanswered.
         into: where outcomes are collected.
     """

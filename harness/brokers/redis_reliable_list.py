@@ -8,6 +8,10 @@ Each connection is a *holder* with a name of its own: ``<client>#<random>``. It 
 
 After a reconnect the worker is a new holder: what the old connection moved, and what its cut-off replies never told, goes
 back like a dead worker's. Taking back is one script per holder, so any number of reapers may do it at once.
+
+A full Redis (``maxmemory``, noeviction) refuses ``LMOVE`` and ``BLMOVE``, though they need hardly any memory: consumers get
+nothing until somebody's ack has made room. Acks, giving back, taking back and prolonging a sign of life it does not refuse.
+Where nobody holds anything to ack, this design stands still for as long as Redis is over its limit.
 """
 
 from __future__ import annotations
@@ -29,7 +33,7 @@ from harness.model import Place, Settlement, SettleOutcome, Setup, Traits
 SETUP = Setup(
     name="redis-reliable-list",
     broker="redis",
-    summary="LPUSH, BLMOVE into a list per worker, LREM as ack; a reaper on heartbeat keys",
+    summary="LPUSH, BLMOVE into a list per worker, LREM as ack; a reaper on heartbeat keys; over maxmemory Redis refuses BLMOVE",
     traits=Traits(reclaims=True, settle_detects_stale=True),
     parameters=PARAMETERS,
     durability=durability,
@@ -37,12 +41,18 @@ SETUP = Setup(
 )
 
 # KEYS: processing list, sign of life, queue, holders. ARGV: most ms of life left that count as idle, holder.
-# The oldest message ends outermost, to be taken first.
+# The oldest message ends outermost, to be taken first. LPOP, not LMOVE: a full Redis refuses a script's LMOVE, but no
+# command after the first write.
 _TAKE_BACK = """
 local life = redis.call('PTTL', KEYS[2])
 if life > tonumber(ARGV[1]) then return 0 end
 local moved = 0
-while redis.call('LMOVE', KEYS[1], KEYS[3], 'LEFT', 'RIGHT') do moved = moved + 1 end
+local payload = redis.call('LPOP', KEYS[1])
+while payload do
+    redis.call('RPUSH', KEYS[3], payload)
+    moved = moved + 1
+    payload = redis.call('LPOP', KEYS[1])
+end
 if life < 0 then redis.call('SREM', KEYS[4], ARGV[2]) end
 return moved
 """
@@ -87,13 +97,15 @@ class RedisReliableList(RedisDriver):
         return Deliveries(payloads, list(zip(repeat(self._holder), payloads, strict=False)), asked_ns=asked_ns)
 
     def _move(self, max_n: int, wait_s: float) -> list[bytes]:
+        if not self._give_sign():
+            time.sleep(wait_s)
+            return []
         processing = self._processing(self._holder)
         move = (self.queue, processing, "RIGHT", "LEFT")
-        beat = self._beat_commands()  # first: a holder without a sign of life is a dead one
         first: list[Command] = [("BLMOVE", *move, block_limit(wait_s))] if wait_s > 0 else []
         more = min(max_n, max(2 * self._last_got, FEW)) - len(first)
-        replies = self.call(*beat, *first, *repeat(("LMOVE", *move), more), block_s=wait_s)[len(beat) :]
-        if any(map(not_executed, replies)):  # LMOVE may need memory: a full Redis refuses it
+        replies = self.call(*first, *repeat(("LMOVE", *move), more), block_s=wait_s)
+        if any(map(not_executed, replies)):  # a full Redis refuses LMOVE
             time.sleep(wait_s)
         return [reply for reply in replies if reply is not None and not not_executed(reply) and self.checked(reply)]
 
@@ -113,7 +125,8 @@ class RedisReliableList(RedisDriver):
 
         A holder's key lives for the visibility time, so its idle time is what is missing of that.
         """
-        *_, holders = self.call(*self._beat_commands(now=True), ("SMEMBERS", self._holders))
+        self._give_sign(now=True)
+        (holders,) = self.call(("SMEMBERS", self._holders))
         life_ms = max(int((self.options.visibility_s - min_idle_s) * 1000), -1)
         others = [name.decode() for name in self.checked(holders) if name.decode() != self._holder]
         if not others:
@@ -152,14 +165,28 @@ class RedisReliableList(RedisDriver):
         keys = (self._processing(holder), self._alive(holder), self.queue, self._holders)
         return ("EVAL", _TAKE_BACK, len(keys), *keys, life_ms, holder)
 
-    def _beat_commands(self, *, now: bool = False) -> list[Command]:
-        """Returns the sign of life where a quarter of the visibility time has passed since the last one, or ``now``."""
-        if not now and now_ns() < self._next_beat_ns:
-            return []
-        visibility_s = self.options.visibility_s
-        self._next_beat_ns = now_ns() + int(visibility_s * NS_PER_S / 4)
+    def _give_sign(self, *, now: bool = False) -> bool:
+        """Gives the sign of life where a quarter of the visibility time has passed since the last one, or ``now``.
+
+        Returns:
+            Whether this holder is known and alive. Where a full Redis refuses that, nothing may be moved: nobody would find it.
+        """
+        asked_ns, visibility_s = now_ns(), self.options.visibility_s
+        if not now and asked_ns < self._next_beat_ns:
+            return True
         life_ms = max(int(visibility_s * 1000), 1)
-        return [("SADD", self._holders, self._holder), ("SET", self._alive(self._holder), 1, "PX", life_ms)]
+        alive = self._alive(self._holder)
+        known, prolonged, made = self.call(
+            ("SADD", self._holders, self._holder),
+            ("PEXPIRE", alive, life_ms),  # what a full Redis does not refuse
+            ("SET", alive, 1, "PX", life_ms),
+        )
+        if not_executed(known) or (not_executed(made) and not self.checked(prolonged)):
+            self._next_beat_ns = 0
+            return False
+        self.checked(known)
+        self._next_beat_ns = asked_ns + int(visibility_s * NS_PER_S / 4)
+        return True
 
 
 def _removed(reply: object) -> int:

@@ -1,5 +1,8 @@
 """``redis-stream``: ``XADD``, a consumer group read with ``XREADGROUP``, ``XACK`` + ``XDEL`` as the ack, ``XAUTOCLAIM`` as reclaim.
 
+The ack is one script. Pipelined, the two could be cut apart, and an entry that is acked but still in the stream would count as
+ready; in a MULTI, a full Redis refuses them (as it refuses every command that is queued), so that no ack could ever make room.
+
 An entry's number is its id as ``milliseconds << 20 | sequence``: unique while fewer than 2**20 entries are added in one
 millisecond, never 0, and in the order of the stream.
 
@@ -30,7 +33,7 @@ from harness.model import Place, Settlement, SettleOutcome, Setup, Traits
 SETUP = Setup(
     name="redis-stream",
     broker="redis",
-    summary="XADD, XREADGROUP, XACK + XDEL as ack, XAUTOCLAIM of what its owner has left idle",
+    summary="XADD, XREADGROUP, XACK + XDEL in a script as ack, XAUTOCLAIM of what its owner has left idle",
     traits=Traits(entry_ids=True, reclaims=True),
     parameters=PARAMETERS,
     durability=durability,
@@ -43,7 +46,18 @@ _SEQUENCE_BITS = 20
 _RELEASED = "released"  # the owner of entries that were given back
 _LONG_AGO_MS = 10 * 365 * 86_400_000
 
-# KEYS: stream, dead letters. ARGV: group, id.
+# KEYS: stream. ARGV: group, ids. In pages, for Lua passes no more than some thousand arguments.
+_ACK = f"""
+local acked = 0
+for first = 2, #ARGV, {PAGE} do
+    local last = math.min(first + {PAGE} - 1, #ARGV)
+    acked = acked + redis.call('XACK', KEYS[1], ARGV[1], unpack(ARGV, first, last))
+    redis.call('XDEL', KEYS[1], unpack(ARGV, first, last))
+end
+return acked
+"""
+
+# KEYS: stream, dead letters. ARGV: group, id. XACK comes first: after a write a full Redis lets the script go on to LPUSH.
 _BURY = """
 local entry = redis.call('XRANGE', KEYS[1], ARGV[2], ARGV[2])[1]
 if not entry or redis.call('XACK', KEYS[1], ARGV[1], ARGV[2]) == 0 then return 0 end
@@ -72,8 +86,8 @@ class RedisStream(RedisDriver):
     def declare(self) -> None:
         """Makes the stream and its group, which reads from the beginning; nothing happens where they are there."""
         (reply,) = self.call(("XGROUP", "CREATE", self.queue, GROUP, "0", "MKSTREAM"))
-        if isinstance(reply, Exception) and not str(reply).startswith("BUSYGROUP"):
-            self.link.lose(reply)
+        if isinstance(reply, Exception) and not str(reply).startswith("BUSYGROUP") and self._group() is None:
+            self.link.lose(reply)  # a full Redis refuses before it looks whether the group is there
 
     def publishing(self, payloads: list[bytes]) -> list[Command]:
         """Returns one XADD per payload."""
@@ -128,18 +142,13 @@ class RedisStream(RedisDriver):
         )
 
     def settle(self, tokens: Ints, handles: Sequence[Any], what: Settlement) -> None:
-        """Acks and deletes in one transaction; RELEASE and RETRY let the next reclaim of anybody take them."""
+        """Acks and deletes in one script; RELEASE and RETRY let the next reclaim of anybody take them."""
         self._held.difference_update(handles)
         if not len(tokens):
             return
         if what in (Settlement.ACK, Settlement.AUTO):
             self.settle_by(
-                [
-                    ("MULTI",),
-                    ("XACK", self.queue, GROUP, *handles),
-                    ("XDEL", self.queue, *handles),
-                    ("EXEC",),
-                ],
+                [("EVAL", _ACK, 1, self.queue, GROUP, *handles)],
                 tokens,
                 _ok,  # Redis does not say whose they were, so nothing is ever stale
                 whole=True,
@@ -217,15 +226,19 @@ class RedisStream(RedisDriver):
             start = b"(" + rows[-1][0]
 
     def _last_delivered(self) -> bytes:
+        group = self._group()
+        return group[b"last-delivered-id"] if group else b"0-0"
+
+    def _group(self) -> dict[bytes, Any] | None:
+        """Returns what Redis says of the group; None where it, or the stream, is missing."""
         (groups,) = self.call(("XINFO", "GROUPS", self.queue))
         if isinstance(groups, ResponseError) and "no such key" in str(groups):
-            return b"0-0"
+            return None
         for group in self.checked(groups):
-            fields = dict(zip(group[::2], group[1::2], strict=True))
+            fields: dict[bytes, Any] = dict(zip(group[::2], group[1::2], strict=True))
             if fields[b"name"] == GROUP.encode():
-                last: bytes = fields[b"last-delivered-id"]
-                return last
-        return b"0-0"
+                return fields
+        return None
 
     def _entries_after(self, start: bytes) -> Iterator[list[Any]]:
         while page := self.checked(self.call(("XRANGE", self.queue, b"(" + start, "+", "COUNT", PAGE))[0]):
@@ -260,7 +273,7 @@ def _no_group(reply: object) -> bool:
 
 
 def _ok(reply: object) -> int:
-    return SettleOutcome.OK if isinstance(reply, list | int) else SettleOutcome.UNKNOWN
+    return SettleOutcome.OK if isinstance(reply, int) else SettleOutcome.UNKNOWN
 
 
 def _found(reply: object) -> int:

@@ -7,11 +7,12 @@ import threading
 from collections.abc import Callable
 
 import pytest
+from redis import Redis
 
 from harness.brokers.checked import CheckedDriver
 from harness.errors import ConnectionLost, Unreachable
-from harness.model import FaultKind, MayLose, Outcome, Setup
-from tests.contract.line import Line, eventually, only_setups, outcomes_of, publish_until_lost
+from harness.model import FaultKind, MayLose, Outcome, Settlement, SettleOutcome, Setup
+from tests.contract.line import VISIBILITY_S, Line, eventually, only_setups, outcomes_of, publish_until_lost
 
 OwnLine = Callable[..., Line]
 
@@ -103,19 +104,88 @@ def test_a_broker_killed_while_a_fetch_waits_ends_the_fetch(setup: Setup, own_li
         watcher.depth()
 
 
-@only_setups(lambda setup: "maxmemory" in {parameter.name for parameter in setup.parameters})
+has_a_limit = only_setups(lambda setup: "maxmemory" in {parameter.name for parameter in setup.parameters})
+
+
+@has_a_limit
 def test_a_full_broker_rejects_and_keeps_nothing_of_what_it_rejected(setup: Setup, own_line: OwnLine) -> None:
     line = own_line(setup, maxmemory="4 MB")
     producer, searcher = line.open("p0"), line.open("s0")
+    confirmed = _fill(line, producer)
+    assert line.found(searcher) == {"ready": confirmed}
+
+
+@has_a_limit
+def test_acks_are_taken_by_a_full_broker_and_make_room(setup: Setup, own_line: OwnLine) -> None:
+    line = own_line(setup, maxmemory="4 MB")
+    producer, worker = line.open("p0"), line.open("w0", visibility_s=60.0)
+    line.publish(producer, range(1000), payload_bytes=1000)
+    held = line.receive(worker, 1000)
+    confirmed = _fill(line, producer, first=1000)
+    if not setup.traits.at_most_once:  # there, room is made by taking
+        _overfill(line)
+        assert line.settle(worker, held, Settlement.ACK) == dict.fromkeys(held.seqs, SettleOutcome.OK)
+    rest = line.receive(worker, len(confirmed))
+    assert sorted(rest.seqs) == confirmed
+    assert line.settle(worker, rest, Settlement.ACK) == dict.fromkeys(confirmed, SettleOutcome.OK)
+    line.publish(producer, range(10_000, 10_500), payload_bytes=1000)
+    assert line.found(worker) == {"ready": list(range(10_000, 10_500))}
+
+
+@only_setups(lambda setup: setup.name in ("redis-list", "redis-stream"))
+def test_a_broker_over_its_limit_still_hands_out_what_it_has(setup: Setup, own_line: OwnLine) -> None:
+    line = own_line(setup, maxmemory="4 MB")
+    producer, worker = line.open("p0"), line.open("w0")
+    confirmed = _fill(line, producer)
+    _overfill(line)
+    worker.prepare()
+    received = line.receive(worker, len(confirmed))
+    assert sorted(received.seqs) == confirmed
+    assert line.settle(worker, received, Settlement.ACK) == dict.fromkeys(confirmed, SettleOutcome.OK)
+    assert line.found(worker) == {}
+    line.publish(producer, range(10_000, 10_100), payload_bytes=1000)
+
+
+@only_setups(lambda setup: setup.name == "redis-reliable-list")
+def test_a_reliable_list_over_its_limit_stands_still_and_loses_nothing(setup: Setup, own_line: OwnLine) -> None:
+    line = own_line(setup, maxmemory="4 MB")
+    producer, dying, worker = line.open("p0"), line.open("w0"), line.open("w1")
+    line.publish(producer, range(10))
+    held = line.receive(dying, 10).seqs
+    confirmed = _fill(line, producer, first=10)
+    dying.close(abort=True)
+    _overfill(line)
+    assert worker.consume(10, 0.02).payloads == []
+    eventually(lambda: worker.reclaim(VISIBILITY_S) == 10, "what the dead one held is not given back")
+    assert worker.consume(10, 0.02).payloads == []
+    assert line.found(worker) == {"ready": sorted(held + confirmed)}
+    _limit(line, 0)
+    received = line.receive(worker, len(confirmed) + 10)
+    assert sorted(received.seqs) == sorted(held + confirmed)
+    assert set(line.settle(worker, received, Settlement.ACK).values()) == {SettleOutcome.OK}
+    assert line.found(worker) == {}
+
+
+def _fill(line: Line, producer: CheckedDriver, first: int = 0) -> list[int]:
+    """Publishes 1 kB messages until the broker rejects; returns the sequence numbers of what it confirmed."""
     outcomes: dict[int, Outcome] = {}
-    for start in itertools.count(0, 100):
+    for start in itertools.count(first, 100):
         producer.publish(line.block(range(start, start + 100), payload_bytes=1000))
         outcomes |= outcomes_of(producer, 100)
         if Outcome.REJECTED in outcomes.values():
             break
     assert set(outcomes.values()) == {Outcome.CONFIRMED, Outcome.REJECTED}
-    confirmed = sorted(seq for seq, outcome in outcomes.items() if outcome is Outcome.CONFIRMED)
-    assert line.found(searcher) == {"ready": confirmed}
+    return sorted(seq for seq, outcome in outcomes.items() if outcome is Outcome.CONFIRMED)
+
+
+def _overfill(line: Line) -> None:
+    """Takes half a megabyte of its limit away from a full broker: it stays full whatever its connections' buffers do."""
+    _limit(line, 3_500_000)
+
+
+def _limit(line: Line, size_bytes: int) -> None:
+    with Redis.from_url(line.broker.address) as client:
+        client.config_set("maxmemory", size_bytes)
 
 
 def _consume_for_ever(worker: CheckedDriver) -> None:
