@@ -21,7 +21,8 @@ from polars.io.plugins import register_io_source
 
 from harness import tables
 from harness.clock import clock_domain
-from harness.errors import EvidenceError
+from harness.errors import BrokerbenchError, EvidenceError
+from harness.files import aside
 from harness.ledger import (
     ATTEMPT_SLOT,
     CHECKSUM_OK,
@@ -87,6 +88,9 @@ def gather(
 
     Returns:
         The tables and what is wrong with them; a missing or broken slot file is a problem there, not an exception.
+
+    Raises:
+        BrokerbenchError: a table cannot be written (the disk is full); nothing of it is left, and no other file is touched.
     """
     found = [_open(folder, shard, run_id, trial) for shard in (*expected, *_unexpected(folder, expected))]
     producers = {file.shard.number: file for file in found if file.shard.kind == "producer"}
@@ -277,9 +281,16 @@ def _write(
             yield block if with_columns is None else block.select(with_columns)
 
     schema = _frame(np.zeros(0, slot), shard_column, 0).schema
-    part = path.with_suffix(".part")
-    table(register_io_source(source, schema=schema)).sink_parquet(part, compression="lz4", row_group_size=ROW_GROUP)
-    part.replace(path)
+    rows = table(register_io_source(source, schema=schema))
+    try:
+        with aside(path) as part:
+            rows.sink_parquet(part, compression="lz4", row_group_size=ROW_GROUP)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+        raise BrokerbenchError(
+            f"{path} cannot be written: {reason}",
+            remedy=f"free space in {path.parent} (df -h {path.parent}) and run again",
+        ) from error
     return pl.scan_parquet(path)
 
 

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from hypothesis import strategies as st
 
 from harness import gather as module
 from harness import tables
+from harness.errors import BrokerbenchError
 from harness.gather import Gathered, gather
 from harness.ledger import (
     CHECKSUM_OK,
@@ -325,6 +327,68 @@ def test_every_slot_and_every_scheduled_message_is_exactly_one_row_in_order(
     missing = set(range(scheduled)) - {seq for seq, _ in keys}
     expected = sorted([(seq, n, "CONFIRMED", 5) for seq, n in keys] + [(seq, 1, "NOT_SENT", 6) for seq in missing])
     assert found.attempts.select("seq", "attempt", "outcome", "intended_ns").collect().rows() == expected
+
+
+def too_many_for_a_small_disk(folder: Path) -> None:
+    """Writes slots whose table needs more than 300 kB, however well it is packed."""
+    noise = np.random.default_rng(1).integers(0, 1 << 62, (3, 20_000))
+    file = slot_file(folder, "p0")
+    first = file.reserve(20_000)
+    rows = file.slots[first : first + 20_000]
+    rows["seq"], rows["attempt"], rows["state"] = np.arange(20_000), 1, AttemptState.ANSWERED
+    rows["intended_ns"], rows["sent_ns"], rows["confirmed_ns"] = noise
+    rows["outcome"] = Outcome.CONFIRMED
+    file.commit()
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 300 kB."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=300k", "none", str(disk)]
+    if sys.platform != "linux" or os.geteuid() or subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("mounting takes root on Linux; the test with a limit on file sizes stands for it")
+    try:
+        yield disk
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_a_full_disk_leaves_nothing_half_written_and_says_what_to_do(small_disk: Path, tmp_path: Path) -> None:
+    too_many_for_a_small_disk(tmp_path)
+    with pytest.raises(BrokerbenchError, match=r"cannot be written: .*[Nn]o space left") as told:
+        gather(tmp_path, [shard("p0")], {}, small_disk, run_id=RUN_ID, trial=TRIAL)
+    assert str(small_disk / "attempts.parquet") in told.value.problem
+    assert "free space" in told.value.remedy
+    assert list(small_disk.iterdir()) == []
+
+
+LIMITED = """
+import resource, sys
+from pathlib import Path
+from harness.errors import BrokerbenchError
+from harness.gather import gather
+from harness.model import ShardRecord
+slots, into = Path(sys.argv[1]), Path(sys.argv[2])
+resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
+try:
+    gather(slots, [ShardRecord(name="p0", kind="producer", number=0)], {}, into, run_id=5, trial=2)
+except BrokerbenchError as error:
+    print(error)
+"""
+
+
+def test_a_file_that_may_not_grow_leaves_the_one_before_whole(tmp_path: Path) -> None:
+    too_many_for_a_small_disk(tmp_path)
+    into = tmp_path / "into"
+    into.mkdir()
+    (into / "attempts.parquet").write_bytes(b"before")
+    command = [sys.executable, "-c", LIMITED, str(tmp_path), str(into)]
+    child = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "attempts.parquet cannot be written" in child.stdout
+    assert "remedy: free space" in child.stdout
+    assert [(path.name, path.read_bytes()) for path in into.iterdir()] == [("attempts.parquet", b"before")]
 
 
 WRITER = """
