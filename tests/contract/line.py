@@ -98,8 +98,13 @@ class Line:
         driver.publish(self.block(seqs, **block))
         assert outcomes_of(driver, len(seqs)) == dict.fromkeys(seqs, Outcome.CONFIRMED)
 
-    def receive(self, driver: CheckedDriver, count: int, *, reclaiming: bool = False) -> Received:
-        """Returns ``count`` messages; fails if they do not come."""
+    def receive(self, driver: CheckedDriver, count: int, *, reclaiming: bool = False, acking: bool = False) -> Received:
+        """Returns ``count`` messages; fails if they do not come.
+
+        Args:
+            acking: ack each part as it comes, all of which must be OK. A design whose hold is a transaction fetches no more
+                before it has settled what it has, so what others are just letting go of comes in parts only to one that acks.
+        """
         parts: list[Deliveries] = []
         deadline = time.monotonic() + LIMIT_S
         while (got := sum(len(part.payloads) for part in parts)) < count:
@@ -109,6 +114,9 @@ class Line:
             part = driver.consume(count - got, 0.05)
             if part.payloads:
                 parts.append(part)
+            if part.payloads and acking:
+                one = Received(seqs=self.seqs(part), handles=list(part.handles), parts=[part])
+                assert set(self.settle(driver, one, Settlement.ACK).values()) == {SettleOutcome.OK}
         return Received(
             seqs=[seq for part in parts for seq in self.seqs(part)],
             handles=[handle for part in parts for handle in part.handles],

@@ -102,7 +102,7 @@ def test_a_fetch_whose_answer_is_lost_says_so_and_loses_nothing_where_acks_exist
         left = line.found(worker).get("ready", [])
         assert len(left) in (15, 20)
         return
-    received = line.receive(worker, 20, reclaiming=True)
+    received = line.receive(worker, 20, reclaiming=True, acking=True)
     assert sorted(received.seqs) == list(range(20))
 
 

@@ -285,6 +285,8 @@ def test_rows_of_a_worker_that_went_are_ready_at_once(line: Line) -> None:
     dying.settle(np.arange(9), held.handles[:9], Settlement.ACK)
     dying.close(abort=True)
     assert set(dying.poll_settled(0).outcomes) == {SettleOutcome.UNKNOWN}
+    # Not by a fetch: one that comes in the middle of the rollback takes a part, and no more before it has settled that.
+    eventually(lambda: living.depth().ready == 10, "the rows of the worker that went stay locked")
     assert line.receive(living, 10).seqs == list(range(10))
 
 
@@ -305,6 +307,7 @@ def test_what_an_earlier_connection_fetched_is_stale(line: Line) -> None:
     before = line.receive(worker, 2)
     worker.close(abort=True)
     worker.connect()
+    eventually(lambda: worker.depth().ready == 2, "the earlier connection's rows stay locked")
     after = line.receive(worker, 2)
     assert set(line.settle(worker, before, Settlement.ACK).values()) == {SettleOutcome.STALE}
     assert set(line.settle(worker, after, Settlement.ACK).values()) == {SettleOutcome.OK}
