@@ -125,11 +125,16 @@ class Bench:
     def processes(self) -> list[psutil.Process]:
         """Returns every living process that belongs to a run of this world (a zombie is not a leftover)."""
         marker = f"BROKERBENCH_STATE={self.home / 'state'}".encode()
-        return [process for process in psutil.process_iter() if _belongs(process.pid, marker)]
+        ids = self.run_ids()
+        return [process for process in psutil.process_iter() if _belongs(process.pid, marker, ids)]
+
+    def run_ids(self) -> set[str]:
+        """Returns the ids of the runs of this world."""
+        return {json.loads(path.read_text())["run_id"] for path in self.home.glob("*/*/run.json")}
 
     def leftovers(self) -> list[str]:
         """Returns what is left of the runs of this world: processes, folders, journals."""
-        ids = {json.loads(path.read_text())["run_id"] for path in self.runs.glob("*/run.json")}
+        ids = self.run_ids()
         places = [Path("/dev/shm"), Path("/tmp")]
         folders = [p for run_id in ids for place in places for p in place.glob(f"brokerbench-{run_id}*")]
         journals = list((self.home / "state").glob("journals/*.jsonl"))
@@ -143,13 +148,17 @@ class Bench:
         return left
 
 
-def _belongs(pid: int, marker: bytes) -> bool:
+def _belongs(pid: int, marker: bytes, ids: set[str]) -> bool:
+    """Ours by its environment; servers get one of their own, and PostgreSQL's children overwrite theirs: by the run's marker there,
+    or by working in a folder of the run."""
     try:
         environment = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        folder = os.readlink(f"/proc/{pid}/cwd") if state != "Z" else ""
     except OSError:
         return False
-    return marker in environment and state != "Z"
+    marked = marker in environment or any(f"BROKERBENCH_RUN={run_id}".encode() in environment for run_id in ids)
+    return state != "Z" and (marked or any(f"brokerbench-{run_id}" in folder for run_id in ids))
 
 
 @pytest.fixture

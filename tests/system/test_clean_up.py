@@ -18,7 +18,7 @@ SCENARIO = """
 question: Is anything left behind?
 setups: [{setup}]
 load: {{rate: 1000/s}}
-workers: {{count: 2, visibility: 2 s, sweep: 500 ms}}
+workers: {{count: 2, work: {{constant: 1500 us}}, visibility: 2 s, sweep: 500 ms}}
 phases: {{warmup: 2 s, steady: 10 s, drain: 20 s}}
 faults: [{{at: 7 s, kill: broker, restart_after: 2 s}}]
 """
