@@ -25,9 +25,10 @@ from harness import tables
 from harness.analysis.analyse import TrialTables, analyse
 from harness.analysis.reconcile import reconcile
 from harness.brokers import setup
+from harness.facts import ShardRecord, TrialFacts
 from harness.gather import gather
 from harness.ledger import CHECKSUM_OK, READABLE, AttemptState, DeliveryState, SlotFile
-from harness.model import Outcome, Settlement, SettleOutcome, ShardRecord, TrialFacts
+from harness.model import Outcome, Settlement, SettleOutcome
 
 T = TypeVar("T")
 

@@ -3,7 +3,7 @@
 The floors, imports going downwards only (``tests/unit/test_floors.py`` enforces it):
 
 ====  ================================================================================================================
-0     ``model errors units clock record tables metrics files``
+0     ``model facts errors units clock record tables metrics files``
 1     pure: ``scenario schedule envelope histogram analysis``
 2     ``ledger gather store``, ``journal sweepers minder processes mounts``, ``environment stalls``, ``brokers deployments faults``
 3     ``load``: shard loops, and ``load.fleet``, the only module that imports locust

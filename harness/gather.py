@@ -22,6 +22,7 @@ from polars.io.plugins import register_io_source
 from harness import tables
 from harness.clock import clock_domain
 from harness.errors import BrokerbenchError, EvidenceError
+from harness.facts import ShardRecord
 from harness.files import aside
 from harness.ledger import (
     ATTEMPT_SLOT,
@@ -35,7 +36,7 @@ from harness.ledger import (
     DeliveryState,
     SlotReader,
 )
-from harness.model import Held, Outcome, Settlement, SettleOutcome, ShardRecord
+from harness.model import Held, Outcome, Settlement, SettleOutcome
 
 Ints = npt.NDArray[np.int64]
 Slots = npt.NDArray[Any]

@@ -25,8 +25,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from harness import tables
 from harness.errors import BrokenRunFolderError, BrokerbenchError, UsageError
+from harness.facts import TrialFacts
 from harness.files import aside, make_new, plain_name, write_whole
-from harness.model import TrialFacts
 from harness.record import SCHEMA_VERSION, RunRecord
 
 RECORD = "run.json"

@@ -23,7 +23,8 @@ from harness.analysis.recovery import Recoveries, Recovery
 from harness.analysis.repeats import left_after_ack, unasked_repeats
 from harness.analysis.windows import all_windows, baseline_window, injected, inside
 from harness.clock import NS_PER_S
-from harness.model import Class, FaultRecord, Parameters, Setup, TrialFacts, TrialStatus
+from harness.facts import FaultRecord, TrialFacts
+from harness.model import Class, Parameters, Setup, TrialStatus
 from harness.record import Example, FaultResult, Figure, Guarantee, LedgerCounts, Metrics, TrialRecord
 from harness.units import format_count, format_duration
 

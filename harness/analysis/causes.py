@@ -16,7 +16,8 @@ import polars as pl
 
 from harness.analysis.identities import NEVER, Ints, running_maximum_before
 from harness.clock import NS_PER_S
-from harness.model import CAUSES, FaultKind, Mark, Settlement, SettleOutcome, ShardRecord, Traits, TrialFacts
+from harness.facts import ShardRecord, TrialFacts
+from harness.model import CAUSES, FaultKind, Mark, Settlement, SettleOutcome, Traits
 
 Bools = npt.NDArray[np.bool_]
 Codes = npt.NDArray[np.uint8]

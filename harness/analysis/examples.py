@@ -12,7 +12,8 @@ import polars as pl
 
 from harness.analysis.reconcile import Reconciled, Table
 from harness.clock import NS_PER_S
-from harness.model import Class, Mark, Outcome, TrialFacts
+from harness.facts import TrialFacts
+from harness.model import Class, Mark, Outcome
 from harness.record import Example, ExampleDelivery
 
 BAD_CLASSES = (

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from harness.analysis.causes import Repeats, died_ns
 from harness.analysis.identities import NEVER, Ints, running_maximum_before
-from harness.model import ShardRecord
+from harness.facts import ShardRecord
 
 
 def overlapping(repeats: Repeats, shards: Sequence[ShardRecord]) -> Ints:

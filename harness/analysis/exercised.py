@@ -21,7 +21,8 @@ from harness.analysis.held import held_by, open_counts
 from harness.analysis.identities import NEVER, producers_of
 from harness.analysis.moments import Moments
 from harness.clock import NS_PER_S
-from harness.model import Class, FaultKind, FaultRecord, Outcome, ShardRecord, TrialFacts
+from harness.facts import FaultRecord, ShardRecord, TrialFacts
+from harness.model import Class, FaultKind, Outcome
 
 QUIET_SHARE = 0.9
 

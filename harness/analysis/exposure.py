@@ -26,7 +26,8 @@ import numpy.typing as npt
 
 from harness.analysis.identities import NEVER
 from harness.analysis.moments import Mask, Moments
-from harness.model import FaultKind, FaultRecord, Outcome, TrialFacts
+from harness.facts import FaultRecord, TrialFacts
+from harness.model import FaultKind, Outcome
 
 NOTICE_NS = 100_000_000
 BROKER_FAULTS = (FaultKind.BROKER_KILL, FaultKind.BROKER_RESTART, FaultKind.BROKER_PAUSE)

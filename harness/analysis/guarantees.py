@@ -32,19 +32,18 @@ from harness.analysis.moments import Mask, Moments
 from harness.analysis.repeats import REPEAT_WORDS
 from harness.analysis.windows import injected
 from harness.clock import NS_PER_S
+from harness.facts import FaultRecord, TrialFacts
 from harness.model import (
     LOSS_CLASSES,
     Claim,
     Class,
     FaultKind,
-    FaultRecord,
     Mark,
     MayLose,
     MayRepeat,
     Outcome,
     Place,
     Traits,
-    TrialFacts,
     Verdict,
 )
 from harness.record import Guarantee, LedgerCounts

@@ -31,7 +31,8 @@ from harness.analysis.identities import NEVER
 from harness.analysis.moments import Mask, Moments
 from harness.analysis.percentiles import Distribution, figures, from_spans
 from harness.analysis.windows import Window, Windows, count_inside, covered_ns, inside, length_s
-from harness.model import LOSS_CLASSES, Class, Outcome, TrialFacts
+from harness.facts import TrialFacts
+from harness.model import LOSS_CLASSES, Class, Outcome
 from harness.record import AtLeast, Figure, LedgerCounts, Metrics, Unknown
 
 Ints = npt.NDArray[np.int64]

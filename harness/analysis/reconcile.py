@@ -25,7 +25,8 @@ from harness.analysis.identities import NEVER, Ints, KeyIndex, attempt_keys, ide
 from harness.analysis.jepsen import total_queue
 from harness.analysis.receipts import Receipts
 from harness.analysis.sends import Sends
-from harness.model import CAUSES, Class, Held, Mark, Outcome, Place, Settlement, Traits, TrialFacts
+from harness.facts import TrialFacts
+from harness.model import CAUSES, Class, Held, Mark, Outcome, Place, Settlement, Traits
 from harness.record import LedgerCounts
 
 Table = pl.DataFrame | pl.LazyFrame

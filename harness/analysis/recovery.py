@@ -34,7 +34,8 @@ from harness.analysis.slo import NOTHING_WAITED
 from harness.analysis.waiting import Waiting
 from harness.analysis.windows import Window, inside, limit_ns
 from harness.clock import NS_PER_S
-from harness.model import Class, FaultKind, FaultRecord, TrialFacts
+from harness.facts import FaultRecord, TrialFacts
+from harness.model import Class, FaultKind
 from harness.record import AtLeast, Figure, Unknown
 
 Ints = npt.NDArray[np.int64]

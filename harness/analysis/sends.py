@@ -12,7 +12,8 @@ import polars as pl
 from harness.analysis.classes import NO_ATTEMPT
 from harness.analysis.identities import NEVER, Ints, attempt_keys, identity_keys, producers_of
 from harness.analysis.receipts import column
-from harness.model import Outcome, TrialFacts
+from harness.facts import TrialFacts
+from harness.model import Outcome
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

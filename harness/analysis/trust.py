@@ -21,7 +21,8 @@ from harness.analysis.moments import Moments
 from harness.analysis.percentiles import Distribution, is_printed, nearest_rank_ns
 from harness.analysis.windows import Window
 from harness.clock import NS_PER_S
-from harness.model import FaultRecord, Outcome, ShardRecord, TrialFacts, TrialStatus
+from harness.facts import FaultRecord, ShardRecord, TrialFacts
+from harness.model import Outcome, TrialStatus
 from harness.record import AtLeast, Figure
 from harness.tables import CORE_SHARE
 from harness.units import format_count, format_duration
@@ -57,10 +58,8 @@ class Trust:
     lag_bound_s: float
 
 
-def lag_bound_s(asked_s: float | None, p99: Figure | None) -> float:
-    """Returns the scenario's bound, else the larger of 10 ms and 10 % of the reported p99 latency."""
-    if asked_s is not None:
-        return asked_s
+def lag_bound_s(p99: Figure | None) -> float:
+    """Returns the larger of 10 ms and 10 % of the reported p99 latency."""
     reported_s = p99.at_least if isinstance(p99, AtLeast) else p99 if isinstance(p99, float) else 0.0
     return max(LAG_BOUND_S, LAG_SHARE * reported_s)
 
@@ -86,7 +85,7 @@ def judge(
         lag: the schedule lag in the window of the headline.
         p50, p99: end-to-end latency there, as reported.
     """
-    bound_s = lag_bound_s(facts.lag_bound_s, p99)
+    bound_s = lag_bound_s(p99)
     reasons = [
         *_load_ended_early(facts, moments),
         *_broker(facts),

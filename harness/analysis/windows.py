@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.clock import NS_PER_S
-from harness.model import FaultRecord, TrialFacts
+from harness.facts import FaultRecord, TrialFacts
 
 Interval = tuple[int, int]
 Window = tuple[Interval, ...]

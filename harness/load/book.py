@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from harness.model import ShardRecord
+from harness.facts import ShardRecord
 
 STOPPED_FROM_PAGE = "stopped from the page"
 

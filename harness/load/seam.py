@@ -24,11 +24,12 @@ import polars as pl
 
 from harness import tables
 from harness.errors import BrokerbenchError, ExitCode, StartError
+from harness.facts import ShardRecord
 from harness.histogram import BUCKETS
 from harness.journal import Journal
 from harness.load.book import STOPPED_FROM_PAGE, record
 from harness.load.config import ShardConfig
-from harness.model import Parameters, ShardRecord
+from harness.model import Parameters
 from harness.scenario.model import Load, Phases, Workers
 
 REPLACE_TIMEOUT_S = 15.0

@@ -10,8 +10,8 @@ import polars as pl
 
 from harness import tables
 from harness.clock import now_ns
+from harness.facts import TrialFacts
 from harness.gather import gather
-from harness.model import TrialFacts
 from harness.run.context import TrialContext
 from harness.run.sampling import Sampler
 from harness.run.trial import Seen

@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from harness.clock import now_ns
+from harness.facts import FaultRecord
 from harness.faults.contract import Fault, Stage
-from harness.model import FaultRecord
 from harness.run.health import described
 
 

@@ -18,10 +18,10 @@ from harness.brokers.contract import Effective
 from harness.clock import now_ns
 from harness.deployments.contract import Broker, BrokerOptions
 from harness.errors import BrokerbenchError
+from harness.facts import FaultRecord, ShardRecord
 from harness.faults import faults
 from harness.faults.contract import Stage
 from harness.load.seam import Fleet, FleetPlan
-from harness.model import FaultRecord, ShardRecord
 from harness.run.context import TrialContext
 from harness.run.health import Probe, described
 from harness.run.nemesis import Nemesis, Planned

@@ -24,7 +24,8 @@ from harness.brokers.contract import Block, Deliveries, Driver, DriverOptions
 from harness.clock import now_ns
 from harness.deployments._process import free_port
 from harness.errors import Unreachable
-from harness.model import Class, Mark, Outcome, Settlement, SettleOutcome, ShardRecord, TrialFacts
+from harness.facts import ShardRecord, TrialFacts
+from harness.model import Class, Mark, Outcome, Settlement, SettleOutcome
 
 MIXTURES = 1000
 AT_ONCE = 50  # queues that wait out their delays together

@@ -9,7 +9,8 @@ import polars as pl
 
 from harness import tables
 from harness.analysis.reconcile import Reconciled, reconcile
-from harness.model import FaultKind, FaultRecord, ShardRecord, Traits, TrialFacts
+from harness.facts import FaultRecord, ShardRecord, TrialFacts
+from harness.model import FaultKind, Traits
 
 STREAM = Traits(entry_ids=True, reclaims=True)
 RELIABLE_LIST = Traits(reclaims=True)

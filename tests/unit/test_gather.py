@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from harness import gather as module
 from harness import tables
 from harness.errors import BrokerbenchError
+from harness.facts import ShardRecord
 from harness.gather import Gathered, gather
 from harness.ledger import (
     CHECKSUM_OK,
@@ -32,7 +33,7 @@ from harness.ledger import (
     SlotFile,
     SlotReader,
 )
-from harness.model import Held, Outcome, Settlement, SettleOutcome, ShardRecord
+from harness.model import Held, Outcome, Settlement, SettleOutcome
 
 RUN_ID, TRIAL = 5, 2
 SCHEDULE = np.arange(4, dtype=np.int64) * 10 + 100
@@ -369,7 +370,7 @@ import resource, sys
 from pathlib import Path
 from harness.errors import BrokerbenchError
 from harness.gather import gather
-from harness.model import ShardRecord
+from harness.facts import ShardRecord
 slots, into = Path(sys.argv[1]), Path(sys.argv[2])
 resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
 try:

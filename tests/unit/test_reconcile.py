@@ -23,7 +23,8 @@ from histories import (
 )
 
 from harness import tables
-from harness.model import CAUSES, Class, FaultKind, Mark, ShardRecord, Traits
+from harness.facts import ShardRecord
+from harness.model import CAUSES, Class, FaultKind, Mark, Traits
 
 NOT_SOUND = replace(FACTS, residue_sound=False)
 

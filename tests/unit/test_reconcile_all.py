@@ -25,7 +25,8 @@ from histories import (
 )
 from reference import compare
 
-from harness.model import FaultKind, ShardRecord, Traits, TrialFacts
+from harness.facts import ShardRecord, TrialFacts
+from harness.model import FaultKind, Traits
 
 OUTCOMES = ("CONFIRMED", "UNKNOWN", "REJECTED", "NOT_SENT")
 ATTEMPTS = [(), *((one,) for one in OUTCOMES), *product(OUTCOMES, OUTCOMES)]

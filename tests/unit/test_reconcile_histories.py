@@ -10,7 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from reference import compare
 
-from harness.model import FaultKind, ShardRecord, Traits
+from harness.facts import ShardRecord
+from harness.model import FaultKind, Traits
 
 TIMES = st.integers(0, 40).map(lambda tick: 1000 + 100 * tick)  # few values, so that ties are common
 MAYBE = st.none() | TIMES

@@ -17,7 +17,8 @@ import records
 
 from harness import store, tables
 from harness.errors import BrokenRunFolderError, BrokerbenchError, ExitCode, UsageError
-from harness.model import FaultKind, FaultRecord, ShardRecord, TrialFacts
+from harness.facts import FaultRecord, ShardRecord, TrialFacts
+from harness.model import FaultKind
 from harness.store import RunFolder, TrialFolder, record_schema
 
 STARTED = datetime(2026, 11, 21, 10, 15, 3)

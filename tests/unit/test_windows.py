@@ -21,7 +21,7 @@ from harness.analysis.windows import (
     union,
 )
 from harness.clock import NS_PER_S
-from harness.model import TrialFacts
+from harness.facts import TrialFacts
 
 SPANS = st.lists(st.tuples(st.integers(0, 40), st.integers(0, 40)), max_size=6)
 

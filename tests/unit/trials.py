@@ -14,18 +14,8 @@ import polars as pl
 
 from harness import tables
 from harness.analysis.analyse import AnalysedTrial, TrialTables, analyse
-from harness.model import (
-    Claim,
-    DurabilityClass,
-    FaultKind,
-    FaultRecord,
-    MayLose,
-    MayRepeat,
-    Setup,
-    ShardRecord,
-    Traits,
-    TrialFacts,
-)
+from harness.facts import FaultRecord, ShardRecord, TrialFacts
+from harness.model import Claim, DurabilityClass, FaultKind, MayLose, MayRepeat, Setup, Traits
 
 MS = 1_000_000
 S = 1_000_000_000
