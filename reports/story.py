@@ -191,9 +191,10 @@ def _judged(case: CaseRecord) -> str:
     allowing = [g for g in case.guarantees if g.verdict is Verdict.HELD and g.fault != FaultKind.NONE]
     if not allowing:
         return "it claims nothing about that"
-    if case.durability_class is DurabilityClass.MEMORY:
+    claim = allowing[0].claim
+    if case.durability_class is DurabilityClass.MEMORY and claim.startswith("may lose all"):
         return "its claim allows that (memory only)"
-    return f"its claim allows that ({allowing[0].claim})"
+    return f"its claim allows that ({claim})"
 
 
 def _kept(case: CaseRecord, proving: list[TrialRecord]) -> str:
