@@ -75,6 +75,7 @@ class ProcessTree:
         self._journal = journal
         self._popen: subprocess.Popen[bytes] | None = None
         self._main: psutil.Process | None = None
+        self._companion: subprocess.Popen[bytes] | None = None
         self._seen: set[psutil.Process] = set()
         self._earlier = _Sums()
         self._current = _Sums()
@@ -104,25 +105,41 @@ class ProcessTree:
         """
         if self.alive():
             raise StartError(f"process {self.pid} of {argv[0]} runs already", remedy="stop or kill it first")
-        self._end_incarnation()
-        self.log.parent.mkdir(parents=True, exist_ok=True)
-        with self.log.open("ab") as log:
-            try:
-                popen = self._journal.spawn(
-                    list(argv),
-                    user=user,
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=subprocess.STDOUT,
-                    cwd=cwd,
-                    env=None if env is None else dict(env),
-                )
-            except OSError as error:
-                raise StartError(f"{argv[0]} cannot be started: {error}") from error
+        if self._popen is not None:
+            self._end_incarnation()
+        popen = self._spawn(argv, user=user, env=env, cwd=cwd)
         with self._lock:
             self._popen = popen
             self._main = psutil.Process(popen.pid)  # a zombie until we reap it, so it is there
-            self._seen = {self._main}
+            self._seen.add(self._main)
+
+    def accompany(
+        self,
+        argv: Sequence[str],
+        *,
+        user: int | None = None,
+        env: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
+        pass_fds: Sequence[int] = (),
+    ) -> None:
+        """Starts what the main process needs and does not end itself, before :meth:`start`, and returns at once.
+
+        It is a member like all others, except that it is ended once they have stopped. What is left of an earlier
+        incarnation is killed first.
+
+        Args:
+            argv, user, env, cwd: as for :meth:`start`. pass_fds: open files that it inherits.
+
+        Raises:
+            StartError: the main process runs, or the command cannot be started.
+        """
+        if self.alive():
+            raise StartError(f"process {self.pid} runs already", remedy="stop or kill it first")
+        self.kill()
+        companion = self._spawn(argv, user=user, env=env, cwd=cwd, pass_fds=pass_fds)
+        with self._lock:
+            self._companion = companion
+            self._seen.add(psutil.Process(companion.pid))
 
     def alive(self) -> bool:
         """Returns whether the main process runs (paused counts); does not reap it."""
@@ -156,12 +173,14 @@ class ProcessTree:
         asked = self.members()
         if self._main is not None:
             _send(self._main, order)
-        graceful = _wait_until(lambda: not any(map(_runs, asked)) and not self.members(), timeout_s)
+        graceful = _wait_until(lambda: not any(map(_runs, self._without_companion(asked + self.members()))), timeout_s)
         took_s = (now_ns() - t_ns) / 1e9
         if not graceful:
             return {**self.kill(), "graceful": False, "took_s": took_s, "t_ns": t_ns}
         with self._lock:
             self._measure()  # the main process is a zombie until we reap it: its sums are still to be read
+            if self._companion is not None:
+                self._companion.kill()
             status = self._end_incarnation()
         return {"graceful": True, "pids": [p.pid for p in asked], "status": status, "took_s": took_s, "t_ns": t_ns}
 
@@ -215,11 +234,12 @@ class ProcessTree:
 
     def _all(self) -> list[psutil.Process]:
         """Returns every member that still has a pid, zombies included, the main process first; remembers them."""
-        if self._main is None:
+        if not self._seen:
             return []
+        leaders = {started.pid for started in (self._popen, self._companion) if started is not None}
         found = {process for process in self._seen if process.is_running()}
         family = {process.pid for process in found}
-        for pid in _relatives(family, self._main.pid) - family:
+        for pid in _relatives(family, leaders) - family:
             with suppress(psutil.Error):
                 found.add(psutil.Process(pid))
         self._seen |= found
@@ -245,16 +265,46 @@ class ProcessTree:
             self._current = self._current.at_least(_sums(members, self._main))
 
     def _end_incarnation(self) -> int | None:
-        """Reaps the main process and adds its sums to those of the earlier ones; returns its status."""
+        """Reaps what was started and adds its sums to those of the earlier ones; returns the main process's status."""
         with self._lock:
-            if self._popen is None:
-                return None
-            status = self._popen.wait(GONE_TIMEOUT_S)
-            self._journal.forget(self._popen.pid)
+            status = None if self._popen is None else self._popen.wait(GONE_TIMEOUT_S)
+            for started in (self._popen, self._companion):
+                if started is not None:
+                    started.wait(GONE_TIMEOUT_S)
+                    self._journal.forget(started.pid)
             self._earlier, self._current = self._earlier.plus(self._current), _Sums()
-            self._popen = self._main = None
+            self._popen = self._main = self._companion = None
             self._seen = set()
             return status
+
+    def _without_companion(self, members: Sequence[psutil.Process]) -> list[psutil.Process]:
+        pid = self._companion.pid if self._companion is not None else None
+        return [process for process in members if process.pid != pid]
+
+    def _spawn(
+        self,
+        argv: Sequence[str],
+        *,
+        user: int | None,
+        env: Mapping[str, str] | None,
+        cwd: Path | None,
+        pass_fds: Sequence[int] = (),
+    ) -> subprocess.Popen[bytes]:
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        with self.log.open("ab") as log:
+            try:
+                return self._journal.spawn(
+                    list(argv),
+                    user=user,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    cwd=cwd,
+                    env=None if env is None else dict(env),
+                    pass_fds=pass_fds,
+                )
+            except OSError as error:
+                raise StartError(f"{argv[0]} cannot be started: {error}") from error
 
 
 def free_port() -> int:
@@ -336,11 +386,11 @@ def _wait_until(condition: Callable[[], bool], timeout_s: float) -> bool:
     return True
 
 
-def _relatives(family: set[int], leader: int) -> set[int]:
-    """Returns the pids of all descendants of a family and of the session that ``leader`` leads: journalled processes get one of
+def _relatives(family: set[int], leaders: set[int]) -> set[int]:
+    """Returns the pids of all descendants of a family and of the sessions that ``leaders`` lead: journalled processes get one of
     their own. One look at the process table: while a tree is being stopped every millisecond is one in which it still answers."""
     table = snapshot().values()
-    relatives = family | {process.pid for process in table if process.session == leader}
+    relatives = family | {process.pid for process in table if process.session in leaders}
     while born := {process.pid for process in table if process.ppid in relatives} - relatives:
         relatives |= born
     return relatives
