@@ -262,11 +262,12 @@ class Setup:
         """Returns all parameters in declared order, defaults filled in; unknown names are the caller's to refuse."""
         return {p.name: given.get(p.name, p.default_value) for p in self.parameters}
 
-    def label(self, parameters: Parameters) -> str:
-        """Returns ``name[parameter=value,…]`` with only what differs from the default."""
+    def label(self, parameters: Parameters, also: Mapping[str, int | str] | None = None) -> str:
+        """Returns ``name[parameter=value,…]`` with only what differs from the default, and ``also`` behind it."""
         changed = [
             f"{p.name}={parameters[p.name]}"
             for p in self.parameters
             if parameters.get(p.name, p.default_value) != p.default_value
         ]
+        changed += [f"{name}={value}" for name, value in (also or {}).items()]
         return f"{self.name}[{','.join(changed)}]" if changed else self.name

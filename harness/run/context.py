@@ -55,7 +55,7 @@ class TrialContext:
 
     def driver_options(self, address: str, client: str) -> DriverOptions:
         """Returns what a driver of this trial is made from."""
-        workers = self.scenario.workers
+        workers = self.case.workers
         return DriverOptions(
             setup=self.case.setup.name,
             address=address,

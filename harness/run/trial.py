@@ -160,7 +160,7 @@ class Trial:
             queue=options.queue,
             parameters=options.parameters,
             load=scenario.load,
-            workers=scenario.workers,
+            workers=context.case.workers,
             phases=scenario.phases,
             seed=scenario.seed,
             agents=scenario.agents,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping
 from dataclasses import replace
@@ -17,6 +18,8 @@ from harness.scenario.source import Node
 Values = Mapping[str, Any]
 
 RETRY_BACKOFF_S = 0.1
+EXPANDING = ("prefetch",)
+"""Keys of ``workers`` that may be a list."""
 
 
 def load_of(values: Values, root: Node, report: Report) -> Load | None:
@@ -85,8 +88,8 @@ def _replay(values: Values, node: Node, report: Report) -> Segment | None:
     return Segment(kind="replay", duration_s=duration_s, times_s=tuple(t for t in times_s if t < duration_s))
 
 
-def workers_of(values: Values) -> Workers | None:
-    """Returns the workers; None if a value of theirs is BAD."""
+def workers_of(values: Values) -> tuple[tuple[Workers, Values], ...] | None:
+    """Returns the workers of each case, and the values of the keys that were written as lists; None if a value is BAD."""
     settle, work = values["settle"], values["work"]
     if BAD in values.values() or BAD in settle.values() or (isinstance(work, dict) and BAD in work.values()):
         return None
@@ -94,7 +97,7 @@ def workers_of(values: Values) -> Workers | None:
     if isinstance(work, dict):
         kind = next((name for name, mean in work.items() if mean is not None), "none")
         work_s = work.get(kind) or 0.0
-    return Workers(
+    workers = Workers(
         count=values["count"],
         prefetch=values["prefetch"],
         ack=values["ack"],
@@ -106,6 +109,9 @@ def workers_of(values: Values) -> Workers | None:
         visibility_s=values["visibility"],
         sweep_s=values["sweep"],
     )
+    lists = {name: values[name] for name in EXPANDING if isinstance(values[name], tuple)}
+    combinations = [dict(zip(lists, chosen, strict=True)) for chosen in itertools.product(*lists.values())]
+    return tuple((replace(workers, **chosen), chosen) for chosen in combinations)
 
 
 def timed(load: Load | None, rate_per_s: Any, phases: Values, root: Node) -> tuple[Load | None, Phases | None]:

@@ -21,7 +21,10 @@ MAX_STEADY_S = 86_400.0
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Draft:
-    """A scenario so far; None = not known, because something of it was wrong: checks that need it are left out."""
+    """A scenario so far; None = not known, because something of it was wrong: checks that need it are left out.
+
+    ``workers`` are those with the largest prefetch.
+    """
 
     root: Node
     load: Load | None

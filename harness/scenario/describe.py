@@ -19,7 +19,7 @@ STARTING_S = 3.0  # start, health, residue search and analysis of one trial, abo
 def as_dict(scenario: Scenario) -> dict[str, Any]:
     """Returns every key with defaults filled in, in base units, as JSON values; what is the same question gives the same dict.
 
-    A replay is given by the number of its times and their hash.
+    A replay is given by the number of its times and their hash. What of the workers was written as a list stands with each case.
     """
     load = asdict(scenario.load)
     load["profile"] = [_segment(segment) for segment in scenario.load.profile]
@@ -29,11 +29,17 @@ def as_dict(scenario: Scenario) -> dict[str, Any]:
         "expect": scenario.expect,
         "deployment": scenario.deployment,
         "cases": [
-            {"id": c.id, "setup": c.setup.name, "parameters": dict(c.parameters), "network": c.network}
+            {
+                "id": c.id,
+                "setup": c.setup.name,
+                "parameters": dict(c.parameters),
+                "network": c.network,
+                "workers": dict(c.varied),
+            }
             for c in scenario.cases
         ],
         "load": load,
-        "workers": asdict(scenario.workers),
+        "workers": {k: v for k, v in asdict(scenario.workers).items() if k not in scenario.cases[0].varied},
         "phases": asdict(scenario.phases),
         "faults": [
             {"at_s": f.at_s, "verb": f.verb, "target": f.target, "settings": dict(f.settings)} for f in scenario.faults
@@ -77,7 +83,7 @@ def _lines(scenario: Scenario) -> Iterator[str]:
     yield f"cases ({len(scenario.cases)}):"
     yield from (f"  {case.id}" for case in scenario.cases)
     producers, count = _plural(load.producers, "producer"), _plural(workers.count, "worker")
-    yield f"load: {_load(load)} of {format_bytes(load.payload_bytes)} from {producers}; {count}, prefetch {workers.prefetch}"
+    yield f"load: {_load(load)} of {format_bytes(load.payload_bytes)} from {producers}; {count}, {_prefetch(scenario)}"
     yield f"phases: warm-up {_exactly(phases.warmup_s)}, steady {_exactly(phases.steady_s)}, drain up to {_exactly(phases.drain_s)}"
     if load.profile:
         yield f"messages: about {format_count(expected_messages(load, phases))} per trial"
@@ -88,6 +94,11 @@ def _lines(scenario: Scenario) -> Iterator[str]:
         yield f"slo: {bound.metric} {'at least' if bound.at_least else 'at most'} {bound.text}"
     trials = _plural(scenario.trials * len(scenario.cases), "trial")
     yield f"time: about {_s(expected_run_s(scenario))} ({trials} of about {_s(expected_trial_s(scenario))})"
+
+
+def _prefetch(scenario: Scenario) -> str:
+    values = dict.fromkeys(case.workers.prefetch for case in scenario.cases)
+    return f"prefetch {', '.join(map(str, values))}"
 
 
 def _load(load: Load) -> str:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import itertools
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
-from harness.model import Setup
 from harness.scenario.entries import SetupChoice
-from harness.scenario.model import Case
+from harness.scenario.keys import WORKERS
+from harness.scenario.model import Case, Workers
 from harness.scenario.problems import Report
 from harness.scenario.source import Node
 
@@ -17,9 +17,13 @@ MAX_CASES = 500
 _MAX_SLUG = 120
 
 
-def cases(choices: Sequence[SetupChoice], network: str, root: Node, report: Report) -> tuple[Case, ...]:
-    """Returns the cases of all setups; notes too many of them, and those that come twice."""
-    count = sum(math.prod(len(values) for values in choice.asked.values()) for choice in choices)
+Staff = Sequence[tuple[Workers, Mapping[str, int | str]]]
+"""The workers of each case, and the values of the keys that were written as lists."""
+
+
+def cases(choices: Sequence[SetupChoice], staff: Staff, network: str, root: Node, report: Report) -> tuple[Case, ...]:
+    """Returns the cases of all setups, each with all workers; notes too many of them, and those that come twice."""
+    count = sum(math.prod(len(values) for values in choice.asked.values()) for choice in choices) * len(staff)
     if count > MAX_CASES:
         place = root.nearest("setups").place
         report.add(place, "setups", f"the lists expand to {count:,} cases", expected=f"at most {MAX_CASES}")
@@ -27,26 +31,34 @@ def cases(choices: Sequence[SetupChoice], network: str, root: Node, report: Repo
     found: dict[str, Case] = {}
     slugs: set[str] = set()
     for choice in choices:
-        for parameters in _combinations(choice):
-            id_ = f"{choice.setup.label(parameters)}@{network}"
+        for parameters, (workers, varied) in itertools.product(_combinations(choice), staff):
+            id_ = f"{choice.setup.label(parameters, _not_default(varied))}@{network}"
             if id_ in found:
                 node = choice.node
                 report.add(node.place, node.path, f"the case {id_} comes twice", remedy="remove one of the two")
                 continue
-            found[id_] = _case(id_, choice.setup, parameters, network, slugs)
+            found[id_] = Case(
+                id=id_,
+                slug=_slug(id_, slugs),
+                setup=choice.setup,
+                parameters=parameters,
+                network=network,
+                workers=workers,
+                varied=varied,
+            )
+            slugs.add(found[id_].slug)
     return tuple(found.values())
+
+
+def _not_default(varied: Mapping[str, int | str]) -> dict[str, int | str]:
+    defaults = {key.name: key.default for key in WORKERS.keys}
+    return {name: value for name, value in varied.items() if str(value) != defaults[name]}
 
 
 def _combinations(choice: SetupChoice) -> Iterator[dict[str, str]]:
     names = list(choice.asked)
     for values in itertools.product(*choice.asked.values()):
         yield choice.setup.complete(dict(zip(names, values, strict=True)))
-
-
-def _case(id_: str, setup: Setup, parameters: dict[str, str], network: str, taken: set[str]) -> Case:
-    slug = _slug(id_, taken)
-    taken.add(slug)
-    return Case(id=id_, slug=slug, setup=setup, parameters=parameters, network=network)
 
 
 def _slug(id_: str, taken: set[str]) -> str:

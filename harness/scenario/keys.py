@@ -11,7 +11,7 @@ from harness.scenario.entries import FaultShape, SetupEntry, Slo
 from harness.scenario.mappings import Either, Key, Table, Variants
 from harness.scenario.problems import Report
 from harness.scenario.quantities import duration, rate, size
-from harness.scenario.shapes import ListOf, Schema, Text, Whole, Words, not_yet
+from harness.scenario.shapes import ListOf, OneOrMore, Schema, Text, Whole, Words, not_yet
 from harness.scenario.source import Node
 
 MAX_SHARDS = 65_535  # producer and worker numbers are u16 in the envelope and in slots
@@ -171,9 +171,9 @@ WORKERS = Table(
         Key(name="count", shape=Whole(least=1, most=MAX_SHARDS), default="2", meaning="worker processes"),
         Key(
             name="prefetch",
-            shape=Whole(least=1, most=65_535),
+            shape=OneOrMore(item=Whole(least=1, most=65_535)),
             default="100",
-            meaning="most messages that one worker holds",
+            meaning="most messages that one worker holds; a list expands to cases",
         ),
         Key(
             name="ack",

@@ -118,18 +118,28 @@ class Bound:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Case:
-    """One combination that is run; ``id`` is printed, ``slug`` names its folder."""
+    """One combination that is run; ``id`` is printed, ``slug`` names its folder.
+
+    Args:
+        workers: how its messages are worked off.
+        varied: which keys of ``workers`` were written as a list, and this case's value of each.
+    """
 
     id: str
     slug: str
     setup: Setup
     parameters: Parameters
     network: str
+    workers: Workers
+    varied: Mapping[str, int | str]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Scenario:
-    """One question and how it is asked."""
+    """One question and how it is asked.
+
+    ``workers`` are those of the first case: what a case has of its own, it has in ``Case.workers``.
+    """
 
     name: str
     path: str

@@ -53,26 +53,27 @@ def _assemble(values: dict[str, Any], root: Node, report: Report) -> dict[str, A
     phases = None
     if isinstance(phases_values, dict):
         load, phases = timed(load, rate_per_s, phases_values, root)
-    workers = workers_of(values["workers"]) if isinstance(values["workers"], dict) else None
+    staff = workers_of(values["workers"]) if isinstance(values["workers"], dict) else None
     faults = values["faults"] or ()
     draft = Draft(
         root=root,
         load=load,
-        workers=workers,
+        workers=None if staff is None else max((each for each, _ in staff), key=lambda each: each.prefetch),
         phases=phases,
         faults=None if faults is BAD else faults,
         agents=values["agents"],
     )
     check(draft, report)
     setups, network = values["setups"], values["deployment"]
-    cases = () if BAD in (setups, network) else expand.cases(setups, network, root, report)
+    unknown = BAD in (setups, network)
+    cases = () if unknown or staff is None else expand.cases(setups, staff, network, root, report)
     return {
         "question": values["question"],
         "expect": values["expect"] or "",
         "deployment": values["deployment"],
         "cases": cases,
         "load": load,
-        "workers": workers,
+        "workers": cases[0].workers if cases else None,
         "phases": phases,
         "faults": faults,
         "trials": values["trials"],

@@ -150,6 +150,28 @@ def as_yaml_reads(word: str) -> list[Any]:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class OneOrMore:
+    """A value, or a list of values that expands to cases: read as the value, or as a tuple."""
+
+    item: Shape
+
+    @property
+    def expected(self) -> str:
+        """Returns the words of one value."""
+        return f"{self.item.expected}, or a list of such"
+
+    def read(self, node: Node, report: Report) -> Any:
+        """Returns the value, or the tuple; an empty list is refused."""
+        if node.kind != "list":
+            return self.item.read(node, report)
+        return ListOf(item=self.item, most=100).read(node, report)
+
+    def schema(self) -> Schema:
+        """Returns either."""
+        return {"anyOf": [self.item.schema(), ListOf(item=self.item, most=100).schema()]}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ListOf:
     """A list of one shape."""
 

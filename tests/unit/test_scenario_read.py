@@ -197,6 +197,7 @@ def test_the_expanded_form_is_plain_json_and_knows_every_value(tmp_path: Path):
         "setup": "redis-stream",
         "parameters": {"persistence": "none"},
         "network": "embedded",
+        "workers": {},
     }
     assert expanded["faults"][1]["settings"] == {"count": 2, "replace_after": None}
     assert set(expanded) == {
