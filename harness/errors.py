@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from enum import IntEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
 
 
 class ExitCode(IntEnum):
@@ -80,3 +84,16 @@ class ConnectionLost(BrokerbenchError):
     """The connection broke under an operation; what was outstanding is unknown."""
 
     exit_code = ExitCode.INVALID
+
+
+def first_problem(error: ValidationError) -> str:
+    """Returns the place and the words of the first thing that does not fit a model, and how many more there are."""
+    first = error.errors(include_url=False)[0]
+    place = ".".join(str(part) for part in first["loc"]) or "the whole"
+    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    return f"{place}: {first['msg']}{more}"
+
+
+def one_line(error: Exception) -> str:
+    """Returns the first line of what an error of a library says, at most 200 characters."""
+    return (str(error) or type(error).__name__).splitlines()[0][:200]

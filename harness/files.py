@@ -1,6 +1,6 @@
 """Files that appear whole or not at all, and folders that are new.
 
-Floor 0; used by ``store``.
+Floor 0; used by ``store`` and ``timeline``.
 """
 
 from __future__ import annotations
@@ -9,8 +9,13 @@ import contextlib
 import os
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from harness.errors import BrokerbenchError, one_line
 
 
 def plain_name(name: str) -> str:
@@ -50,6 +55,26 @@ def write_whole(path: Path, data: bytes) -> None:
     """Writes a file atomically and durably; raises OSError, and then the file that was there before stays."""
     with aside(path) as temporary:
         temporary.write_bytes(data)
+
+
+def plain_value(value: Any) -> Any:
+    """Returns numpy scalars, mappings and paths as JSON knows them; raises TypeError for anything else."""
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, Path):
+        return str(value)
+    raise TypeError(f"{type(value).__name__} has no place in JSON")
+
+
+def lost_place(path: Path, error: Exception) -> BrokerbenchError:
+    """Returns the error for a file that cannot be written (any more), with the remedy."""
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else one_line(error)
+    return BrokerbenchError(
+        f"{path} cannot be written: {reason}",
+        remedy=f"free space in {path.parent} (df -h {path.parent}) and run again; what was written before is whole",
+    )
 
 
 def _sync_folder(path: Path) -> None:

@@ -1,7 +1,7 @@
 """The run folder of ``record.md``: what a run leaves behind, written so that a crash of ours loses no evidence.
 
 Whole files (``run.json``, Parquet, settings, reports) appear atomically: written aside, fsynced, renamed. The timeline grows line by
-line, each flushed. Reading changes nothing, and names what is wrong with the value, what was expected and the remedy.
+line (``timeline``). Reading changes nothing, and names what is wrong with the value, what was expected and the remedy.
 
 Neighbours: ``run`` writes, ``reports`` and ``analysis`` (through ``cli``) read.
 """
@@ -10,24 +10,21 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
-import numpy as np
 import polars as pl
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from harness import tables
-from harness.errors import BrokenRunFolderError, BrokerbenchError, UsageError
+from harness.errors import BrokenRunFolderError, BrokerbenchError, UsageError, first_problem, one_line
 from harness.facts import TrialFacts
-from harness.files import aside, make_new, plain_name, write_whole
+from harness.files import aside, lost_place, make_new, plain_name, plain_value, write_whole
 from harness.record import SCHEMA_VERSION, RunRecord
+from harness.timeline import Timeline, facts_of, read_lines
 
 RECORD = "run.json"
 TIMELINE = "timeline.jsonl"
@@ -42,8 +39,6 @@ TABLES = {
     "samples": tables.SAMPLES,
 }
 PROBE_BYTES = 1 << 16
-
-_FACTS = TypeAdapter(TrialFacts)
 
 
 def record_schema() -> dict[str, Any]:
@@ -138,7 +133,7 @@ class RunFolder:
             return RunRecord.model_validate(value)
         except ValidationError as error:
             raise BrokenRunFolderError(
-                f"{path} does not fit its schema: {_first_problem(error)}",
+                f"{path} does not fit its schema: {first_problem(error)}",
                 expected=f"a record of version {version} (brokerbench schema --record)",
                 remedy="restore the file from a copy, or make it again: brokerbench run",
             ) from error
@@ -184,7 +179,7 @@ class TrialFolder:
             self.path.mkdir(parents=True)
             self.logs.mkdir()
         except OSError as error:
-            raise _lost_place(self.path, error) from error
+            raise lost_place(self.path, error) from error
 
     def write_table(self, name: str, frame: pl.DataFrame) -> None:
         """Writes ``<name>.parquet`` of :data:`TABLES`.
@@ -200,7 +195,7 @@ class TrialFolder:
             with aside(path) as temporary:
                 frame.write_parquet(temporary, compression="zstd")
         except (OSError, pl.exceptions.PolarsError) as error:
-            raise _lost_place(path, error) from error
+            raise lost_place(path, error) from error
 
     def read_table(self, name: str) -> pl.DataFrame:
         """Reads ``<name>.parquet``; raises BrokenRunFolderError where it is missing, damaged or has other columns."""
@@ -241,8 +236,7 @@ class TrialFolder:
         path = self.path / TIMELINE
         if not path.is_file():
             raise self._missing(path)
-        whole = path.read_bytes().split(b"\n")[:-1]  # what follows the last newline was never finished
-        return [_timeline_line(path, number, line) for number, line in enumerate(whole, 1)]
+        return read_lines(path)
 
     def read_facts(self) -> TrialFacts:
         """Returns the facts of the trial, the last written where there are several.
@@ -250,26 +244,11 @@ class TrialFolder:
         Raises:
             BrokenRunFolderError: no timeline, no facts in it (the run was ended before), or facts of another shape.
         """
-        lines = [line for line in self.read_timeline() if line.get("kind") == "facts"]
-        path = self.path / TIMELINE
-        if not lines:
-            raise BrokenRunFolderError(
-                f"{path} has no line of kind 'facts'",
-                expected="the facts that a trial writes when its load has ended",
-                remedy="this trial was cut short before its end and has no figures: run it again",
-            )
-        try:
-            return _FACTS.validate_python(lines[-1].get("facts"))
-        except ValidationError as error:
-            raise BrokenRunFolderError(
-                f"the facts in {path} do not fit: {_first_problem(error)}",
-                expected="facts as this version of brokerbench writes them",
-                remedy="read the run with the version that wrote it (tool_version in run.json)",
-            ) from error
+        return facts_of(self.read_timeline(), self.path / TIMELINE)
 
     def write_settings(self, settings: Mapping[str, Any]) -> None:
         """Writes ``settings.json``: what was asked for and what was read back; raises BrokerbenchError."""
-        text = json.dumps(settings, indent=1, ensure_ascii=False, default=_plain_value)
+        text = json.dumps(settings, indent=1, ensure_ascii=False, default=plain_value)
         _write(self.path / SETTINGS, f"{text}\n".encode())
 
     def read_settings(self) -> dict[str, Any]:
@@ -301,59 +280,9 @@ class TrialFolder:
         )
 
 
-class Timeline:
-    """Appends to ``timeline.jsonl``: a line has left this process before :meth:`append` returns, so that a SIGKILL of ours loses none.
-
-    Safe to share between threads.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._lock = threading.Lock()
-        try:
-            self._file = path.open("ab", buffering=0)
-        except OSError as error:
-            raise _lost_place(path, error) from error
-
-    def append(self, t_ns: int, kind: str, **fields: object) -> None:
-        """Writes one line; raises BrokerbenchError where the disk is full, and then leaves no half line behind."""
-        value = {"t_ns": t_ns, "kind": kind, **fields}
-        line = json.dumps(value, ensure_ascii=False, allow_nan=False, default=_plain_value).encode() + b"\n"
-        with self._lock:
-            before = self._file.tell()
-            left = memoryview(line)
-            try:
-                while left:
-                    left = left[self._file.write(left) :]
-            except OSError as error:
-                with contextlib.suppress(OSError):
-                    self._file.truncate(before)
-                raise _lost_place(self._path, error) from error
-
-    def append_facts(self, t_ns: int, facts: TrialFacts) -> None:
-        """Writes the facts of the trial, from which analysis starts; raises BrokerbenchError where the disk is full."""
-        self.append(t_ns, "facts", facts=_FACTS.dump_python(facts))
-
-    def close(self) -> None:
-        """Closes the file after an fsync; idempotent."""
-        with self._lock:
-            if not self._file.closed:
-                with contextlib.suppress(OSError):
-                    os.fsync(self._file.fileno())
-                self._file.close()
-
-    def __enter__(self) -> Timeline:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-
 def _unreadable_table(path: Path, name: str, error: Exception) -> BrokenRunFolderError:
     return BrokenRunFolderError(
-        f"{path} cannot be read: {_one_line(error)}",
+        f"{path} cannot be read: {one_line(error)}",
         expected=f"the Parquet table of {name}",
         remedy="restore the file from a copy; the other trials can still be read",
     )
@@ -370,7 +299,7 @@ def _write(path: Path, data: bytes) -> Path:
     try:
         write_whole(path, data)
     except OSError as error:
-        raise _lost_place(path, error) from error
+        raise lost_place(path, error) from error
     return path
 
 
@@ -383,33 +312,10 @@ def _read_json(path: Path) -> Any:
         ) from error
     except ValueError as error:  # not JSON, or not UTF-8
         raise BrokenRunFolderError(
-            f"{path} is not whole JSON: {_one_line(error)}",
+            f"{path} is not whole JSON: {one_line(error)}",
             expected="one JSON object",
             remedy="it was cut short or changed since it was written: restore it from a copy",
         ) from error
-
-
-def _plain_value(value: Any) -> Any:
-    """Returns numpy scalars, mappings and paths as JSON knows them; raises TypeError for anything else."""
-    if isinstance(value, np.generic):
-        return value.item()
-    if isinstance(value, Mapping):
-        return dict(value)
-    if isinstance(value, Path):
-        return str(value)
-    raise TypeError(f"{type(value).__name__} has no place in JSON")
-
-
-def _timeline_line(path: Path, number: int, line: bytes) -> dict[str, Any]:
-    with contextlib.suppress(ValueError):
-        value = json.loads(line)
-        if isinstance(value, dict) and "t_ns" in value and "kind" in value:
-            return value
-    raise BrokenRunFolderError(
-        f"{path} line {number} is damaged: {line[:60].decode(errors='replace')!r}",
-        expected='a JSON object with "t_ns" and "kind"',
-        remedy="restore the file from a copy; the other trials can still be read",
-    )
 
 
 def _schema_problem(found: pl.Schema, wanted: pl.Schema) -> str:
@@ -425,17 +331,6 @@ def _schema_problem(found: pl.Schema, wanted: pl.Schema) -> str:
     return ""
 
 
-def _first_problem(error: ValidationError) -> str:
-    first = error.errors(include_url=False)[0]
-    place = ".".join(str(part) for part in first["loc"]) or "the whole"
-    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-    return f"{place}: {first['msg']}{more}"
-
-
-def _one_line(error: Exception) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0][:200]
-
-
 def _nearest_remedy(folder: Path) -> str:
     inside = sorted(child.name for child in folder.iterdir() if (child / RECORD).is_file())
     if inside:
@@ -448,12 +343,4 @@ def _unwritable(root: Path, error: OSError) -> UsageError:
         f"the output folder {root} does not take a write: {error.strerror or error}",
         expected="a folder in which runs can be kept",
         remedy="free space there, or name another one with -o DIR",
-    )
-
-
-def _lost_place(path: Path, error: Exception) -> BrokerbenchError:
-    reason = error.strerror if isinstance(error, OSError) and error.strerror else _one_line(error)
-    return BrokerbenchError(
-        f"{path} cannot be written: {reason}",
-        remedy=f"free space in {path.parent} (df -h {path.parent}) and run again; what was written before is whole",
     )

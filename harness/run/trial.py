@@ -31,7 +31,7 @@ from harness.run.search import Search, search, unsearched
 from harness.run.watch import BrokerDied, Quiet, Watch
 from harness.scenario.model import FaultEntry
 from harness.stalls import StallWatcher
-from harness.store import Timeline
+from harness.timeline import Timeline
 
 HEALTHY_LIMIT_S = 60.0
 READY_LIMIT_S = 60.0
