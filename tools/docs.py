@@ -19,7 +19,7 @@ from harness.deployments.embedded import EmbeddedDeployment
 from harness.faults import faults
 from harness.metrics import METRICS
 from harness.scenario.catalogue import Catalogue
-from harness.scenario.keys import scenario_table
+from harness.scenario.keys import AgentsShape, scenario_table
 from harness.scenario.mappings import Either, Table, Variants
 from harness.scenario.shapes import ListOf, Shape
 
@@ -73,7 +73,7 @@ def inner_tables(shape: Shape) -> Iterator[Table]:
     """Yields the tables that a shape holds."""
     if isinstance(shape, Table):
         yield shape
-    elif isinstance(shape, Either):
+    elif isinstance(shape, Either | AgentsShape):
         yield shape.table
     elif isinstance(shape, ListOf):
         yield from inner_tables(shape.item)

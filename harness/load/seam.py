@@ -30,7 +30,7 @@ from harness.journal import Journal
 from harness.load.book import STOPPED_FROM_PAGE, record
 from harness.load.config import ShardConfig
 from harness.model import Parameters
-from harness.scenario.model import Load, Phases, Workers
+from harness.scenario.model import Agents, Load, Phases, Workers
 
 REPLACE_TIMEOUT_S = 15.0
 ANSWER_TIMEOUT_S = 15.0
@@ -66,7 +66,7 @@ class FleetPlan:
     workers: Workers
     phases: Phases
     seed: int
-    agents: int = 1
+    agents: Agents = field(default_factory=Agents)
     web: bool = False
     realtime: bool = True
 
@@ -154,7 +154,7 @@ class Fleet:
         fleet._write(
             {
                 "shards": [config.to_json() for config in plan.shards()],
-                "agents": plan.agents,
+                "agents": plan.agents.local,
                 "web": plan.web,
                 "logs": str(plan.logs),
             }

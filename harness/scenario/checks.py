@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from harness.scenario.model import FaultEntry, Load, Phases, Workers
+from harness.scenario.model import Agents, FaultEntry, Load, Phases, Workers
 from harness.scenario.problems import Report
 from harness.scenario.source import Node
 from harness.schedule import expected_messages
@@ -144,11 +144,11 @@ def _drain(draft: Draft) -> Iterator[Finding]:
 
 
 def _shards(draft: Draft) -> Iterator[Finding]:
-    if draft.load is None or draft.workers is None or not isinstance(draft.agents, int):
+    if draft.load is None or draft.workers is None or not isinstance(draft.agents, Agents):
         return
     shards = draft.load.producers + draft.workers.count
-    if draft.agents > shards:
-        text = f"{draft.agents} agents for {shards} shards"
+    if draft.agents.total > shards:
+        text = f"{draft.agents.total} agents for {shards} shards"
         yield Finding("agents", text, f"at most {shards} (producers + workers)", "lower agents")
 
 

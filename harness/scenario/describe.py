@@ -45,7 +45,7 @@ def as_dict(scenario: Scenario) -> dict[str, Any]:
             {"at_s": f.at_s, "verb": f.verb, "target": f.target, "settings": dict(f.settings)} for f in scenario.faults
         ],
         "trials": scenario.trials,
-        "agents": scenario.agents,
+        "agents": asdict(scenario.agents),
         "seed": scenario.seed,
         "slo": [asdict(bound) for bound in scenario.slo],
     }

@@ -9,9 +9,10 @@ from harness.envelope import HEADER_BYTES
 from harness.scenario.catalogue import LATER_DEPLOYMENTS, Catalogue
 from harness.scenario.entries import FaultShape, SetupEntry, Slo
 from harness.scenario.mappings import Either, Key, Table, Variants
+from harness.scenario.model import Agents
 from harness.scenario.problems import Report
 from harness.scenario.quantities import duration, rate, size
-from harness.scenario.shapes import ListOf, OneOrMore, Schema, Text, Whole, Words, not_yet
+from harness.scenario.shapes import BAD, ListOf, OneOrMore, Schema, Text, Whole, Words, refuse
 from harness.scenario.source import Node
 
 MAX_SHARDS = 65_535  # producer and worker numbers are u16 in the envelope and in slots
@@ -266,25 +267,54 @@ PHASES = Table(
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Agents:
-    """A number of agents on this machine; a mapping of machines is served by a later version."""
+class AgentsShape:
+    """A number of agents on this machine, or how many are here and how many come from other machines."""
 
     whole: Whole
+    table: Table
 
     @property
     def expected(self) -> str:
-        """Returns the bounds in words."""
-        return self.whole.expected
+        """Returns both."""
+        return f"{self.whole.expected}, or {self.table.expected}"
 
     def read(self, node: Node, report: Report) -> Any:
-        """Returns the number."""
-        if node.kind in ("map", "list"):
-            return not_yet(node, report, "a mapping of machines", self.expected)
-        return self.whole.read(node, report)
+        """Returns :class:`Agents`."""
+        if node.kind != "map":
+            number = self.whole.read(node, report)
+            return number if number is BAD else Agents(local=number)
+        counts = self.table.read(node, report)
+        if BAD in counts.values():
+            return BAD
+        agents = Agents(**counts)
+        if not agents.total:
+            return refuse(
+                node, report, self, "not one agent is asked for", "write local: 1 or more, or remote: 1 or more"
+            )
+        return agents
 
     def schema(self) -> Schema:
-        """Returns an integer."""
-        return self.whole.schema()
+        """Returns either."""
+        return {"anyOf": [self.whole.schema(), self.table.schema()]}
+
+
+_MOST_AGENTS = 256
+
+AGENTS = AgentsShape(
+    whole=Whole(least=1, most=_MOST_AGENTS),
+    table=Table(
+        name="agents",
+        keys=(
+            Key(name="local", shape=Whole(least=0, most=_MOST_AGENTS), default="1", meaning="agents on this machine"),
+            Key(
+                name="remote",
+                shape=Whole(least=0, most=_MOST_AGENTS),
+                default="0",
+                meaning="agents that come from other machines (`brokerbench agent`); the run waits for them",
+            ),
+        ),
+    ),
+)
 
 
 def scenario_table(catalogue: Catalogue) -> Table:
@@ -327,9 +357,9 @@ def scenario_table(catalogue: Catalogue) -> Table:
             ),
             Key(
                 name="agents",
-                shape=Agents(whole=Whole(least=1, most=256)),
+                shape=AGENTS,
                 default="1",
-                meaning="Locust workers on this machine that run the shards",
+                meaning="Locust workers that run the shards; a number alone: on this machine",
             ),
             Key(name="seed", shape=Whole(least=0, most=(1 << 32) - 1), default="1", meaning="of everything random"),
             Key(name="slo", shape=Slo(), meaning="bounds on figures; a missed one ends the run with exit code 10"),

@@ -135,6 +135,19 @@ class Case:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Agents:
+    """How many agents run the shards: on this machine, and lent by other machines."""
+
+    local: int = 1
+    remote: int = 0
+
+    @property
+    def total(self) -> int:
+        """Returns how many there are in all."""
+        return self.local + self.remote
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Scenario:
     """One question and how it is asked.
 
@@ -153,7 +166,7 @@ class Scenario:
     phases: Phases
     faults: tuple[FaultEntry, ...]
     trials: int
-    agents: int
+    agents: Agents
     seed: int
     slo: tuple[Bound, ...]
     overrides: tuple[str, ...] = ()

@@ -30,7 +30,7 @@ from harness.journal import Journal
 from harness.ledger import AttemptState, SlotReader
 from harness.load.seam import Fleet, FleetPlan
 from harness.model import Held, Outcome, SettleOutcome
-from harness.scenario.model import Load, Phases, Segment, Workers
+from harness.scenario.model import Agents, Load, Phases, Segment, Workers
 
 RUN_ID = 0xF1EE7
 SETUP = "redis-stream"
@@ -173,7 +173,7 @@ def page_totals(fleet: Fleet) -> dict[str, tuple[int, int]]:
 
 
 def test_the_ledger_locust_and_its_page_agree_over_two_agents(plan: FleetPlan, journal: Journal) -> None:
-    plan = replace(plan, agents=2, web=True, load=replace(plan.load, producers=2))
+    plan = replace(plan, agents=Agents(local=2), web=True, load=replace(plan.load, producers=2))
     with started(plan, journal) as fleet:
         start_ns = begin(fleet)
         finish(fleet)
@@ -271,7 +271,7 @@ def test_the_slots_of_a_killed_producer_survive(plan: FleetPlan, journal: Journa
 
 
 def test_a_killed_agent_is_named_its_shards_end_and_the_others_go_on(plan: FleetPlan, journal: Journal) -> None:
-    plan = replace(plan, agents=2)
+    plan = replace(plan, agents=Agents(local=2))
     with started(plan, journal) as fleet:
         begin(fleet)
         eventually(lambda: min((s["used"] for s in fleet.live().shards.values()), default=0) > 0, "all shards are busy")

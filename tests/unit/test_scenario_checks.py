@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from scenario_support import MINIMAL, problem_of, problems_of, read_text
 
+from harness.scenario.model import Agents
+
 
 def with_faults(*faults: str, rate: str = "1000/s", more: str = "") -> str:
     listed = "".join(f"  - {{{fault}}}\n" for fault in faults)
@@ -163,6 +165,8 @@ def test_workers_that_cannot_be_are_refused(tmp_path: Path, workers: str, key: s
 
 
 def test_agents_without_a_shard_are_refused(tmp_path: Path):
-    assert read_text(tmp_path, MINIMAL + "agents: 3\n").agents == 3
+    assert read_text(tmp_path, MINIMAL + "agents: 3\n").agents == Agents(local=3)
+    assert read_text(tmp_path, MINIMAL + "agents: {remote: 2}\n").agents == Agents(local=1, remote=2)
+    assert problem_of(tmp_path, MINIMAL + "agents: {remote: 3}\n").text == "4 agents for 3 shards"
     problem = problem_of(tmp_path, MINIMAL + "agents: 4\n")
     assert (problem.text, problem.expected) == ("4 agents for 3 shards", "at most 3 (producers + workers)")

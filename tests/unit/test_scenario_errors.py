@@ -66,7 +66,7 @@ def test_all_errors_come_at_once_in_the_order_of_the_lines(tmp_path: Path):
         (22, "trials"),
         (23, "slo.latency.e2e.p99"),
         (23, "slo.loss.confirmed"),
-        (24, "agents"),
+        (24, "agents.here"),
     ]
 
 
@@ -124,7 +124,6 @@ def test_a_typing_error_gets_the_nearest_name(tmp_path: Path, line: str, key: st
         ("faults: [{at: 9 s, power-loss: broker}]", "faults.0.power-loss"),
         ("faults: [{at: 9 s, recreate: broker}]", "faults.0.recreate"),
         ("faults: [{at: 9 s, kill: node}]", "faults.0.kill"),
-        ("agents: {here: 1, there: 2}", "agents"),
     ],
 )
 def test_what_a_later_version_serves_is_refused_by_name(tmp_path: Path, line: str, key: str):
@@ -163,7 +162,8 @@ def test_a_style_of_a_later_version_is_refused_by_name(tmp_path: Path, style: st
         ("phases.warmup", ["2 h", "1", "-1 s"]),
         ("phases.steady", ["0 s", "500 ms", "25 h"]),
         ("trials", ["0", "1001", "1.0"]),
-        ("agents", ["0", "257"]),
+        ("agents", ["0", "257", "[1]", "{local: 0}", "{local: 0, remote: 0}", "{remote: 2, there: 1}"]),
+        ("agents.remote", ["-1", "257", "one"]),
         ("seed", ["-1", "4294967296", "0x10"]),
         ("slo.loss.confirmed", ["-1", "0.5", "1 s", "nan"]),
         ("slo.loss.ratio", ["101 %", "-1 %", "2", "x"]),

@@ -11,7 +11,7 @@ import pytest
 from scenario_support import CATALOGUE, MINIMAL, read_text
 
 from harness.scenario.describe import as_dict, describe, expected_run_s, expected_trial_s
-from harness.scenario.model import Bound, FaultEntry, Load, Phases, Segment, Workers
+from harness.scenario.model import Agents, Bound, FaultEntry, Load, Phases, Segment, Workers
 from harness.scenario.read import read_scenario
 
 WHOLE = """\
@@ -62,7 +62,13 @@ slo: {latency.end_to_end.p99: 50 ms, loss.confirmed: 0, throughput: 900/s, loss.
 def test_every_key_is_read_in_base_units(tmp_path: Path):
     read = read_text(tmp_path, WHOLE)
     assert read.question == "What does each durability setting cost, and what does it lose?"
-    assert (read.expect, read.deployment, read.trials, read.agents, read.seed) == ("Nothing good.", "embedded", 3, 2, 7)
+    assert (read.expect, read.deployment, read.trials, read.agents, read.seed) == (
+        "Nothing good.",
+        "embedded",
+        3,
+        Agents(local=2),
+        7,
+    )
     assert read.load == Load(
         profile=(
             Segment(kind="constant", duration_s=10.0, rates_per_s=(1000.0,)),
@@ -138,7 +144,7 @@ def test_what_is_not_written_has_the_defaults_of_the_reference(tmp_path: Path):
     )
     assert read.phases == Phases(warmup_s=3.0, steady_s=20.0, drain_s=60.0)
     assert (read.expect, read.deployment, read.faults, read.slo) == ("", "embedded", (), ())
-    assert (read.trials, read.agents, read.seed) == (1, 1, 1)
+    assert (read.trials, read.agents, read.seed) == (1, Agents(local=1, remote=0), 1)
     assert (read.name, read.text, read.overrides) == ("asked", MINIMAL, ())
 
 
