@@ -7,8 +7,6 @@ process, its descendants, what shares its session, and members seen before that 
 
 from __future__ import annotations
 
-import os
-import pwd
 import secrets
 import signal
 import socket
@@ -17,13 +15,13 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import psutil
 
 from harness.clock import now_ns
+from harness.deployments._usage import Sums, memory_bytes, sums
 from harness.deployments.contract import Usage
 from harness.errors import StartError
 from harness.journal import Journal
@@ -33,33 +31,6 @@ GONE_TIMEOUT_S = 10.0  # after SIGKILL only the kernel's own work is left; more 
 STATE_TIMEOUT_S = 2.0
 POLL_S = 0.005
 _PORTS = range(20_000, 32_000)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Sums:
-    """What a tree used: CPU seconds, and bytes read and written where /proc tells (None = it does not)."""
-
-    cpu_s: float = 0.0
-    read_bytes: int | None = 0
-    written_bytes: int | None = 0
-
-    def plus(self, other: _Sums) -> _Sums:
-        return _Sums(
-            cpu_s=self.cpu_s + other.cpu_s,
-            read_bytes=_both(self.read_bytes, other.read_bytes, int.__add__),
-            written_bytes=_both(self.written_bytes, other.written_bytes, int.__add__),
-        )
-
-    def at_least(self, other: _Sums) -> _Sums:
-        return _Sums(
-            cpu_s=max(self.cpu_s, other.cpu_s),
-            read_bytes=_both(self.read_bytes, other.read_bytes, max),
-            written_bytes=_both(self.written_bytes, other.written_bytes, max),
-        )
-
-
-def _both(one: int | None, other: int | None, join: Callable[[int, int], int]) -> int | None:
-    return None if one is None or other is None else join(one, other)
 
 
 class ProcessTree:
@@ -77,8 +48,8 @@ class ProcessTree:
         self._main: psutil.Process | None = None
         self._companion: subprocess.Popen[bytes] | None = None
         self._seen: set[psutil.Process] = set()
-        self._earlier = _Sums()
-        self._current = _Sums()
+        self._earlier = Sums()
+        self._current = Sums()
         self._lock = threading.RLock()
 
     @property
@@ -120,7 +91,7 @@ class ProcessTree:
         user: int | None = None,
         env: Mapping[str, str] | None = None,
         cwd: Path | None = None,
-        pass_fds: Sequence[int] = (),
+        stdin: int = subprocess.DEVNULL,
     ) -> None:
         """Starts what the main process needs and does not end itself, before :meth:`start`, and returns at once.
 
@@ -128,7 +99,7 @@ class ProcessTree:
         incarnation is killed first.
 
         Args:
-            argv, user, env, cwd: as for :meth:`start`. pass_fds: open files that it inherits.
+            argv, user, env, cwd: as for :meth:`start`. stdin: an open file that becomes its standard input.
 
         Raises:
             StartError: the main process runs, or the command cannot be started.
@@ -136,7 +107,7 @@ class ProcessTree:
         if self.alive():
             raise StartError(f"process {self.pid} runs already", remedy="stop or kill it first")
         self.kill()
-        companion = self._spawn(argv, user=user, env=env, cwd=cwd, pass_fds=pass_fds)
+        companion = self._spawn(argv, user=user, env=env, cwd=cwd, stdin=stdin)
         with self._lock:
             self._companion = companion
             self._seen.add(psutil.Process(companion.pid))
@@ -179,8 +150,6 @@ class ProcessTree:
             return {**self.kill(), "graceful": False, "took_s": took_s, "t_ns": t_ns}
         with self._lock:
             self._measure()  # the main process is a zombie until we reap it: its sums are still to be read
-            if self._companion is not None:
-                self._companion.kill()
             status = self._end_incarnation()
         return {"graceful": True, "pids": [p.pid for p in asked], "status": status, "took_s": took_s, "t_ns": t_ns}
 
@@ -212,7 +181,7 @@ class ProcessTree:
         with self._lock:
             self._measure()
             total = self._earlier.plus(self._current)
-            memory = _memory_bytes(self.members())
+            memory = memory_bytes(self.members())
         return Usage(
             cpu_s=total.cpu_s, memory_bytes=memory, written_bytes=total.written_bytes, read_bytes=total.read_bytes
         )
@@ -262,17 +231,19 @@ class ProcessTree:
         """Takes the sums of this incarnation; they never fall, though a child may vanish between two looks."""
         members = self._all()
         if members:
-            self._current = self._current.at_least(_sums(members, self._main))
+            self._current = self._current.at_least(sums(members, self._main))
 
     def _end_incarnation(self) -> int | None:
-        """Reaps what was started and adds its sums to those of the earlier ones; returns the main process's status."""
+        """Ends the companion, reaps what was started, adds its sums to the earlier ones; returns the main process's status."""
         with self._lock:
+            if self._companion is not None:
+                self._companion.kill()
             status = None if self._popen is None else self._popen.wait(GONE_TIMEOUT_S)
             for started in (self._popen, self._companion):
                 if started is not None:
                     started.wait(GONE_TIMEOUT_S)
                     self._journal.forget(started.pid)
-            self._earlier, self._current = self._earlier.plus(self._current), _Sums()
+            self._earlier, self._current = self._earlier.plus(self._current), Sums()
             self._popen = self._main = self._companion = None
             self._seen = set()
             return status
@@ -288,7 +259,7 @@ class ProcessTree:
         user: int | None,
         env: Mapping[str, str] | None,
         cwd: Path | None,
-        pass_fds: Sequence[int] = (),
+        stdin: int = subprocess.DEVNULL,
     ) -> subprocess.Popen[bytes]:
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as log:
@@ -296,12 +267,11 @@ class ProcessTree:
                 return self._journal.spawn(
                     list(argv),
                     user=user,
-                    stdin=subprocess.DEVNULL,
+                    stdin=stdin,
                     stdout=log,
                     stderr=subprocess.STDOUT,
                     cwd=cwd,
                     env=None if env is None else dict(env),
-                    pass_fds=pass_fds,
                 )
             except OSError as error:
                 raise StartError(f"{argv[0]} cannot be started: {error}") from error
@@ -331,22 +301,6 @@ def _bind(port: int) -> int:
         except OSError:
             return 0
         return int(probe.getsockname()[1])
-
-
-def unprivileged_user() -> int | None:
-    """Returns the uid of ``nobody`` where we are root, for servers that refuse to run as root; None where we are not.
-
-    Raises:
-        StartError: we are root, and there is no such user.
-    """
-    if os.geteuid() != 0:
-        return None
-    try:
-        return pwd.getpwnam("nobody").pw_uid
-    except KeyError:
-        raise StartError(
-            "there is no user 'nobody' to run the server as", remedy="run brokerbench as another user than root"
-        ) from None
 
 
 def _runs(process: psutil.Process) -> bool:
@@ -394,48 +348,3 @@ def _relatives(family: set[int], leaders: set[int]) -> set[int]:
     while born := {process.pid for process in table if process.ppid in relatives} - relatives:
         relatives |= born
     return relatives
-
-
-def _sums(members: Sequence[psutil.Process], main: psutil.Process | None) -> _Sums:
-    total = _Sums()
-    for process in members:
-        try:
-            times = process.cpu_times()
-        except psutil.Error:
-            continue
-        cpu_s = times.user + times.system
-        if process == main:  # children that were waited for; the others are members themselves
-            cpu_s += times.children_user + times.children_system
-        read_bytes, written_bytes = _io(process.pid)
-        total = total.plus(_Sums(cpu_s=cpu_s, read_bytes=read_bytes, written_bytes=written_bytes))
-    return total
-
-
-def _io(pid: int) -> tuple[int | None, int | None]:
-    """Returns the bytes read and written (children that were waited for included: the kernel adds them), None = not told.
-
-    The kernel counts a whole folio as written when a clean one becomes dirty, and on filesystems with large folios that is up
-    to 2 MiB for an 8 KiB write (seen: 190 kB per message of a queue table). No more can have gone to the disk than was handed
-    to ``write``, so that is the bound; it includes sockets, so it cannot stand alone.
-    """
-    try:
-        text = Path(f"/proc/{pid}/io").read_text()
-    except ProcessLookupError:
-        return 0, 0
-    except OSError:
-        return None, None
-    fields = dict(line.split(": ") for line in text.splitlines())
-    return int(fields["read_bytes"]), min(int(fields["write_bytes"]), int(fields["wchar"]))
-
-
-def _memory_bytes(members: Sequence[psutil.Process]) -> int:
-    private, shared = 0, 0
-    for process in members:
-        try:
-            memory = process.memory_info()
-        except psutil.Error:
-            continue
-        part = getattr(memory, "shared", 0)
-        private += max(memory.rss - part, 0)
-        shared = max(shared, part)
-    return private + shared

@@ -25,7 +25,8 @@ from pathlib import Path
 from psycopg import pq
 
 from harness.deployments._broker import TreeBroker, wait_listening
-from harness.deployments._process import POLL_S, ProcessTree, free_port, unprivileged_user
+from harness.deployments._process import POLL_S, ProcessTree, free_port
+from harness.deployments._users import check_reach, may_run, unprivileged_user
 from harness.deployments.contract import BrokerOptions
 from harness.errors import StartError, UnavailableError
 from harness.sweepers import Context, sweep_shared_memory
@@ -125,9 +126,9 @@ class EmbeddedPostgres(TreeBroker):
         """Makes the data folder with ``initdb`` and writes the settings; raises StartError."""
         folder = self._options.folder
         if self._user is not None:
-            _check_reach(folder.parent, self._user)
+            check_reach(folder.parent, self._user, "PostgreSQL")
             os.chown(folder, self._user, self._user)
-            if not _may_run(self._bin / "postgres", self._user):
+            if not may_run(self._bin / "postgres", self._user):
                 self._bin = _link(self._installation.folder, folder / "postgresql")
         secret = folder / "password"
         secret.touch(mode=0o600)
@@ -261,29 +262,6 @@ def _version_of(folder: Path) -> tuple[int, ...]:
         return ()
     match = re.search(r"\) (\d+(?:\.\d+)*)", told)
     return tuple(map(int, match[1].split("."))) if match else ()
-
-
-def _may_enter(folder: Path, user: int) -> bool:
-    """Returns whether a user without groups may pass through every folder on the way to this one."""
-    real = folder.resolve()
-    for place in (real, *real.parents):
-        found = place.stat()
-        needed = stat.S_IXUSR if found.st_uid == user else stat.S_IXOTH
-        if not found.st_mode & needed:
-            return False
-    return True
-
-
-def _may_run(program: Path, user: int) -> bool:
-    return _may_enter(program.parent, user) and program.stat().st_mode & 0o005 == 0o005
-
-
-def _check_reach(folder: Path, user: int) -> None:
-    if not _may_enter(folder, user):
-        raise StartError(
-            f"the folder {folder} cannot be entered by the user {user} that PostgreSQL must run as",
-            remedy="set TMPDIR to a folder that everybody may enter, such as /tmp",
-        )
 
 
 def _link(binaries: Path, target: Path) -> Path:

@@ -4,9 +4,10 @@ The script ``rabbitmq-server`` is, in this order, that of ``BROKERBENCH_RABBITMQ
 Debian, the vendor's archive and Homebrew put it. Erlang must be on the PATH or in one of those places too. Nothing of the
 machine's own RabbitMQ is read or touched: name, ports, cookie, settings and data are the node's own, in the private folder.
 
-A node is ``beam.smp``, its helpers, and ``epmd``, which tells nodes each other's port and serves whoever asks. Ours is started by us, as a
-companion of the tree, so that it is struck, stopped and ended with its node; ``-start_epmd false`` keeps Erlang from starting
-another one, which would leave every session and family that a sweep looks at.
+A node is ``beam.smp``, its helpers, and ``epmd``, which tells Erlang's nodes each other's port. We start it ourselves, as a companion
+of the tree, so that it is struck, stopped and ended with its node: one that Erlang starts is a daemon that outlives it and
+that the next node would share. Told to listen on 127.0.0.1, epmd listens on ::1 as well; so it is handed a socket as
+systemd does it, where it was built to take one (Homebrew's was not: there ::1 stays).
 """
 
 from __future__ import annotations
@@ -16,16 +17,17 @@ import re
 import secrets
 import shutil
 import socket
-import sys
+import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 
 from harness.deployments._broker import TreeBroker
-from harness.deployments._process import ProcessTree, free_port, unprivileged_user
+from harness.deployments._process import ProcessTree, free_port
+from harness.deployments._users import check_reach, may_run, unprivileged_user
 from harness.deployments.contract import Broker, BrokerOptions
 from harness.errors import StartError, UnavailableError
 
@@ -39,8 +41,10 @@ PORT_TRIES = 5
 LISTEN_TIMEOUT_S = 60.0  # 5 s on an idle machine; after a SIGKILL it reads its queues before it listens
 EPMD_TIMEOUT_S = 10.0
 LOOK_S = 0.05
+LAST_WORDS = 25  # what ends a node takes many lines
 USER = "brokerbench"
-TAKEN = "eaddrinuse"
+TAKEN = re.compile("eaddrinuse|distribution port [0-9]+ in use", re.IGNORECASE)
+HANDED_SOCKET = 'exec 3<&0 </dev/null; export LISTEN_PID=$$ LISTEN_FDS=1; exec "$1" -systemd'  # sd_listen_fds(3)
 _PLACES = (  # Debian, the vendor's generic archive, Homebrew on ARM and Intel
     "/usr/lib/rabbitmq/bin",
     "/usr/lib/rabbitmq/lib/*/sbin",
@@ -68,8 +72,7 @@ class Installation:
 def unavailable() -> str:
     """Returns why RabbitMQ cannot run here, with the remedy; "" when it can."""
     try:
-        _installation()
-        unprivileged_user()
+        _check_user(_installation(), unprivileged_user())
     except (UnavailableError, StartError) as error:
         return str(error)
     return ""
@@ -88,20 +91,18 @@ def up(options: BrokerOptions) -> Broker:
     """Starts a fresh node in ``options.folder``; raises StartError with the log's last lines."""
     installation = _installation()
     user = unprivileged_user()
+    if user is not None:
+        check_reach(options.folder.parent, user, "RabbitMQ")
     for _ in range(PORT_TRIES):
         node = EmbeddedRabbitMQ(options, installation, user)
+        node.create()
         try:
-            node.create()
             node.start()
         except StartError as error:
-            node.tree.end()
-            if TAKEN not in str(error):  # else another process took a port in between
+            if not TAKEN.search(str(error)):
                 raise
-        except BaseException:
-            node.tree.end()
-            raise
         else:
-            return node
+            return node  # else another process took a port in between
     raise StartError(f"no ports on 127.0.0.1 stayed free in {PORT_TRIES} tries")
 
 
@@ -150,6 +151,7 @@ class EmbeddedRabbitMQ(TreeBroker):
         yield "disk_free_limit.absolute = 50MB"  # a relative one would block publishers on a small disk
         yield "log.console = true"
         yield "log.console.level = info"
+        yield "log.console.use_colors = off"
         yield "log.file = false"
 
     def _environment(self) -> dict[str, str]:
@@ -181,32 +183,56 @@ class EmbeddedRabbitMQ(TreeBroker):
         try:
             self._start_epmd()
             self.tree.start([str(self._installation.server)], user=self._user, env=self._environment(), cwd=self._home)
-            self._wait_listening()
+            self._wait("rabbitmq-server", self._port, LISTEN_TIMEOUT_S, answers=self._listens, runs=self.tree.alive)
         except BaseException:
             self.tree.end()
             raise
 
     def _start_epmd(self) -> None:
-        command = [str(self._installation.epmd), "-port", str(self._epmd_port), "-address", "127.0.0.1"]
-        self.tree.accompany(command, user=self._user, env=self._environment(), cwd=self._home)
-        self._wait_for(self._epmd_port, EPMD_TIMEOUT_S, "epmd")
+        epmd, port = self._installation.epmd, self._epmd_port
+        with socket.socket() as listener:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # it was served there before a restart
+            try:
+                listener.bind(("127.0.0.1", port))
+            except OSError as error:
+                raise StartError(f"epmd cannot listen on 127.0.0.1:{port}: eaddrinuse") from error
+            if handed := b"sd_listen_fds" in epmd.read_bytes():
+                listener.listen()
+                self._accompany(["/bin/sh", "-c", HANDED_SOCKET, "sh", str(epmd)], stdin=listener.fileno())
+        if not handed:
+            self._accompany([str(epmd), "-port", str(port), "-address", "127.0.0.1"])
+        self._wait("epmd", port, EPMD_TIMEOUT_S, answers=lambda: _epmd_answers(port), runs=self.tree.members)
 
-    def _wait_listening(self) -> None:
-        self._wait_for(self._port, LISTEN_TIMEOUT_S, "rabbitmq-server")
+    def _accompany(self, argv: list[str], stdin: int = subprocess.DEVNULL) -> None:
+        self.tree.accompany(argv, user=self._user, env=self._environment(), cwd=self._home, stdin=stdin)
 
-    def _wait_for(self, port: int, timeout_s: float, what: str) -> None:
-        """Returns once a member of the tree listens on a port: another process may have taken it in between."""
+    def _listens(self) -> bool:
+        """Returns whether our node listens: that something does is not enough, another process may have taken the port."""
+        return any(self._port in _listening(process) for process in self.tree.members())
+
+    def _wait(
+        self, what: str, port: int, timeout_s: float, *, answers: Callable[[], bool], runs: Callable[[], object]
+    ) -> None:
         deadline = time.monotonic() + timeout_s
-        while time.monotonic() < deadline:
-            members = self.tree.members()
-            if not members:
-                raise StartError(f"{what} ended while it started; its last words:\n{self.log_tail()}")
-            if any(port in _listening(process) for process in members):
-                return
+        while not answers():
+            if not runs():
+                raise StartError(f"{what} ended while it started; its last words:\n{self.log_tail(LAST_WORDS)}")
+            if time.monotonic() > deadline:
+                raise StartError(
+                    f"{what} does not listen on 127.0.0.1:{port} after {timeout_s:g} s;"
+                    f" its last words:\n{self.log_tail(LAST_WORDS)}"
+                )
             time.sleep(LOOK_S)
-        raise StartError(
-            f"{what} does not listen on 127.0.0.1:{port} after {timeout_s:g} s; its last words:\n{self.log_tail()}"
-        )
+
+
+def _epmd_answers(port: int) -> bool:
+    """Returns whether epmd answers NAMES_REQ, whose answer begins with its own port."""
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=1.0) as client:
+            client.sendall(b"\x00\x01n")
+            return client.recv(4) == port.to_bytes(4, "big")
+    except OSError:
+        return False
 
 
 def _listening(process: psutil.Process) -> set[int]:
@@ -237,18 +263,22 @@ def _server(explicit: str) -> tuple[Path, str]:
                 expected="a rabbitmq-server script",
                 remedy=REMEDY,
             )
-        return path, VARIABLE
+        return _behind_wrapper(path), VARIABLE
     folders = [Path(name) for name in os.environ.get("PATH", os.defpath).split(os.pathsep) if name]
     for pattern in _PLACES:
         folders += sorted(Path("/").glob(pattern.lstrip("/")), reverse=True)
     for folder in folders:
         path = folder / "rabbitmq-server"
-        # Debian's in /usr/sbin is a wrapper that becomes the user rabbitmq, who may not enter a private folder.
-        if path.resolve().name == "rabbitmq-script-wrapper":
-            continue
         if path.is_file() and os.access(path, os.X_OK):
-            return path, str(folder)
+            real = _behind_wrapper(path)
+            return real, str(real.parent)
     raise UnavailableError("no rabbitmq-server is found", expected="one on the PATH", remedy=REMEDY)
+
+
+def _behind_wrapper(path: Path) -> Path:
+    """Returns the script itself for Debian's wrapper, which becomes the user ``rabbitmq``, who may not enter a private folder."""
+    real = path.resolve()
+    return real.with_name("rabbitmq-server") if real.name == "rabbitmq-script-wrapper" else path
 
 
 def _version_of(server: Path) -> str:
@@ -269,3 +299,12 @@ def _erlang(program: str, server: Path) -> Path:
     raise UnavailableError(
         f"{server} needs Erlang, whose {program} is not found", expected="it on the PATH", remedy=REMEDY
     )
+
+
+def _check_user(installation: Installation, user: int | None) -> None:
+    for program in (installation.server, installation.erl, installation.epmd):
+        if user is not None and not may_run(program.resolve(), user):
+            raise UnavailableError(
+                f"{program} cannot be run by the user {user} that RabbitMQ has to be where we are root",
+                remedy="run brokerbench as another user than root, or install RabbitMQ and Erlang where everybody may enter",
+            )

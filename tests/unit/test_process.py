@@ -14,7 +14,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from harness.deployments._process import ProcessTree, free_port, unprivileged_user
+from harness.deployments._process import ProcessTree, free_port
+from harness.deployments._users import unprivileged_user
 from harness.errors import StartError
 from harness.journal import Journal
 
