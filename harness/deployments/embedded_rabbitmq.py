@@ -43,7 +43,8 @@ EPMD_TIMEOUT_S = 10.0
 LOOK_S = 0.05
 LAST_WORDS = 25  # what ends a node takes many lines
 USER = "brokerbench"
-TAKEN = re.compile("eaddrinuse|distribution port [0-9]+ in use", re.IGNORECASE)
+TAKEN = re.compile("eaddrinuse|dist_port_already_used")
+TAKES_SOCKETS = b"sd_listen_fds"  # in a program that was built for systemd
 HANDED_SOCKET = 'exec 3<&0 </dev/null; export LISTEN_PID=$$ LISTEN_FDS=1; exec "$1" -systemd'  # sd_listen_fds(3)
 _PLACES = (  # Debian, the vendor's generic archive, Homebrew on ARM and Intel
     "/usr/lib/rabbitmq/bin",
@@ -99,10 +100,10 @@ def up(options: BrokerOptions) -> Broker:
         try:
             node.start()
         except StartError as error:
-            if not TAKEN.search(str(error)):
+            if not TAKEN.search(str(error)):  # else another process took a port in between
                 raise
         else:
-            return node  # else another process took a port in between
+            return node
     raise StartError(f"no ports on 127.0.0.1 stayed free in {PORT_TRIES} tries")
 
 
@@ -164,7 +165,7 @@ class EmbeddedRabbitMQ(TreeBroker):
             "TZ": "UTC",
             "ERL_EPMD_PORT": str(self._epmd_port),
             "ERL_EPMD_ADDRESS": "127.0.0.1",
-            "ERL_CRASH_DUMP": f"{home}/erl_crash.dump",
+            "ERL_CRASH_DUMP_SECONDS": "0",  # none: it would go with the folder, and holds the password
             # For every Erlang that the script starts: it distributes on 127.0.0.1 only and starts no epmd of its own.
             "ERL_FLAGS": "-start_epmd false -kernel inet_dist_use_interface {127,0,0,1}",
             "RUNNING_UNDER_SYSTEMD": "true",  # the script becomes the node instead of waiting for it
@@ -196,7 +197,7 @@ class EmbeddedRabbitMQ(TreeBroker):
                 listener.bind(("127.0.0.1", port))
             except OSError as error:
                 raise StartError(f"epmd cannot listen on 127.0.0.1:{port}: eaddrinuse") from error
-            if handed := b"sd_listen_fds" in epmd.read_bytes():
+            if handed := TAKES_SOCKETS in epmd.read_bytes():
                 listener.listen()
                 self._accompany(["/bin/sh", "-c", HANDED_SOCKET, "sh", str(epmd)], stdin=listener.fileno())
         if not handed:
