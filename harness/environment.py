@@ -12,7 +12,7 @@ import re
 import subprocess
 import tempfile
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -94,7 +94,7 @@ def _drift() -> dict[str, Any]:
         "hypervisor": _has_flag("hypervisor"),
         "realtime_permitted": realtime_permitted(),
         "memory_bytes": psutil.virtual_memory().total,
-        "cgroup_memory_limit_bytes": _cgroup_memory_limit(),
+        "cgroup_memory_limit_bytes": cgroup_memory_limit(),
         "swap_bytes": psutil.swap_memory().total,
     }
 
@@ -121,14 +121,30 @@ def cgroup_cpu_quota() -> float | None:
     return min(limits, default=None)
 
 
-def _cgroup_memory_limit() -> int | None:
-    texts = [
-        _read(folder / name) or "max"
-        for folder in _cgroup_folders("memory")
-        for name in ("memory.max", "memory.limit_in_bytes")
-    ]
-    # v1 writes "no limit" as the largest multiple of a page
-    return min((int(text) for text in texts if text != "max" and int(text) < 1 << 62), default=None)
+def cgroup_memory_limit() -> int | None:
+    """Returns how many bytes this process and its neighbours in a control group may use at most (v1 or v2); None = no limit, or unknown."""
+    return min((limit for limit, _ in _cgroup_memory()), default=None)
+
+
+def memory_free() -> int:
+    """Returns how many bytes can still be had, of the machine and of the control groups (v1 or v2); a cache counts as free."""
+    left = [limit - used for limit, used in _cgroup_memory()]
+    available: int = psutil.virtual_memory().available
+    return max(0, min([available, *left]))
+
+
+def _cgroup_memory() -> Iterator[tuple[int, int]]:
+    """Yields limit and bytes in use of each control group that has a limit; a cache of files that nobody reads is not in use."""
+    for folder in _cgroup_folders("memory"):
+        for limit_name, used_name, cache_name in (
+            ("memory.max", "memory.current", "inactive_file"),
+            ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+        ):
+            text = _read(folder / limit_name) or "max"
+            if text == "max" or int(text) >= 1 << 62:  # v1 writes "no limit" as the largest multiple of a page
+                continue
+            cache = re.search(rf"^{cache_name} (\d+)$", _read(folder / "memory.stat") or "", re.MULTILINE)
+            yield int(text), int(_read(folder / used_name) or 0) - (int(cache[1]) if cache else 0)
 
 
 def _cgroup_folders(controller: str) -> list[Path]:

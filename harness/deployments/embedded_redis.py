@@ -7,7 +7,6 @@ import os
 import re
 import secrets
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterator
 from functools import cache, partial
@@ -18,6 +17,7 @@ from harness.deployments._process import ProcessTree, free_port
 from harness.deployments.contract import Broker, BrokerOptions
 from harness.errors import StartError, UnavailableError
 from harness.model import Parameters
+from harness.programs import ask
 from harness.units import parse_size_bytes
 
 VARIABLE = "BROKERBENCH_REDIS_SERVER"
@@ -133,11 +133,9 @@ def _candidates(explicit: str) -> Iterator[tuple[Path, str]]:
 
 
 def _ask(path: Path) -> tuple[str, str]:
-    try:
-        answer = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=10, check=True).stdout
-    except (OSError, subprocess.SubprocessError) as error:
-        raise UnavailableError(f"{path} does not run: {error}", remedy=REMEDY) from error
-    match = re.search(r"v=(\d+\.\d+(?:\.\d+)?)", answer)
-    if match is None:
-        raise UnavailableError(f"{path} --version says {answer.strip()!r}", expected="a version", remedy=REMEDY)
-    return match[1], "valkey-server" if "valkey" in answer.lower() else "redis-server"
+    answer = ask([path, "--version"], remedy=REMEDY)
+    match = re.search(r"v=(\d+\.\d+(?:\.\d+)?)", answer.out)
+    if answer.status != 0 or match is None:
+        said = (answer.out or answer.err or "nothing").splitlines()[-1][:200]
+        raise UnavailableError(f"{path} --version says {said!r}", expected="a version", remedy=REMEDY)
+    return match[1], "valkey-server" if "valkey" in answer.out.lower() else "redis-server"

@@ -9,11 +9,12 @@ import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from harness import environment
-from harness.environment import cgroup_cpu_quota, fingerprint, machine_usage
+from harness.environment import cgroup_cpu_quota, cgroup_memory_limit, fingerprint, machine_usage, memory_free
 from harness.journal import Journal
 from harness.stalls import StallWatcher
 
@@ -89,6 +90,65 @@ def test_the_cpu_quota_of_control_groups(
     monkeypatch.setattr(environment, "PROC", tmp_path / "proc")
     monkeypatch.setattr(environment, "SYS", tmp_path / "sys")
     assert cgroup_cpu_quota() == quota
+
+
+@pytest.mark.parametrize(
+    ("files", "limit", "free"),
+    [
+        ({"proc/self/cgroup": "0::/a", "sys/fs/cgroup/a/memory.max": "max"}, None, 10_000),
+        (  # a cache of files that nobody reads can be had
+            {
+                "proc/self/cgroup": "0::/a",
+                "sys/fs/cgroup/a/memory.max": "4000",
+                "sys/fs/cgroup/a/memory.current": "3000",
+                "sys/fs/cgroup/a/memory.stat": "file 900\ninactive_file 500",
+            },
+            4000,
+            1500,
+        ),
+        (  # the tightest of all levels holds, and it need not be the one with the smallest limit
+            {
+                "proc/self/cgroup": "0::/a/b",
+                "sys/fs/cgroup/a/memory.max": "9000",
+                "sys/fs/cgroup/a/memory.current": "8900",
+                "sys/fs/cgroup/a/b/memory.max": "4000",
+                "sys/fs/cgroup/a/b/memory.current": "1000",
+            },
+            4000,
+            100,
+        ),
+        (
+            {
+                "proc/self/cgroup": "9:memory:/docker/x",
+                "sys/fs/cgroup/memory/memory.limit_in_bytes": str((1 << 63) - 4096),
+                "sys/fs/cgroup/memory/docker/x/memory.limit_in_bytes": "6000",
+                "sys/fs/cgroup/memory/docker/x/memory.usage_in_bytes": "5000",
+                "sys/fs/cgroup/memory/docker/x/memory.stat": "inactive_file 1\ntotal_inactive_file 200",
+            },
+            6000,
+            1200,
+        ),
+        (
+            {
+                "proc/self/cgroup": "0::/",
+                "sys/fs/cgroup/memory.max": "4000",
+                "sys/fs/cgroup/memory.current": "4100",
+            },
+            4000,
+            0,
+        ),
+        ({}, None, 10_000),
+    ],
+)
+def test_the_memory_that_control_groups_leave(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: dict[str, str], limit: int | None, free: int
+) -> None:
+    tree(tmp_path, files)
+    monkeypatch.setattr(environment, "PROC", tmp_path / "proc")
+    monkeypatch.setattr(environment, "SYS", tmp_path / "sys")
+    monkeypatch.setattr(environment.psutil, "virtual_memory", lambda: SimpleNamespace(available=10_000))
+    assert cgroup_memory_limit() == limit
+    assert memory_free() == free
 
 
 def test_pressure_totals_are_seconds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
