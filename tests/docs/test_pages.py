@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import re
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import polars as pl
@@ -17,19 +18,17 @@ from harness.brokers.contract import DriverOptions
 from harness.envelope import Stamper, parse
 from harness.errors import ExitCode
 from harness.faults.contract import FaultKey
-from harness.model import Class, FaultKind, Setup, Verdict
+from harness.model import Class, DurabilityClass, FaultKind, Mark, Outcome, Setup, Verdict
 from tests.docs.pages import PAGES, README, ROOT, blocks, commands, without_blocks
 
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 
 
 def tool(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(f"tools_{name}", ROOT / "tools" / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    """A script of tools/, imported as it imports its neighbours when it runs."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(ROOT / "tools")
+        return importlib.import_module(name)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -47,9 +46,30 @@ def test_the_readme_has_exactly_two_commands_to_set_up() -> None:
     assert blocks(README, "sh")[0].split("\n") == ["make quickstart", "make test", ""]
 
 
-def test_the_readme_leads_to_every_page() -> None:
-    linked = {(README.parent / link).resolve() for link in LINK.findall(README.read_text())}
-    assert {page for page in PAGES if page.parent.name == "docs"} <= linked
+def test_the_readme_leads_to_the_index_of_the_pages() -> None:
+    assert "docs/" in LINK.findall(README.read_text())
+
+
+def test_the_index_has_one_line_for_every_page() -> None:
+    index = ROOT / "docs" / "README.md"
+    lines = [line for line in index.read_text().splitlines() if line.startswith("- ")]
+    linked = [index.parent / LINK.findall(line)[0] for line in lines]
+    assert sorted(linked) == [page for page in PAGES if page.parent == index.parent and page != index]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_picture_has_words_for_those_who_do_not_see_it(page: Path) -> None:
+    assert all(len(words) > 40 for words in re.findall(r"!\[([^\]]*)\]", page.read_text()))
+
+
+def test_the_picture_of_the_ledger_needs_nothing_from_outside() -> None:
+    picture = (ROOT / "docs" / "ledger.svg").read_text()
+    root = ElementTree.fromstring(picture)
+    assert [child.tag.rpartition("}")[2] for child in root][:2] == ["title", "desc"]
+    assert re.findall(r"url\(|@import|href|<image|<script", picture) == []
+    assert {member.value for member in (Class.PROCESSED, Class.LOST, Class.STRANDED, Class.PHANTOM)} <= {
+        (element.text or "").split(",")[0] for element in root.iter()
+    }
 
 
 def test_ci_runs_the_test_command_of_the_readme() -> None:
@@ -69,11 +89,12 @@ def test_the_readme_names_every_command() -> None:
     assert set(re.findall(r"^\| `brokerbench (\w+)", README.read_text(), re.MULTILINE)) == set(cli.commands)
 
 
-def test_the_page_of_concepts_has_every_class_and_verdict() -> None:
+def test_the_page_of_concepts_has_every_class_mark_outcome_and_verdict() -> None:
     text = (ROOT / "docs" / "concepts.md").read_text()
     rows = set(re.findall(r"^\| ([\w -]+?) \|", text, re.MULTILINE))
-    assert {member.value.replace("_", " ") for member in Class} <= {row.replace("-", " ") for row in rows}
-    assert {member.value for member in Verdict} <= rows
+    assert {member.value.replace("_", " ") for member in (*Class, *Mark)} <= {row.replace("-", " ") for row in rows}
+    assert {member.value for member in Verdict} | {member.name for member in Outcome} <= rows
+    assert {member.value for member in DurabilityClass} <= set(re.findall(r"[a-z-]+", text))
 
 
 def test_the_page_of_the_run_folder_has_every_column() -> None:
@@ -196,9 +217,9 @@ def test_the_declaration_in_the_page_on_drivers_is_a_setup() -> None:
     assert DriverOptions(setup=setup.name, address="", queue="bb_1", parameters=parameters, client="w0")
 
 
-def test_the_generated_reference_is_up_to_date() -> None:
-    docs = tool("docs")
-    assert docs.REFERENCE.read_text() == docs.reference(), "run: make docs"
+def test_every_generated_page_is_up_to_date() -> None:
+    for path, text in tool("docs").generated().items():
+        assert path.read_text() == text, f"{path.name}: run make docs"
 
 
 def test_a_missing_part_is_named() -> None:
