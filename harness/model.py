@@ -6,9 +6,10 @@ written to Parquet by name; the numbers never leave a run's slot folder.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
+from itertools import product
 
 
 class Outcome(IntEnum):
@@ -130,6 +131,7 @@ class DurabilityClass(StrEnum):
     PROCESS_CRASH_SAFE = "process-crash-safe"
     FSYNCED = "fsynced"
     REPLICATED = "replicated"
+    UNKNOWN = "unknown"  # a broker that is not ours does not tell
 
 
 class FaultKind(StrEnum):
@@ -141,6 +143,7 @@ class FaultKind(StrEnum):
     BROKER_PAUSE = "broker pause"
     WORKER_KILL = "worker kill"
     PRODUCER_KILL = "producer kill"
+    REPLY_CUT = "reply cut"  # a producer's request is executed, the reply is swallowed, the connection is reset
 
 
 class MayLose(StrEnum):
@@ -157,6 +160,7 @@ class MayRepeat(StrEnum):
     """How much a claim allows to be delivered again; each value includes those before it."""
 
     NONE = "none"
+    EXPIRED = "expired"  # what a worker held for longer than the visibility time
     UNACKED = "unacked"
     ACKED = "acked"
 
@@ -185,6 +189,10 @@ class Claim:
 Parameters = Mapping[str, str]
 """Parameter name to its value as the scenario writes it; defaults filled in."""
 
+AS_FOUND = "as found"
+"""Value of a parameter that belongs to a broker which is not ours and that the scenario does not write: it is left as it is and read
+back, and where that tells nothing it stays unknown."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Parameter:
@@ -196,6 +204,8 @@ class Parameter:
         default: default where ``values`` is empty ("" = not set).
         check: raises ValueError with "…; expected …" for a bad value; used where ``values`` is empty.
         meaning: one line for the reference.
+        of_broker: it is a setting of the broker, not of what the driver declares or sends: on ``external``, where it is not written,
+            it is ``AS_FOUND``.
     """
 
     name: str
@@ -203,6 +213,7 @@ class Parameter:
     default: str = ""
     check: Callable[[str], object] | None = None
     meaning: str = ""
+    of_broker: bool = False
 
     @property
     def default_value(self) -> str:
@@ -221,6 +232,7 @@ class Traits:
         at_most_once: a delivery is settled by being delivered (no ack exists): loss after receipt is within the claim, and cannot be seen.
         settle_detects_stale: a settlement by a former holder is answered STALE.
         library_retries: the client library may publish again on its own (off in every driver of ours; task-queue frameworks).
+        pushes: the broker sends up to the prefetch without being asked for each, so a fetch is outstanding as long as a worker consumes.
     """
 
     entry_ids: bool = False
@@ -229,6 +241,7 @@ class Traits:
     at_most_once: bool = False
     settle_detects_stale: bool = False
     library_retries: bool = False
+    pushes: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -241,11 +254,16 @@ class Setup:
         summary: one line, e.g. the commands that it uses.
         traits: see :class:`Traits`.
         parameters: what a scenario may set.
-        durability: parameters to durability class.
-        claims: parameters to the claims made (a fault without one: NO CLAIM).
+        durability: parameters to durability class; callers that may have unknown ones ask :meth:`durability_of`.
+        claims: parameters to the claims made (a fault without one: NO CLAIM); as above, :meth:`claims_of`.
+        schemes: of URLs at which ``deployment: external`` finds such a broker, e.g. ``("redis", "rediss")``; () = it cannot.
         blocks_in_flight: most blocks published and not yet confirmed (0 = only the window counts); a synchronous
             commit per block wants few and large blocks.
         requires: one line on what the driver needs beyond the package (install hint), or "".
+        auto_ack_loses: how much a fault that ends a worker's connection may lose with ``ack: auto``, beyond the claim: what its fetch asked
+            for, or all where the broker pushes without a limit.
+        settles_in_s: how long after ``prepare`` no fault may strike the broker, since its queue is not safely made before.
+        own_health: its queue may be down while others of the same broker serve: after a fault, healthy means a consume on the queue itself.
     """
 
     name: str
@@ -257,17 +275,45 @@ class Setup:
     claims: Callable[[Parameters], tuple[Claim, ...]]
     blocks_in_flight: int = 0
     requires: str = ""
+    auto_ack_loses: MayLose = MayLose.IN_FLIGHT
+    settles_in_s: float = 0.0
+    own_health: bool = False
+    schemes: tuple[str, ...] = ()
 
-    def complete(self, given: Parameters) -> dict[str, str]:
-        """Returns all parameters in declared order, defaults filled in; unknown names are the caller's to refuse."""
-        return {p.name: given.get(p.name, p.default_value) for p in self.parameters}
+    def complete(self, given: Parameters, *, as_found: bool = False) -> dict[str, str]:
+        """Returns all parameters in declared order, defaults filled in; unknown names are the caller's to refuse.
 
-    def label(self, parameters: Parameters, also: Mapping[str, int | str] | None = None) -> str:
-        """Returns ``name[parameter=value,…]`` with only what differs from the default, and ``also`` behind it."""
-        changed = [
-            f"{p.name}={parameters[p.name]}"
+        Args:
+            as_found: the broker is not ours: its own settings are ``AS_FOUND`` where they are not given.
+        """
+        return {
+            p.name: given.get(p.name, AS_FOUND if as_found and p.of_broker else p.default_value)
             for p in self.parameters
-            if parameters.get(p.name, p.default_value) != p.default_value
+        }
+
+    def label(
+        self, parameters: Parameters, also: Mapping[str, int | str] | None = None, *, as_found: bool = False
+    ) -> str:
+        """Returns ``name[parameter=value,…]`` with only what differs from the default (of ``as_found``), and ``also`` behind it."""
+        defaults = self.complete({}, as_found=as_found)
+        changed = [
+            f"{name}={parameters[name]}" for name, value in defaults.items() if parameters.get(name, value) != value
         ]
         changed += [f"{name}={value}" for name, value in (also or {}).items()]
         return f"{self.name}[{','.join(changed)}]" if changed else self.name
+
+    def durability_of(self, parameters: Parameters) -> DurabilityClass:
+        """Returns the class that holds whatever the unknown parameters are, UNKNOWN where there is no such one."""
+        found = {self.durability(each) for each in self._possible(parameters)}
+        return found.pop() if len(found) == 1 else DurabilityClass.UNKNOWN
+
+    def claims_of(self, parameters: Parameters) -> tuple[Claim, ...]:
+        """Returns the claims that are made whatever the unknown parameters are."""
+        first, *others = (self.claims(each) for each in self._possible(parameters))
+        return tuple(claim for claim in first if all(claim in each for each in others))
+
+    def _possible(self, parameters: Parameters) -> Iterator[Parameters]:
+        """Yields the parameters with every value that an unknown one may have; one of free text as if it were not set."""
+        unknown = [p for p in self.parameters if parameters.get(p.name) == AS_FOUND]
+        for values in product(*(p.values or (p.default,) for p in unknown)):
+            yield {**parameters, **dict(zip((p.name for p in unknown), values, strict=True))}

@@ -17,6 +17,12 @@ BECAME = {  # columns of classes that stand there only where a case has any
 }
 
 
+MARKED = {  # likewise, of marks
+    "overlapping": "overlapping_execution",
+    "doubled": "duplicate_effect",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Cell:
     """The words of a cell; ``range`` stands under them where several trials were run; ``style`` is rich's."""
@@ -57,6 +63,11 @@ def columns(record: RunRecord) -> list[Column]:
         Column(heading, "kept", _became(classes))
         for heading, classes in BECAME.items()
         if any(figures.became(figures.counted(case), *classes) for case in cases)
+    ]
+    every += [
+        Column(heading, "kept", _marked(mark))
+        for heading, mark in MARKED.items()
+        if any(figures.marked(figures.counted(case), mark) for case in cases)
     ]
     if kinds:
         every += [_recovery("longest gap", "longest_gap"), _recovery("recovered after", "p99")]
@@ -115,6 +126,14 @@ def _became(classes: tuple[str, ...]) -> Callable[[CaseRecord], Cell]:
     def cell(case: CaseRecord) -> Cell:
         each = [figures.became([trial], *classes) for trial in figures.counted(case)]
         return _found("class.lost", figures.middle([float(number) for number in each if number is not None]))
+
+    return cell
+
+
+def _marked(mark: str) -> Callable[[CaseRecord], Cell]:
+    def cell(case: CaseRecord) -> Cell:
+        each = [figures.marked([trial], mark) for trial in figures.counted(case)]
+        return _found(f"mark.{mark}", figures.middle([float(number) for number in each if number is not None]))
 
     return cell
 

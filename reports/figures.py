@@ -112,6 +112,12 @@ def became(trials: Sequence[TrialRecord], *classes: str) -> int | None:
     return sum(ledger.classes.get(name, 0) for ledger in ledgers for name in classes) if ledgers else None
 
 
+def marked(trials: Sequence[TrialRecord], mark: str) -> int | None:
+    """Returns how often the trials together set a mark, None where there is no ledger."""
+    ledgers = [trial.ledger for trial in trials if trial.ledger]
+    return sum(ledger.marks.get(mark, 0) for ledger in ledgers) if ledgers else None
+
+
 def held(trials: Sequence[TrialRecord]) -> dict[str, int]:
     """Returns the messages of the trials together that were held at some time, by reason, the most frequent first."""
     counts: dict[str, int] = {}

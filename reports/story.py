@@ -219,7 +219,12 @@ def _none_lost(case: CaseRecord, proving: list[TrialRecord]) -> str:
 
 def _repeated(proving: list[TrialRecord]) -> str:
     again = figures.repeats(proving)
-    return f", and delivered {words.count(again, 'repeat')}" if again else ""
+    if not again:
+        return ""
+    at_once = figures.marked(proving, "overlapping_execution")
+    of_them = "all of them" if at_once == again else f"{format_count(at_once or 0)} of them"
+    so = f", {of_them} to a worker while another was still at it" if at_once else ""
+    return f", and delivered {words.count(again, 'repeat')}{so}"
 
 
 def _beside(case: CaseRecord, proving: list[TrialRecord], told: str) -> list[str]:

@@ -18,7 +18,7 @@ from rich.text import Text
 from harness.model import DurabilityClass
 from harness.record import CaseRecord, RunRecord
 from reports import figures, story, words
-from reports.columns import BECAME, Column, columns
+from reports.columns import BECAME, MARKED, Column, columns
 from reports.encoding import writable
 
 INDENT = 2
@@ -175,7 +175,7 @@ def _print_legend(cases: list[CaseRecord], every: list[Column], console: Console
         f"lag: {words.GLOSSARY['lag']}",
     ]
     notes += [f"{sign}: {words.GLOSSARY[sign]}" for sign in ("≥", "n too small", "not seen") if sign in shown]
-    notes += [f"{name}: {words.GLOSSARY[name]}" for name in BECAME if any(name == c.heading for c in every)]
+    notes += [f"{name}: {words.GLOSSARY[name]}" for name in (*BECAME, *MARKED) if any(name == c.heading for c in every)]
     if any(len(case.trials) > 1 for case in cases):
         notes.append("several trials: the middle one (of two, the worse), below it lowest – highest")
     notes += [f"{kind.value}: {words.DURABILITY[kind]}" for kind in dict.fromkeys(c.durability_class for c in cases)]

@@ -163,6 +163,8 @@ GLOSSARY = {
     "completion": "from the moment at which a message was due to the end of its work",
     "lag": "how late the load generator itself sent what was due; above its bound the trial is invalid",
     "repeats": "deliveries after the first one of the same message",
+    "overlapping": "times that a worker began while another was still at the same message",
+    "doubled": "times that work was finished again which had been finished before",
     "recovered": "time from the end of the fault until p99 and backlog were back at their level",
     "longest gap": "longest time without any delivery around the fault",
     "steady": "the load without warm-up, faults and recoveries; every figure where no window is named",

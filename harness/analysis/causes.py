@@ -79,11 +79,8 @@ def causes(repeats: Repeats, connections: pl.DataFrame, facts: TrialFacts, trait
     if not len(repeats):
         return np.zeros(0, np.uint8)
     d = repeats
-    of_attempt = _previous(d, by_entry=False)
-    has_id = (d.entry != 0) & traits.entry_ids
-    of_entry = _previous(d, by_entry=True) if traits.entry_ids else of_attempt
-    p_row = np.where(has_id, of_entry, of_attempt)
-    ids_differ = has_id & (of_entry < 0) & (of_attempt >= 0)
+    has_id, of_attempt, p_row = _compared_with(d, traits)
+    ids_differ = has_id & (p_row < 0) & (of_attempt >= 0)
     p = d.take(np.maximum(p_row, 0))  # rows without p are decided by the first three rules, which look at p_row first
     has_p = p_row >= 0
 
@@ -117,6 +114,21 @@ def causes(repeats: Repeats, connections: pl.DataFrame, facts: TrialFacts, trait
     found = np.select([holds for _, holds in rules], [np.uint8(CAUSES.index(mark)) for mark, _ in rules])
     found[first_of_identity(d)] = NO_CAUSE
     return found.astype(np.uint8)
+
+
+def expired(repeats: Repeats, facts: TrialFacts, traits: Traits) -> Bools:
+    """Returns which repeats came when p, as in :func:`causes`, had been held for the visibility time; shape (n,)."""
+    _, _, p_row = _compared_with(repeats, traits)
+    p = repeats.take(np.maximum(p_row, 0))
+    return (p_row >= 0) & _hold_ran_out(p, repeats.received_ns, facts, traits)
+
+
+def _compared_with(d: Repeats, traits: Traits) -> tuple[Bools, Ints, Ints]:
+    """Returns which deliveries have an entry id, the row of the latest earlier one of the attempt, and that of p; −1 = none."""
+    of_attempt = _previous(d, by_entry=False)
+    has_id = (d.entry != 0) & traits.entry_ids
+    of_entry = _previous(d, by_entry=True) if traits.entry_ids else of_attempt
+    return has_id, of_attempt, np.where(has_id, of_entry, of_attempt)
 
 
 def first_of_identity(repeats: Repeats) -> Bools:

@@ -26,6 +26,7 @@ OURS = frozenset({Mark.ATTEMPT_DUPLICATE, Mark.ASKED_AGAIN})
 
 _ALLOWED = {
     MayRepeat.NONE: OURS,
+    MayRepeat.EXPIRED: OURS,  # and what is unacked, where its hold had run out
     MayRepeat.UNACKED: OURS | {Mark.REDELIVERED_UNACKED, Mark.REDELIVERED_AFTER_UNKNOWN_ACK},
     MayRepeat.ACKED: frozenset(Mark) - {Mark.GIVEN_TWICE},
 }
@@ -36,8 +37,14 @@ def claim_for(kind: FaultKind, claims: Iterable[Claim]) -> Claim | None:
     return next((claim for claim in claims if claim.fault is kind), NO_FAULT if kind is FaultKind.NONE else None)
 
 
-def allows_repeat(claim: Claim, cause: Mark) -> bool:
-    """Returns whether a repeat of that cause is within the claim; a message given twice never is."""
+def allows_repeat(claim: Claim, cause: Mark, *, expired: bool = False) -> bool:
+    """Returns whether a repeat of that cause is within the claim; a message given twice never is.
+
+    Args:
+        expired: its hold had run out before it came again.
+    """
+    if expired and claim.may_repeat is MayRepeat.EXPIRED:
+        return cause in _ALLOWED[MayRepeat.UNACKED]
     return cause in _ALLOWED[claim.may_repeat]
 
 
@@ -56,6 +63,7 @@ def claim_words(claim: Claim | None) -> str:
     }
     repeats = {
         MayRepeat.NONE: "repeats nothing",
+        MayRepeat.EXPIRED: "repeats only what is held longer than the visibility time",
         MayRepeat.UNACKED: "may repeat unacked",
         MayRepeat.ACKED: "may repeat even acked",
     }

@@ -7,7 +7,8 @@ fault. A verdict is, in this order: NO CLAIM, VIOLATED, UNKNOWN, NOT EXERCISED, 
 - "*Stranded and the claim*: a stranded CONFIRMED message whose delay or hold had run out while workers were asking, or which nothing in
   the setup brings back, is VIOLATED *not delivered*, unless the claim says ``may_strand``; hold not yet over: UNKNOWN." A message that
   is ready has no hold: it was deliverable if workers were asking in vain for the longest hold, else UNKNOWN as well.
-- A repeat belongs to each fault that lay between it and the delivery before it (by overlap); to none: to ``none``.
+- A repeat belongs to each fault that lay between it and the delivery before it (by overlap); to none: to ``none``. Where holds run
+  out, a message that was held for longer comes again by the definition of the design, which its no-fault claim says (``EXPIRED``).
 - Phantoms, phantom attempts and corrupt messages break every claim. A message *given twice* has no cause, so no fault explains it.
 - "A broker that does not come back: VIOLATED *unavailable*", of the broker's last fault. One that ended by itself, of no fault of
   ours, proves nothing: UNKNOWN.
@@ -29,7 +30,7 @@ from harness.analysis.exercised import acks_before, in_flight, why_not
 from harness.analysis.exposure import BROKER_FAULTS, Stand, blame, exposed, span
 from harness.analysis.identities import NEVER, Ints, KeyIndex, identity_keys
 from harness.analysis.moments import Mask, Moments
-from harness.analysis.repeats import REPEAT_WORDS
+from harness.analysis.repeats import repeat_words
 from harness.analysis.windows import injected
 from harness.clock import NS_PER_S
 from harness.facts import FaultRecord, TrialFacts
@@ -63,7 +64,7 @@ class Seen:
 
     Args:
         moments: of every identity. counts: of the reconciliation.
-        repeats: ``cause``, ``previous_ns``, ``received_ns`` of every repeat that the harness did not ask for.
+        repeats: ``cause``, ``expired``, ``previous_ns``, ``received_ns`` of every repeat that the harness did not ask for.
         left_after_ack_ns: when those that are still in the broker were acked.
         deliveries, residue, connections: tables. facts, traits: of trial and setup.
     """
@@ -248,22 +249,23 @@ class _Court:
         repeats = self.seen.repeats
         late = pl.DataFrame({"previous_ns": self.seen.left_after_ack_ns}).select(
             cause=pl.lit(Mark.REDELIVERED_AFTER_ACK.value),
+            expired=pl.lit(False),
             previous_ns="previous_ns",
             received_ns=pl.lit(NEVER),
         )
-        for (name,), group in pl.concat([repeats, late]).group_by("cause", maintain_order=True):
-            cause = Mark(name)
-            stands = self._repeat_stands(cause, group)
+        for (name, expired), group in pl.concat([repeats, late]).group_by("cause", "expired", maintain_order=True):
+            cause, ran_out = Mark(name), bool(expired)
+            stands = self._repeat_stands(cause, group, expired=ran_out)
             apart = (stands == Stand.APART).all(axis=1)
-            words = REPEAT_WORDS[cause]
+            words = repeat_words(cause, expired=ran_out)
             self.repeats_of[FaultKind.NONE][words] += int(np.count_nonzero(apart))
             for at, fault in enumerate(self.faults):
                 self.repeats_of[fault.kind][words] += int(np.count_nonzero(stands[:, at] != Stand.APART))
-            allowed = allows_repeat(self.claims[FaultKind.NONE] or NO_FAULT, cause)
+            allowed = allows_repeat(self.claims[FaultKind.NONE] or NO_FAULT, cause, expired=ran_out)
             may_only = cause is Mark.DUPLICATE_OF_UNKNOWN_ORIGIN
             self._blame(words, stands, may_only=may_only, nobodys=np.full(len(stands), not allowed))
 
-    def _repeat_stands(self, cause: Mark, group: pl.DataFrame) -> Stands:
+    def _repeat_stands(self, cause: Mark, group: pl.DataFrame, *, expired: bool) -> Stands:
         stands = np.zeros((len(group), len(self.faults)), np.uint8)
         if cause is Mark.GIVEN_TWICE:
             return stands
@@ -271,7 +273,7 @@ class _Court:
         for at, fault in enumerate(self.faults):
             start, end = span(fault, self.seen.facts)
             claim = self.claims[fault.kind]
-            allowed = claim is None or allows_repeat(claim, cause)
+            allowed = claim is None or allows_repeat(claim, cause, expired=expired)
             stands[(before <= end) & (after >= start), at] = Stand.ALLOWS if allowed else Stand.FORBIDS
         return stands
 

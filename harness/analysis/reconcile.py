@@ -18,7 +18,7 @@ import numpy.typing as npt
 import polars as pl
 
 from harness import tables
-from harness.analysis.causes import CAUSE, NO_CAUSE, Bools, Codes, Repeats, causes, first_of_attempt
+from harness.analysis.causes import CAUSE, NO_CAUSE, Bools, Codes, Repeats, causes, expired, first_of_attempt
 from harness.analysis.classes import CLASSES, NO_ATTEMPT, Evidence, classify
 from harness.analysis.executions import out_of_order, overlapping
 from harness.analysis.identities import NEVER, Ints, KeyIndex, attempt_keys, identity_keys, producers_of
@@ -45,8 +45,9 @@ class Reconciled:
         outcomes: strongest outcome per row of ``messages`` (``tables.OUTCOME``), null where nobody tried to send it.
         causes: per row of the deliveries table why it came again (``causes.CAUSE``); null for first deliveries, foreign ones and
             those without a readable header.
-        repeats: one row per delivery after the first: ``row`` of the deliveries table, ``cause``, ``received_ns`` and ``previous_ns``,
-            the receipt of the same identity's delivery just before; sorted by (subscription, producer, seq, received_ns).
+        repeats: one row per delivery after the first: ``row`` of the deliveries table, ``cause``, ``received_ns``, ``previous_ns``
+            (the receipt of the same identity's delivery just before), and ``expired``, whether its hold had run out; sorted by
+            (subscription, producer, seq, received_ns).
         counts: how many of each.
     """
 
@@ -177,12 +178,12 @@ def _judge(sends: Sends, receipts: Receipts, trial: _Trial) -> _Judged:
         messages=_messages(sends.keys, receipts.subscriptions[0], classes, events, times),
         marks={mark: len(at) for mark, at in events.items()},
         outcome=sends.outcome,
-        repeats=_explained(receipts.table_rows(at), repeats, why),
+        repeats=_explained(receipts.table_rows(at), repeats, why, expired(repeats, trial.facts, trial.traits)),
         total_queue=queue,
     )
 
 
-def _explained(rows: Ints, repeats: Repeats, why: Codes) -> pl.DataFrame:
+def _explained(rows: Ints, repeats: Repeats, why: Codes, ran_out: Bools) -> pl.DataFrame:
     """Returns ``Reconciled.repeats``."""
     later = np.flatnonzero(why != NO_CAUSE)
     return pl.DataFrame(
@@ -191,6 +192,7 @@ def _explained(rows: Ints, repeats: Repeats, why: Codes) -> pl.DataFrame:
             "cause": why[later],
             "received_ns": repeats.received_ns[later],
             "previous_ns": repeats.received_ns[later - 1],  # sorted by identity and receipt: the one before is its own
+            "expired": ran_out[later],
         }
     ).with_columns(pl.col("cause").cat.to(CAUSE))
 

@@ -19,8 +19,15 @@ REPEAT_WORDS = {
 """Causes of repeats that nobody of ours asked for, in words."""
 
 
+def repeat_words(cause: Mark, *, expired: bool) -> str:
+    """Returns what is said of repeats of a cause; ``expired``: their hold had run out."""
+    if expired and cause is Mark.REDELIVERED_UNACKED:
+        return "came again unacked after the hold ran out"
+    return REPEAT_WORDS[cause]
+
+
 def unasked_repeats(repeats: pl.DataFrame) -> pl.DataFrame:
-    """Returns ``cause``, ``previous_ns``, ``received_ns`` of each repeat that the harness did not ask for.
+    """Returns ``cause``, ``expired``, ``previous_ns``, ``received_ns`` of each repeat that the harness did not ask for.
 
     Args:
         repeats: as in :class:`harness.analysis.reconcile.Reconciled`.
@@ -30,7 +37,7 @@ def unasked_repeats(repeats: pl.DataFrame) -> pl.DataFrame:
     return (
         repeats.filter(cause.is_in(wanted))
         .sort("received_ns", maintain_order=True)
-        .select(cause, pl.col("previous_ns").fill_null(pl.col("received_ns")), "received_ns")
+        .select(cause, "expired", pl.col("previous_ns").fill_null(pl.col("received_ns")), "received_ns")
     )
 
 

@@ -17,6 +17,7 @@ from harness.brokers._libpq import Answer, Done, Session, Statement
 from harness.brokers._outcomes import Outcomes
 from harness.brokers._pgbinary import bytea_array, int8, int8_column
 from harness.brokers.contract import (
+    NO_DELIVERIES,
     Block,
     Confirms,
     Deliveries,
@@ -28,6 +29,7 @@ from harness.brokers.contract import (
 from harness.clock import NS_PER_S, now_ns
 from harness.errors import ConnectionLost, UsageError
 from harness.model import (
+    AS_FOUND,
     Claim,
     DurabilityClass,
     FaultKind,
@@ -45,16 +47,24 @@ them only wait there: 1, 2, 4 and 8 were measured alike, at 4,000/s and at satur
 POLL_S = 0.002
 """Pause between two looks at an empty table. NOTIFY would only be a hint, and its commit takes a lock that all share."""
 
+FULLY_WRITTEN = {"fsync": "on", "full_page_writes": "on"}
+"""Without them a commit that was waited for may be gone all the same."""
+
 PAGE_ROWS = 2000
 COMMIT_LAG_S = 0.6
 """Bound of what ``synchronous_commit=off`` may lose: three times ``wal_writer_delay`` (200 ms)."""
 
 PARAMETERS = (
     Parameter(
-        name="synchronous_commit", values=("on", "off"), meaning="whether a commit waits until its WAL is on disk"
+        name="synchronous_commit",
+        values=("on", "off"),
+        meaning="whether a commit waits until its WAL is on disk",
+        of_broker=True,
     ),
     Parameter(name="unlogged", values=("false", "true"), meaning="an UNLOGGED table: no WAL, emptied by a crash"),
 )
+
+SCHEMES = ("postgresql", "postgres")
 
 PLANNER = {
     # A queue table is empty most of the time. Statistics taken then justify a sequential scan, and the plan of a prepared
@@ -90,8 +100,8 @@ def durability(parameters: Parameters) -> DurabilityClass:
     return DurabilityClass.FSYNCED
 
 
-def claims(parameters: Parameters, worker_kill: str) -> tuple[Claim, ...]:
-    """Returns what a queue table claims; ``worker_kill`` says why a killed worker loses nothing."""
+def claims(parameters: Parameters, worker_kill: str, may_repeat: MayRepeat = MayRepeat.NONE) -> tuple[Claim, ...]:
+    """Returns what a queue table claims; ``worker_kill`` says why a killed worker loses nothing, ``may_repeat`` is without a fault."""
     broker_kill = Claim(
         fault=FaultKind.BROKER_KILL,
         may_lose=MayLose.NONE,
@@ -113,9 +123,7 @@ def claims(parameters: Parameters, worker_kill: str) -> tuple[Claim, ...]:
         )
     none = MayLose.NONE
     return (
-        Claim(
-            fault=FaultKind.NONE, may_lose=none, may_repeat=MayRepeat.NONE, source="definition: transactions, row locks"
-        ),
+        Claim(fault=FaultKind.NONE, may_lose=none, may_repeat=may_repeat, source="definition: transactions, row locks"),
         broker_kill,
         Claim(
             fault=FaultKind.BROKER_RESTART,
@@ -148,7 +156,7 @@ class QueueTable(ABC):
         self._session = Session(
             options.address,
             name=f"bb:{options.queue}:{options.client}",
-            settings={"synchronous_commit": options.parameters["synchronous_commit"], **PLANNER},
+            settings=_commit_setting(options.parameters) | PLANNER,
             connect_timeout_s=options.connect_timeout_s,
             answer_timeout_s=options.answer_timeout_s,
             ended=self._ended,
@@ -231,6 +239,10 @@ class QueueTable(ABC):
                 return found
             self._pump_until(min(now_ns() + int(POLL_S * NS_PER_S), deadline_ns), lambda: False)
 
+    def cancel(self) -> Deliveries:
+        """Returns nothing: nothing is pushed."""
+        return NO_DELIVERIES
+
     def poll_settled(self, wait_s: float) -> Settled:
         """Returns the outcomes of settlements whose commits were answered."""
         self._pump_until(now_ns() + int(wait_s * NS_PER_S), self._settled.__bool__)
@@ -300,18 +312,28 @@ class QueueTable(ABC):
             f"SELECT relpersistence::text FROM pg_class WHERE oid = '{self._table}'::regclass"
         )
         plan = self._session.query(f"EXPLAIN (COSTS OFF) {self.claim_sql(str(self._options.prefetch))}")
-        asked = {
-            "synchronous_commit": self._options.parameters["synchronous_commit"],
-            "fsync": "on",
-            "full_page_writes": "on",
-            "relpersistence": "u" if self._options.parameters["unlogged"] == "true" else "p",
-        }
+        asked = {"relpersistence": "u" if self._options.parameters["unlogged"] == "true" else "p"}
+        found = {"relpersistence": (kept or b"").decode()}
+        means = {}
+        if commit := _commit_setting(self._options.parameters):
+            asked |= commit | FULLY_WRITTEN
+            found |= {name: settings.pop(name) for name in (*commit, *FULLY_WRITTEN)}
+        elif settings["synchronous_commit"] in ("on", "off") and settings.items() >= FULLY_WRITTEN.items():
+            means = {"synchronous_commit": settings["synchronous_commit"]}
         return Effective(
             version=f"PostgreSQL {settings.pop('server_version')}",
             asked=asked,
-            found={name: settings.pop(name) for name in list(asked)[:3]} | {"relpersistence": (kept or b"").decode()},
+            found=found,
             also=settings | {"plan of the claim": "\n".join((line or b"").decode() for (line,) in plan)},
+            parameters=means,
+            encrypted=self._session.encrypted,
         )
+
+
+def _commit_setting(parameters: Parameters) -> dict[str, str]:
+    """Returns what is set in a session about commits: nothing where a server that is not ours is left as it is found."""
+    value = parameters["synchronous_commit"]
+    return {} if value == AS_FOUND else {"synchronous_commit": value}
 
 
 def _outcome(answer: Answer | None) -> Outcome:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from harness.model import (
+    AS_FOUND,
     Claim,
     DurabilityClass,
     FaultKind,
@@ -25,10 +26,16 @@ SETTINGS = {
 """Value of ``persistence`` → Redis's own words, as ``CONFIG GET`` answers them."""
 
 PARAMETERS = (
-    Parameter(name="persistence", values=tuple(SETTINGS), meaning="what Redis writes to disk, and when it fsyncs"),
+    Parameter(
+        name="persistence",
+        values=tuple(SETTINGS),
+        meaning="what Redis writes to disk, and when it fsyncs",
+        of_broker=True,
+    ),
     Parameter(
         name="maxmemory",
         check=parse_size_bytes,
+        of_broker=True,
         meaning="memory limit, e.g. 64 MB; beyond it Redis rejects (noeviction); not set = no limit",
     ),
 )
@@ -37,14 +44,49 @@ _PERSISTENCE_DOC = "redis.io/docs/latest/operate/oss_and_stack/management/persis
 EVERYSEC_WINDOW_S = 2.0
 
 
+DURABILITY = ("save", "appendonly", "appendfsync", "no-appendfsync-on-rewrite", "maxmemory", "maxmemory-policy")
+"""Settings from which :func:`meaning` tells."""
+
+SCHEMES = ("redis", "rediss", "unix")
+
+
 def asked(parameters: Parameters) -> dict[str, str]:
-    """Returns what the parameters mean in Redis's own words."""
+    """Returns what the parameters mean in Redis's own words; nothing of those that are as found."""
+    words = dict(SETTINGS.get(parameters["persistence"], {}))
     limit = parameters.get("maxmemory")
-    return {
-        **SETTINGS[parameters["persistence"]],
-        "maxmemory": str(parse_size_bytes(limit)) if limit else "0",
-        "maxmemory-policy": "noeviction",
-    }
+    if limit != AS_FOUND:
+        words |= {"maxmemory": str(parse_size_bytes(limit)) if limit else "0", "maxmemory-policy": "noeviction"}
+    return words
+
+
+def meaning(settings: Mapping[str, str]) -> dict[str, str]:
+    """Returns the parameters that settings of a live Redis stand for, by what they keep; one that is missing is unknown.
+
+    With the AOF on, snapshots besides change nothing about what a confirm survives: a restart loads the AOF. With
+    ``no-appendfsync-on-rewrite`` there are times without an fsync, so ``always`` is not always.
+    """
+    found = {}
+    sync = settings.get("appendfsync", "")
+    match settings.get("appendonly"), settings.get("save"):
+        case "yes", _ if f"aof-{sync}" in SETTINGS:
+            if sync != "always" or settings.get("no-appendfsync-on-rewrite") == "no":
+                found["persistence"] = f"aof-{sync}"
+        case "no", "":
+            found["persistence"] = "none"
+        case "no", str():
+            found["persistence"] = "rdb"
+    if "maxmemory" in settings:
+        found["maxmemory"] = "" if settings["maxmemory"] == "0" else f"{settings['maxmemory']} B"
+    return found
+
+
+def notes(settings: Mapping[str, str]) -> Iterator[str]:
+    """Yields what a reader should know of a Redis that is not set as ours are."""
+    policy = settings.get("maxmemory-policy", "")
+    if policy.startswith("allkeys") and settings.get("maxmemory") != "0":
+        yield f"this Redis evicts any key when it is full (maxmemory-policy {policy}): it may drop a queue without a word"
+    if settings.get("appendonly") == "yes" and settings.get("save"):
+        yield f"this Redis also writes snapshots (save {settings['save']}): its forks are in the figures"
 
 
 def durability(parameters: Parameters) -> DurabilityClass:
@@ -59,6 +101,7 @@ def durability(parameters: Parameters) -> DurabilityClass:
 
 _Promise = tuple[MayLose, float, MayRepeat, str]
 _NOTHING: _Promise = (MayLose.NONE, 0.0, MayRepeat.NONE, "definition of the design")
+_HOLDS: _Promise = (MayLose.NONE, 0.0, MayRepeat.EXPIRED, "definition of the design")
 _REPEATS: _Promise = (MayLose.NONE, 0.0, MayRepeat.UNACKED, "definition of the design")
 
 
@@ -81,9 +124,9 @@ def at_least_once(parameters: Parameters) -> tuple[Claim, ...]:
     """Returns the claims of a design with acks and reclaim: only persistence loses, what was not acked may come again."""
     return _claims(
         {
-            FaultKind.NONE: _NOTHING,
+            FaultKind.NONE: _HOLDS,
             FaultKind.WORKER_KILL: _REPEATS,
-            FaultKind.PRODUCER_KILL: _NOTHING,
+            FaultKind.PRODUCER_KILL: _HOLDS,
             FaultKind.BROKER_PAUSE: _REPEATS,
             FaultKind.BROKER_RESTART: _restart(parameters),
             FaultKind.BROKER_KILL: _kill(parameters),

@@ -18,6 +18,7 @@ from harness.brokers.contract import (
     Depth,
     Driver,
     Effective,
+    GivesSigns,
     Ints,
     Residue,
     Settled,
@@ -44,6 +45,8 @@ class CheckedDriver:
         self._publishing: dict[int, int] = {}  # token → ns at which it was handed over
         self._settling: dict[int, int] = {}
         self._lost = True
+        if isinstance(driver, GivesSigns):
+            self.give_sign = driver.give_sign
 
     def connect(self) -> None:
         """Connects; all that was outstanding must have been answered, or come with the next polls."""
@@ -85,21 +88,16 @@ class CheckedDriver:
 
     def consume(self, max_n: int, wait_s: float) -> Deliveries:
         """Returns messages."""
-        before = now_ns()
         deliveries = self._run("consume", lambda: self.driver.consume(max_n, wait_s))
         n = len(deliveries.payloads)
         _require(n <= max_n, f"consume: {n} messages, asked for {max_n}")
-        _require(len(deliveries.handles) == n, f"consume: {len(deliveries.handles)} handles for {n} messages")
-        _require(all(type(p) is bytes for p in deliveries.payloads), "consume: a payload is not bytes")
-        for name, dtype, low in (("entries", np.int64, None), ("redelivered", np.uint8, 0), ("counts", np.uint16, 1)):
-            _check_column(f"consume: {name}", getattr(deliveries, name), n, dtype, low)
-        _check_entries("consume", deliveries.entries)
-        if deliveries.redelivered is not None:
-            _require(bool((deliveries.redelivered <= 1).all()), "consume: redelivered is neither 0 nor 1")
-        if n and deliveries.asked_ns is not None:
-            _require(
-                0 < deliveries.asked_ns <= now_ns(), f"consume: asked at {deliveries.asked_ns}, called at {before}"
-            )
+        _check_deliveries("consume", deliveries)
+        return deliveries
+
+    def cancel(self) -> Deliveries:
+        """Returns what had been pushed."""
+        deliveries = self._run("cancel", self.driver.cancel)
+        _check_deliveries("cancel", deliveries)
         return deliveries
 
     def settle(self, tokens: Ints, handles: Sequence[Any], what: Settlement) -> None:
@@ -129,7 +127,7 @@ class CheckedDriver:
     def depth(self) -> Depth:
         """Returns what the broker holds."""
         depth = self._run("depth", self.driver.depth)
-        for place, count in depth.by_place().items():
+        for place, count in {**depth.by_place(), "consumers": depth.consumers}.items():
             _require(count is None or (type(count) is int and count >= 0), f"depth: {place} is {count!r}, no count")
         return depth
 
@@ -223,6 +221,20 @@ def _check_column(name: str, column: Any, n: int, dtype: type[np.generic], low: 
         f"{name}: {column.dtype}{column.shape}, expected {dtype.__name__}({n},)",
     )
     _require(low is None or bool((column >= low).all()), f"{name}: a value below {low}")
+
+
+def _check_deliveries(name: str, deliveries: Deliveries) -> None:
+    n = len(deliveries.payloads)
+    _require(len(deliveries.handles) == n, f"{name}: {len(deliveries.handles)} handles for {n} messages")
+    _require(all(type(p) is bytes for p in deliveries.payloads), f"{name}: a payload is not bytes")
+    for column, dtype, low in (("entries", np.int64, None), ("redelivered", np.uint8, 0), ("counts", np.uint16, 1)):
+        _check_column(f"{name}: {column}", getattr(deliveries, column), n, dtype, low)
+    _check_entries(name, deliveries.entries)
+    if deliveries.redelivered is not None:
+        _require(bool((deliveries.redelivered <= 1).all()), f"{name}: redelivered is neither 0 nor 1")
+    if n and deliveries.asked_ns is not None:
+        now = now_ns()
+        _require(0 < deliveries.asked_ns <= now, f"{name}: asked at {deliveries.asked_ns}, now {now}")
 
 
 def _check_entries(name: str, entries: Ints | None) -> None:

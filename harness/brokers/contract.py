@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -38,9 +38,10 @@ class DriverOptions:
         address: URL, e.g. ``redis://127.0.0.1:6400/0``; may hold a password, so it is never printed.
         queue: name of the queue, table, or stream and prefix of all that belongs to it, e.g. ``bb_00c0ffee_1``;
             letters, digits and underscores, carrying the run id: ``purge`` touches nothing else.
-        parameters: the setup's parameters, complete.
+        parameters: the setup's parameters, complete; on a broker that is not ours its own settings may be ``AS_FOUND``: leave
+            them as they are, and say in :class:`Effective` what they turned out to be.
         client: who speaks, unique in the trial, e.g. ``w3.1`` (a consumer, lease owner or processing list).
-        prefetch: most deliveries held.
+        prefetch: most deliveries held; where the broker pushes, those included that nobody has consumed yet.
         visibility_s: how long a hold lasts before ``reclaim`` gives it to others.
         payload_bytes: size of a payload.
         connect_timeout_s: limit on connecting. answer_timeout_s: limit on a broker's answer, beyond which the
@@ -49,7 +50,7 @@ class DriverOptions:
     """
 
     setup: str
-    address: str
+    address: str = field(repr=False)
     queue: str
     parameters: Parameters
     client: str
@@ -70,12 +71,19 @@ class Effective:
         asked: what the setup's parameters mean in the broker's own words, e.g. ``{"appendfsync": "everysec"}``.
         found: the same keys as the broker answers them now; a difference makes the trial invalid.
         also: further settings worth recording.
+        parameters: of each parameter that was asked for ``AS_FOUND`` the value that the broker's settings mean; one that is missing
+            is unknown: the broker does not tell, or has what no value stands for.
+        encrypted: whether this connection is; None = the driver does not know.
+        notes: what a reader of the figures should know of this broker, a sentence each.
     """
 
     version: str
     asked: Mapping[str, str]
     found: Mapping[str, str]
     also: Mapping[str, str] = field(default_factory=dict)
+    parameters: Parameters = field(default_factory=dict)
+    encrypted: bool | None = None
+    notes: tuple[str, ...] = ()
 
     def differences(self) -> tuple[str, ...]:
         """Returns a sentence for each setting that is not as asked."""
@@ -146,12 +154,13 @@ class Settled:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Depth:
-    """How many messages the broker says it holds; None = it does not tell."""
+    """How many messages the broker says it holds, and how many consumers it pushes to; None = it does not tell."""
 
     ready: int | None = None
     in_flight: int | None = None
     delayed: int | None = None
     dead: int | None = None
+    consumers: int | None = None
 
     def by_place(self) -> dict[str, int | None]:
         """Returns the counts by the names of the places of the residue search."""
@@ -180,6 +189,14 @@ NO_SETTLED = Settled(np.zeros(0, np.int64), np.zeros(0, np.uint8), np.zeros(0, n
 NO_DELIVERIES = Deliveries([], [])
 
 
+@runtime_checkable
+class GivesSigns(Protocol):
+    """Optional: a driver that keeps what it holds as long as it gives signs of life, also while a job lasts."""
+
+    def give_sign(self) -> None:
+        """Gives a sign where one is due; a worker calls it many times in a visibility time. Raises ConnectionLost."""
+
+
 class Driver(Protocol):
     """One connection to one queue of one setup; see the module's text for the rules that all methods share."""
 
@@ -202,7 +219,13 @@ class Driver(Protocol):
         """Returns the outcomes that have arrived, waiting up to ``wait_s`` for the first; may return none."""
 
     def consume(self, max_n: int, wait_s: float) -> Deliveries:
-        """Returns up to ``max_n`` messages as soon as there is one, none after ``wait_s``; never leaves a fetch open."""
+        """Returns up to ``max_n`` messages as soon as there is one, none after ``wait_s``; never leaves a fetch open.
+
+        Where the broker pushes, it pushes from the first call on, up to the prefetch, whatever ``max_n`` is."""
+
+    def cancel(self) -> Deliveries:
+        """Stops what the broker pushes, and returns what it had pushed and nobody has consumed; the next ``consume`` begins anew.
+        Does nothing where messages are fetched."""
 
     def settle(self, tokens: Ints, handles: Sequence[Any], what: Settlement) -> None:
         """Sends ACK, RELEASE, RETRY or DEAD for deliveries of this connection."""
@@ -218,10 +241,12 @@ class Driver(Protocol):
         """Returns what the broker holds, without disturbing it."""
 
     def connections(self) -> list[str] | None:
-        """Returns the names of other connections of this run that the broker still has; None = it cannot tell."""
+        """Returns the names of other connections of this run that the broker still has; None = it cannot tell. Then ``depth``
+        tells the consumers, or no search of the queue is sound."""
 
     def residue(self) -> Iterator[Residue]:
-        """Yields all that the broker still holds of this queue, and where; raises when a place cannot be read."""
+        """Yields all that the broker still holds of this queue, and where; raises when a place cannot be read. What somebody
+        else holds unsettled may be missing while they are connected, where ``depth`` does not tell what is in flight."""
 
     def purge(self) -> None:
         """Removes all that belongs to this queue, and nothing else."""

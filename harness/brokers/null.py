@@ -132,6 +132,10 @@ class NullDriver:
         counts = found.marks.astype(np.uint16)
         return Deliveries(list(found.payloads), handles, entries=found.entries, counts=counts, asked_ns=asked_ns)
 
+    def cancel(self) -> Deliveries:
+        """Returns nothing: nothing is pushed."""
+        return NO_DELIVERIES
+
     def settle(self, tokens: Ints, handles: Sequence[Any], what: Settlement) -> None:
         """Sends settlements and returns."""
         tokens = np.array(tokens, np.int64)
@@ -212,7 +216,7 @@ def _claims(_: Parameters) -> tuple[Claim, ...]:
     """Returns what an honest null broker claims, whatever it is asked to do: a misbehaviour is a broken claim."""
     none, everything, source = MayLose.NONE, MayLose.ALL, "definition: an honest lease queue in memory"
     return (
-        Claim(fault=FaultKind.NONE, may_lose=none, may_repeat=MayRepeat.NONE, source=source),
+        Claim(fault=FaultKind.NONE, may_lose=none, may_repeat=MayRepeat.EXPIRED, source=source),
         Claim(fault=FaultKind.BROKER_KILL, may_lose=everything, source=source),
         Claim(fault=FaultKind.BROKER_RESTART, may_lose=everything, source=source),
         Claim(fault=FaultKind.BROKER_PAUSE, may_lose=none, source=source),
@@ -226,6 +230,7 @@ SETUP = Setup(
     broker="null",
     summary="a server of our own that keeps messages in memory, and wrongs them in known numbers on request",
     traits=Traits(entry_ids=True, reclaims=True, settle_detects_stale=True),
+    schemes=("null",),
     parameters=tuple(Parameter(name=kind, check=parse_dose, meaning=meaning) for kind, meaning in KINDS.items()),
     durability=_durability,
     claims=_claims,

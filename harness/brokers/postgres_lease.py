@@ -19,7 +19,7 @@ from harness.brokers._pgbinary import bytea_column, float8, int4, int4_column, i
 from harness.brokers.contract import NO_DELIVERIES, Deliveries, Depth, DriverOptions, Flags, Ints, Residue
 from harness.clock import now_ns
 from harness.errors import ConnectionLost
-from harness.model import Claim, Parameters, Place, Settlement, SettleOutcome, Setup, Traits
+from harness.model import Claim, MayRepeat, Parameters, Place, Settlement, SettleOutcome, Setup, Traits
 
 _PLACES = {
     Place.READY: "status = 'pending' AND scheduled_at <= now()",
@@ -178,7 +178,8 @@ class LeaseTable(_postgres.QueueTable):
 
 
 def _claims(parameters: Parameters) -> tuple[Claim, ...]:
-    return _postgres.claims(parameters, "definition: a claim that nobody acks runs out and is swept back")
+    worker_kill = "definition: a claim that nobody acks runs out and is swept back"
+    return _postgres.claims(parameters, worker_kill, MayRepeat.EXPIRED)
 
 
 SETUP = Setup(
@@ -187,6 +188,7 @@ SETUP = Setup(
     summary="UPDATE … FOR UPDATE SKIP LOCKED with lease columns; ack DELETE guarded by holder and attempts; sweep of expired leases",
     traits=Traits(entry_ids=True, reclaims=True, settle_detects_stale=True),
     parameters=_postgres.PARAMETERS,
+    schemes=_postgres.SCHEMES,
     durability=_postgres.durability,
     claims=_claims,
     blocks_in_flight=_postgres.BLOCKS_IN_FLIGHT,

@@ -23,7 +23,7 @@ from itertools import repeat
 from typing import Any
 
 from harness.brokers._redis import RedisDriver
-from harness.brokers._redis_claims import PARAMETERS, at_least_once, durability
+from harness.brokers._redis_claims import PARAMETERS, SCHEMES, at_least_once, durability
 from harness.brokers._redis_link import Command, not_executed
 from harness.brokers.contract import NO_DELIVERIES, Deliveries, Depth, DriverOptions, Ints, Residue
 from harness.brokers.redis_list import block_limit, popped
@@ -36,6 +36,7 @@ SETUP = Setup(
     summary="LPUSH, BLMOVE into a list per worker, LREM as ack; a reaper on heartbeat keys; over maxmemory Redis refuses BLMOVE",
     traits=Traits(reclaims=True, settle_detects_stale=True),
     parameters=PARAMETERS,
+    schemes=SCHEMES,
     durability=durability,
     claims=at_least_once,
 )
@@ -97,7 +98,7 @@ class RedisReliableList(RedisDriver):
         return Deliveries(payloads, list(zip(repeat(self._holder), payloads, strict=False)), asked_ns=asked_ns)
 
     def _move(self, max_n: int, wait_s: float) -> list[bytes]:
-        if not self._give_sign():
+        if not self._sign():
             time.sleep(wait_s)
             return []
         processing = self._processing(self._holder)
@@ -125,7 +126,7 @@ class RedisReliableList(RedisDriver):
 
         A holder's key lives for the visibility time, so its idle time is what is missing of that.
         """
-        self._give_sign(now=True)
+        self._sign(now=True)
         (holders,) = self.call(("SMEMBERS", self._holders))
         life_ms = max(int((self.options.visibility_s - min_idle_s) * 1000), -1)
         others = [name.decode() for name in self.checked(holders) if name.decode() != self._holder]
@@ -133,6 +134,10 @@ class RedisReliableList(RedisDriver):
             return 0
         replies = self.call(*(self._take_back(holder, life_ms) for holder in others))
         return sum(reply for reply in replies if not not_executed(reply) and self.checked(reply))
+
+    def give_sign(self) -> None:
+        """Gives the sign of life where a quarter of the visibility time has passed since the last one."""
+        self._sign()
 
     def depth(self) -> Depth:
         """Returns the lengths of the queue, of all processing lists, and of the dead letters."""
@@ -165,7 +170,7 @@ class RedisReliableList(RedisDriver):
         keys = (self._processing(holder), self._alive(holder), self.queue, self._holders)
         return ("EVAL", _TAKE_BACK, len(keys), *keys, life_ms, holder)
 
-    def _give_sign(self, *, now: bool = False) -> bool:
+    def _sign(self, *, now: bool = False) -> bool:
         """Gives the sign of life where a quarter of the visibility time has passed since the last one, or ``now``.
 
         Returns:

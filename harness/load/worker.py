@@ -11,7 +11,7 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from harness.brokers.contract import Deliveries
+from harness.brokers.contract import Deliveries, GivesSigns
 from harness.clock import NS_PER_S, now_ns, sleep_until
 from harness.errors import ConnectionLost
 from harness.ledger import SlotFile
@@ -24,6 +24,8 @@ from harness.scenario.model import Workers
 FETCH_WAIT_S = 0.1
 CPU_EVERY_NS = 250_000_000
 LAST_ANSWERS_S = 2.0
+SIGNS_PER_HOLD = 8
+"""Looks at whether a sign of life is due, in a visibility time: two for each that is given."""
 
 
 class Worker:
@@ -60,6 +62,9 @@ class Worker:
         self._next_sweep_ns = clock() + self._sweep_ns
         self._cpu_due_ns = 0
         self._held = False  # whether what is in hand still belongs to the connection
+        self._signs = self._driver if isinstance(self._driver, GivesSigns) else None
+        self._sign_ns = int(workers.visibility_s * NS_PER_S / SIGNS_PER_HOLD)
+        self._sign_due_ns = 0
 
     def run(self) -> None:
         """Works until told to stop; then finishes what it holds and waits for the last answers, a bounded time."""
@@ -133,12 +138,25 @@ class Worker:
         if self._workers.work_kind == "cpu":
             until = time.thread_time_ns() + service_ns
             while time.thread_time_ns() < until:
-                pass
+                self._keep_alive()
         else:
+            while self._signs is not None and started + service_ns - self._clock() > self._sign_ns:
+                sleep_until(self._clock() + self._sign_ns)
+                self._keep_alive()
             sleep_until(started + service_ns)
         finished = self._clock()
         self._inbox.finished(slot, finished)
         return finished
+
+    def _keep_alive(self) -> None:
+        """Gives the sign of life that is due in the middle of a job, as the thread of an application would."""
+        if self._signs is None or not self._held or self._clock() < self._sign_due_ns:
+            return
+        self._sign_due_ns = self._clock() + self._sign_ns
+        try:
+            self._signs.give_sign()
+        except ConnectionLost as error:
+            self._lost(error)
 
     def _between_jobs(self) -> None:
         """Keeps the sign of life, and takes the answers that have come, while the jobs are long."""

@@ -96,7 +96,16 @@ def test_every_setup_claims_that_nothing_is_lost_or_repeated_without_a_fault() -
 def test_each_claim_on_repeats_includes_those_before_it(cause: Mark, allowed_from: MayRepeat | None) -> None:
     order = list(MayRepeat)
     allowed = [allows_repeat(claim(KILL, may_repeat=each), cause) for each in order]
-    assert allowed == [allowed_from is not None and at >= order.index(allowed_from) for at in range(3)]
+    assert allowed == [allowed_from is not None and at >= order.index(allowed_from) for at in range(4)]
+
+
+@pytest.mark.parametrize("cause", [Mark.REDELIVERED_UNACKED, Mark.REDELIVERED_AFTER_UNKNOWN_ACK])
+def test_a_claim_on_holds_allows_what_comes_again_when_they_have_run_out(cause: Mark) -> None:
+    made = claim(KILL, may_repeat=MayRepeat.EXPIRED)
+    assert allows_repeat(made, cause, expired=True)
+    assert not allows_repeat(made, cause)
+    assert not allows_repeat(made, Mark.REDELIVERED_AFTER_ACK, expired=True)
+    assert not allows_repeat(claim(KILL, may_repeat=MayRepeat.NONE), cause, expired=True)
 
 
 # Without a fault.
@@ -127,8 +136,13 @@ def test_a_repeat_without_a_fault_breaks_the_no_fault_claim() -> None:
     given = guarantees(story)["none"]
     assert (given.verdict, given.evidence) == (
         Verdict.VIOLATED,
-        "0 of 5,000 confirmed messages lost; 1 came again unacked",
+        "0 of 5,000 confirmed messages lost; 1 came again unacked after the hold ran out",
     )
+    story.claims = (claim(FaultKind.NONE, may_repeat=MayRepeat.EXPIRED),)
+    assert verdict(story, FaultKind.NONE) is Verdict.HELD
+    story.more_deliveries = [story.delivery(7, at(4))]  # before the hold of 5 s had run out: given twice
+    assert verdict(story, FaultKind.NONE) is Verdict.VIOLATED
+    story.more_deliveries = []
     story.claims = (claim(FaultKind.NONE),)
     assert verdict(story, FaultKind.NONE) is Verdict.HELD
 

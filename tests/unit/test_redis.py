@@ -96,7 +96,7 @@ def test_persistence_decides_what_a_kill_of_the_broker_may_lose(
         assert claims[FaultKind.BROKER_KILL].may_lose is kill
         assert claims[FaultKind.BROKER_KILL].may_repeat is repeat
         assert claims[FaultKind.WORKER_KILL].may_lose is MayLose.NONE
-        assert claims[FaultKind.NONE].may_repeat is MayRepeat.NONE
+        assert claims[FaultKind.NONE].may_repeat is MayRepeat.EXPIRED
 
 
 def test_a_plain_list_may_lose_what_was_in_flight_even_where_all_is_on_disk() -> None:
