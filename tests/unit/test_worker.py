@@ -51,6 +51,7 @@ class MemoryDriver:
 
     def __init__(self) -> None:
         self.ready: list[Deliveries] = []
+        self.pushed = NO_DELIVERIES
         self.reachable = True
         self.answering = True
         self.settled: list[list[int]] = []
@@ -63,6 +64,10 @@ class MemoryDriver:
             raise Unreachable("refused")
 
     def prepare(self) -> None: ...
+
+    def cancel(self) -> Deliveries:
+        pushed, self.pushed = self.pushed, NO_DELIVERIES
+        return pushed
 
     def consume(self, max_n: int, wait_s: float) -> Deliveries:
         if not self.reachable:

@@ -1,0 +1,61 @@
+"""``rabbitmq-quorum``: a quorum queue, whose confirms mean fsynced, with a safe way to its dead letters."""
+
+from __future__ import annotations
+
+from harness.brokers._rabbitmq import Arguments, RabbitMQDriver
+from harness.brokers._rabbitmq_claims import quorum
+from harness.model import DurabilityClass, MayLose, Parameter, Setup, Traits
+
+KIND: Arguments = {"x-queue-type": "quorum"}
+SETTLES_IN_S = 5.0
+"""RabbitMQ 3.10: a quorum queue whose node is killed within a second of its declaration never comes back."""
+
+
+class QuorumQueue(RabbitMQDriver):
+    """One connection to a quorum queue; see :class:`harness.brokers.contract.Driver`."""
+
+    counts_deliveries = True
+
+    def arguments(self) -> Arguments:
+        """Returns the arguments of the queue; without the last two, dead letters may be lost on their way."""
+        limit = self.options.parameters["delivery_limit"]
+        return {
+            **KIND,
+            **({"x-delivery-limit": int(limit)} if limit else {}),
+            "x-dead-letter-exchange": "",
+            "x-dead-letter-routing-key": self.dead,
+            "x-dead-letter-strategy": "at-least-once",
+            "x-overflow": "reject-publish",
+        }
+
+    def arguments_of_dead(self) -> Arguments:
+        """Returns the arguments of the queue of its dead letters."""
+        return KIND
+
+
+def _positive(text: str) -> int:
+    """Returns a count; raises ValueError for what is none."""
+    if not text.isdecimal() or not 0 < int(text) < 1 << 31:
+        raise ValueError(f"{text!r} is no delivery limit; expected a whole number from 1")
+    return int(text)
+
+
+SETUP = Setup(
+    name="rabbitmq-quorum",
+    broker="rabbitmq",
+    summary="quorum queue, mandatory publishes with confirms, pushed up to the prefetch, acked with `multiple`, dead letters at least once",
+    traits=Traits(redelivered_flag=True, settle_detects_stale=True, pushes=True),
+    parameters=(
+        Parameter(
+            name="delivery_limit",
+            check=_positive,
+            meaning="deliveries after which a message becomes a dead letter; not set = RabbitMQ's own, none until 3.13, 20 from 4.0",
+        ),
+    ),
+    durability=lambda _: DurabilityClass.FSYNCED,
+    claims=lambda _: quorum(),
+    auto_ack_loses=MayLose.ALL,
+    settles_in_s=SETTLES_IN_S,
+    own_health=True,
+)
+DRIVER = QuorumQueue
