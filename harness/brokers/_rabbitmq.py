@@ -259,6 +259,10 @@ class RabbitMQDriver:
             # Sets what is set already, and only for consumers to come.
             self._consuming.basic_qos(prefetch_count=self.options.prefetch, callback=lambda _: self._unacked.answered())
 
+    def give_sign(self) -> None:
+        """Sends the heartbeats that are due: RabbitMQ closes a connection that stays mute for a minute, say in a long job."""
+        self._pump(0.0)
+
     def reclaim(self, min_idle_s: float) -> int:
         """Returns 0: RabbitMQ gives back by itself what a closed connection held."""
         return 0
@@ -283,8 +287,8 @@ class RabbitMQDriver:
 
     def purge(self) -> None:
         """Deletes both queues."""
-        for queue in (self.queue, self.dead):
-            self._call(lambda done, queue=queue: self._publishing.queue_delete(queue, callback=done))
+        self._call(lambda done: self._publishing.queue_delete(self.queue, callback=done))
+        self._call(lambda done: self._publishing.queue_delete(self.dead, callback=done))
 
     def _counted(self, queue: str, channel: Any = None) -> tuple[int, int]:
         """Returns how many messages are ready in a queue, and how many consumers it has."""

@@ -61,12 +61,12 @@ class Unacked:
         self._floor = self._newest = 0
         self._beyond.clear()
 
-    def handles(self, tags: Sequence[int]) -> Ints:
+    def handles(self, tags: Sequence[int]) -> list[int]:
         """Returns what a caller settles deliveries by, and what the highest tag says of earlier settlements."""
         named = np.array(tags, np.int64)
         self._newest = max(self._newest, int(named[-1]))
         self._believe_to(self._newest - self._prefetch)
-        handles: Ints = named | self._channel << _TAG_BITS
+        handles: list[int] = (named | self._channel << _TAG_BITS).tolist()
         return handles
 
     def settle(self, tokens: Ints, handles: Sequence[Any]) -> Iterator[tuple[int, bool]]:

@@ -25,6 +25,7 @@ from harness.load.outbox import Outbox
 from harness.load.pacing import exact_timers, go_realtime, no_collections
 from harness.load.producer import Producer
 from harness.load.worker import Worker
+from harness.redaction import hide
 from harness.schedule import intended_offsets_ns
 
 FIRST_CONNECT_S = 5.0
@@ -80,13 +81,15 @@ def run_worker(config: ShardConfig, orders: Orders) -> None:
     workers = config.workers
     file = _slot_file(config, "other", first_slots=CHUNK_SLOTS)
     connection = _connect(config, file, orders)
+    traits = setup(config.setup).traits
     worker = Worker(
         inbox=Inbox(file, run_id=config.run_id, trial=config.trial),
         file=file,
         connection=connection,
         orders=orders,
         workers=workers,
-        auto=workers.ack == "auto" or setup(config.setup).traits.at_most_once,
+        auto=workers.ack == "auto" or traits.at_most_once,
+        pushes=traits.pushes,
         seed=(config.seed, _WORKER_SEED, config.number),
     )
     no_collections()
@@ -109,14 +112,18 @@ def main() -> int:
     try:
         (run_producer if config.kind == "producer" else run_worker)(config, orders)
     except BrokerbenchError as error:
-        traceback.print_exc()
+        _log_traceback()
         say("failed", problem=error.problem, remedy=error.remedy)
         return 1
     except Exception as error:
-        traceback.print_exc()
-        say("failed", problem=f"{type(error).__name__}: {error}", remedy="see the shard's log")
+        _log_traceback()
+        say("failed", problem=hide(f"{type(error).__name__}: {error}"), remedy="see the shard's log")
         return 1
     return 0
+
+
+def _log_traceback() -> None:
+    print(hide(traceback.format_exc()), file=sys.stderr, flush=True)
 
 
 def _slot_file(config: ShardConfig, scheduling: str, first_slots: int) -> SlotFile:

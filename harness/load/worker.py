@@ -35,6 +35,7 @@ class Worker:
         inbox: its account, in ``file``.
         connection: up. orders: what it is told.
         workers: how to work. auto: finishing settles (``ack: auto``, or a setup without acks).
+        pushes: the broker pushes, so that a fetch is outstanding all the time.
         seed: of the service times.
         clock: returns ns; injected by tests.
     """
@@ -48,12 +49,13 @@ class Worker:
         orders: Orders,
         workers: Workers,
         auto: bool,
+        pushes: bool = False,
         seed: tuple[int, ...],
         clock: Callable[[], int] = now_ns,
     ) -> None:
         self._inbox, self._file, self._connection, self._orders = inbox, file, connection, orders
         self._driver = connection.driver
-        self._workers, self._auto = workers, auto
+        self._workers, self._auto, self._pushes = workers, auto, pushes
         self._random = np.random.default_rng(seed)
         self._cpu = file.live["cpu_ns"]
         self._clock = clock
@@ -67,10 +69,11 @@ class Worker:
         self._sign_due_ns = 0
 
     def run(self) -> None:
-        """Works until told to stop; then finishes what it holds and waits for the last answers, a bounded time."""
+        """Works until told to stop; then finishes what it holds, also what was pushed, and waits for the last answers, a bounded time."""
         orders = self._orders
         while not orders.stop:
             self.turn()
+        self._take_what_was_pushed()
         until = self._clock() + int(LAST_ANSWERS_S * NS_PER_S)
         while self._connection.up and self._inbox.unanswered and self._clock() < until:
             try:
@@ -96,13 +99,30 @@ class Worker:
                 if deliveries.payloads
                 else 0
             )
-            self._file.fetch_ends(received_ns)
+            if not self._pushes:
+                self._file.fetch_ends(received_ns)
             self._inbox.settled(self._driver.poll_settled(0))
         except ConnectionLost as error:
             self._lost(error)
             self._file.fetch_ends(self._clock())
             return
         if deliveries.payloads:
+            self._work(first, deliveries)
+
+    def _take_what_was_pushed(self) -> None:
+        """Stops what the broker pushes, and works what it had pushed until then: with auto-ack nobody else would."""
+        if not self._connection.up:
+            return
+        try:
+            deliveries = self._driver.cancel()
+        except ConnectionLost as error:
+            self._lost(error)
+            return
+        now = self._clock()
+        first = self._inbox.receive(deliveries, asked_ns=now, received_ns=now) if deliveries.payloads else 0
+        self._file.fetch_ends(now)
+        if deliveries.payloads:
+            self._held = True
             self._work(first, deliveries)
 
     def _work(self, first: int, deliveries: Deliveries) -> None:

@@ -69,7 +69,7 @@ class Catalogue:
 
 
 # Names of the design that a later version serves: refused by name, never ignored. What a catalogue holds is served.
-LATER_SETUPS = ("rabbitmq-classic", "rabbitmq-quorum", "rabbitmq-stream")
-LATER_DEPLOYMENTS = ("docker", "external")
+LATER_SETUPS = ("rabbitmq-stream",)
+LATER_DEPLOYMENTS = ("docker",)
 LATER_VERBS = ("partition", "power-loss", "recreate")
 LATER_TARGETS = (("kill", "node"),)
