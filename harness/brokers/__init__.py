@@ -17,7 +17,7 @@ from harness.brokers.contract import Driver, DriverOptions
 from harness.errors import UsageError
 from harness.model import Setup
 
-_SHARED = {"contract", "checked"}
+_SHARED = {"contract", "checked", "synchronous"}
 
 
 @cache
@@ -41,12 +41,20 @@ def _load(name: str) -> ModuleType:
     if name not in _modules():
         raise UsageError(f"setup {name!r} does not exist", expected=f"one of {', '.join(names())}")
     try:
-        return importlib.import_module(_modules()[name])
+        module = importlib.import_module(_modules()[name])
     except ImportError as error:
         raise UsageError(
             f"setup {name!r} needs the Python package {error.name!r}, which is not installed",
             remedy=f"pip install {error.name}",
         ) from error
+    declared = getattr(module, "SETUP", None)
+    if not isinstance(declared, Setup) or declared.name != name or not hasattr(module, "DRIVER"):
+        raise UsageError(
+            f"the module {_modules()[name]!r} is no driver of the setup {name!r}",
+            expected=f"SETUP, a Setup of the name {name!r}, and DRIVER, a class",
+            remedy="correct it, or uninstall the package that declares it as an entry point brokerbench.drivers",
+        )
+    return module
 
 
 def setup(name: str) -> Setup:
