@@ -16,7 +16,7 @@ from __future__ import annotations
 import mmap
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from enum import IntEnum
 from pathlib import Path
@@ -34,6 +34,7 @@ MAGIC = b"BKBSLOTS"
 LAYOUT_VERSION = 1
 PAGE = 4096
 CHUNK_SLOTS = 4096
+_BLOCK = 1 << 18
 _MADV_POPULATE_WRITE = 23  # linux/mman.h; mmap has no name for it
 MAX_SLOTS = 1 << 28  # address space only: pages exist once their chunk is allocated
 DELIVERIES_EACH = 1.5
@@ -55,7 +56,7 @@ class DeliveryState(IntEnum):
     EMPTY = 0
     RECEIVED = 1  # identity, flags, asked_ns, received_ns
     STARTED = 2
-    WORKED = 3  # finished_ns or failed_ns, the other 0
+    WORKED = 3  # finished_ns or failed_ns, the other 0, or skipped; both 0 where it was skipped without a run
     SETTLING = 4  # settling_ns, settlement
     SETTLED = 5  # settled_ns, settle_outcome
 
@@ -85,7 +86,7 @@ DELIVERY_SLOT = np.dtype(
         ("subscription", "<u2"),
         ("settlement", "u1"),
         ("settle_outcome", "u1"),
-        ("reserved", "u1"),
+        ("skipped", "u1"),
         ("state", "u1"),
         ("entry", "<i8"),  # 0 = none
         ("asked_ns", "<i8"),
@@ -305,6 +306,11 @@ class SlotReader:
         uncounted = np.flatnonzero(every["state"][used:])
         return every[first : used + (int(uncounted[-1]) + 1 if len(uncounted) else 0)]
 
+    @property
+    def extent(self) -> int:
+        """Returns how many bytes of the file say something: what lies behind need not travel."""
+        return _slots_offset() + len(self.slots()) * SLOT[self.kind].itemsize
+
     def forget(self) -> None:
         """Lets the pages read so far go from this process (they stay in the file): a mapped page counts as ours."""
         self._mapped.madvise(mmap.MADV_DONTNEED)
@@ -312,6 +318,41 @@ class SlotReader:
     def close(self) -> None:
         """Lets the mapping go once no view of it is left."""
         del self._header, self._live
+
+
+def to_our_clock(path: Path, to_ours: Callable[[npt.NDArray[np.int64]], npt.NDArray[np.int64]]) -> None:
+    """Turns every time in a copy of another machine's slot file into this machine's clock, and says so in its header.
+
+    Args:
+        path: whole, and nobody's who still writes. to_ours: times of its clock in ns → times of ours, in the same order.
+
+    Raises:
+        EvidenceError: it cannot be read.
+    """
+    reader = SlotReader(path)
+    size, dtype = reader.extent, SLOT[reader.kind]
+    reader.close()
+    with path.open("r+b") as file:
+        mapped = mmap.mmap(file.fileno(), size)
+    head = np.frombuffer(mapped, _HEADER, 1)
+    slots: npt.NDArray[Any] = np.frombuffer(mapped, dtype, -1, _slots_offset())
+    for first in range(0, len(slots), _BLOCK):
+        _shift(slots[first : first + _BLOCK], to_ours)
+    _shift(head, to_ours)
+    domain = clock_domain()
+    head["boot_id"], head["time_namespace"] = domain.boot_id.encode(), domain.time_namespace.encode()
+
+
+def _shift(rows: npt.NDArray[Any], to_ours: Callable[[npt.NDArray[np.int64]], npt.NDArray[np.int64]]) -> None:
+    for name in rows.dtype.names or ():
+        if name.endswith("_ns"):
+            reached = rows[name] != 0
+            rows[name][reached] = to_ours(rows[name][reached])
+
+
+def slot_bytes(messages: float) -> int:
+    """Returns how much room the slots of so many messages take, each sent once and delivered ``DELIVERIES_EACH`` times."""
+    return int(messages * (ATTEMPT_SLOT.itemsize + DELIVERIES_EACH * DELIVERY_SLOT.itemsize))
 
 
 def require_room(folder: Path, messages: float) -> None:
@@ -323,7 +364,7 @@ def require_room(folder: Path, messages: float) -> None:
     Raises:
         UsageError: the folder has less space.
     """
-    needed = int(messages * (ATTEMPT_SLOT.itemsize + DELIVERIES_EACH * DELIVERY_SLOT.itemsize))
+    needed = slot_bytes(messages)
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise UsageError(

@@ -40,9 +40,12 @@ class Agent:
         self._children: dict[str, Child] = {}
         self._assignments: dict[str, queue.Queue[str]] = {kind: queue.Queue() for kind in ("producer", "worker")}
         self._loaded = False
+        self._listen()
+
+    def _listen(self) -> None:
         for name in ("assign", "order", "kill", "flush"):
-            runner.register_message(name, getattr(self, f"_on_{name}"), concurrent=True)
-        self._send("hello", index=index, pid=os.getpid())
+            self._runner.register_message(name, getattr(self, f"_on_{name}"), concurrent=True)
+        self._send("hello", index=self._index, pid=os.getpid())
 
     def supervise(self, kind: str) -> None:
         """Runs the next shard that is assigned to a user of that kind; returns when it has ended."""
@@ -110,28 +113,45 @@ class Agent:
             self._shard(child, cpu_s=said["cpu_s"], used=said["slots"])
 
     def _on_assign(self, environment: Any, msg: Any) -> None:
-        self._assignments[msg.data["kind"]].put(msg.data["config"])
+        self.assign(msg.data)
 
     def _on_order(self, environment: Any, msg: Any) -> None:
-        self._loaded = self._loaded or msg.data["order"]["do"] == "go"
-        for child in list(self._children.values()):
-            if child.config.kind in msg.data["kinds"]:
-                child.tell(json.dumps(msg.data["order"]))
+        self.order(msg.data)
 
     def _on_kill(self, environment: Any, msg: Any) -> None:
+        self._send("killed", id=msg.data["id"], **self.kill(msg.data))
+
+    def _on_flush(self, environment: Any, msg: Any) -> None:
+        self._send("flushed", id=msg.data["id"], **self.flush(msg.data))
+
+    def assign(self, data: dict[str, Any]) -> dict[str, Any]:
+        """Gives a shard to an idle user of its kind."""
+        self._assignments[data["kind"]].put(data["config"])
+        return {}
+
+    def order(self, data: dict[str, Any]) -> dict[str, Any]:
+        """Passes an order on to shards of some kinds."""
+        self._loaded = self._loaded or data["order"]["do"] == "go"
+        for child in list(self._children.values()):
+            if child.config.kind in data["kinds"]:
+                child.tell(json.dumps(data["order"]))
+        return {}
+
+    def kill(self, data: dict[str, Any]) -> dict[str, Any]:
+        """SIGKILLs shards and returns how each ended."""
         killed = {}
-        children = [self._children[name] for name in msg.data["names"] if name in self._children]
+        children = [self._children[name] for name in data["names"] if name in self._children]
         for child in children:  # all signals first, at one moment
             killed[child.config.name] = {"pid": child.process.pid, "t_ns": now_ns()}
             child.process.send_signal(signal.SIGKILL)
         for child in children:
             killed[child.config.name]["status"] = child.process.wait()
-        self._send("killed", id=msg.data["id"], killed=killed)
+        return {"killed": killed}
 
-    def _on_flush(self, environment: Any, msg: Any) -> None:
-        """Locust's own report comes every second; at the end it must be whole before it is read."""
+    def flush(self, data: dict[str, Any]) -> dict[str, Any]:
+        """Sends Locust's own report, which comes every second, now: at the end it must be whole before it is read."""
         self._runner._send_stats()
-        self._send("flushed", id=msg.data["id"])
+        return {}
 
     def _shard(self, child: Child, **facts: Any) -> None:
         self._send("shard", name=child.config.name, facts=facts)

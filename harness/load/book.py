@@ -84,13 +84,13 @@ class Book:
             self.problem(f"{shard['kind']} {name} (pid {shard.get('pid', 0)}) ended unexpectedly: {why}")
             shard["told"] = False
 
-    def agent_lost(self, agent: int, pid: int, status: int) -> list[str]:
-        """Notes the end of an agent; returns its shards that were running, which end with it."""
+    def agent_lost(self, agent: int, how: str) -> list[str]:
+        """Notes the end of an agent, told in ``how``; returns its shards that were running, which end with it."""
         orphans = self.running(agent=agent)
         if orphans:
             for name in orphans:
                 self.note(name, told=False)
-            self.problem(f"agent {agent} (pid {pid}) ended with status {status}, and with it {', '.join(orphans)}")
+            self.problem(f"{how}, and with it {', '.join(orphans)}")
         return orphans
 
     def problem(self, text: str) -> None:

@@ -29,12 +29,17 @@ from harness.histogram import BUCKETS
 from harness.journal import Journal
 from harness.load.book import STOPPED_FROM_PAGE, record
 from harness.load.config import ShardConfig
+from harness.load.door import Door
+from harness.load.pull import SILENCE_S
 from harness.model import Parameters
 from harness.scenario.model import Agents, Load, Phases, Workers
 
 REPLACE_TIMEOUT_S = 15.0
 ANSWER_TIMEOUT_S = 15.0
 QUIT_TIMEOUT_S = 3.0
+LEAVE_TIMEOUT_S = 4.0  # more, where agents of other machines are told
+COLLECT_TIMEOUT_S = 24 * 3600.0  # whoever collects has limits of its own
+HURRIED_S = 10.0
 
 
 class FleetLost(BrokerbenchError):
@@ -50,8 +55,10 @@ class FleetPlan:
     Args:
         folder: slot folder. logs: where shards and Locust log.
         setup, address, queue, parameters: as in ``brokers.contract.DriverOptions``.
-        agents: Locust workers on this machine. web: open Locust's page.
+        producers_address: where producers find the broker, if it is another: by way of a proxy.
+        agents: Locust workers on this machine and on others. web: open Locust's page.
         realtime: producers ask for ``SCHED_FIFO`` in open loop.
+        door: where agents of other machines come in. more: another trial follows this one, for which they stay.
     """
 
     run_id: int
@@ -69,6 +76,25 @@ class FleetPlan:
     agents: Agents = field(default_factory=Agents)
     web: bool = False
     realtime: bool = True
+    producers_address: str = field(default="", repr=False)
+    door: Door | None = None
+    more: bool = False
+
+    def words(self) -> dict[str, Any]:
+        """Returns what the coordinator is told first."""
+        remote = self.door is not None and {
+            "wanted": self.agents.remote,
+            "door": self.door.words(),
+            "folder": str(self.folder),
+            "more": self.more,
+        }
+        return {
+            "shards": [config.to_json() for config in self.shards()],
+            "agents": self.agents.local,
+            "remote": remote or None,
+            "web": self.web,
+            "logs": str(self.logs),
+        }
 
     def shards(self) -> list[ShardConfig]:
         """Returns all shards: ``p0``, ``p1``, …, ``w0``, ``w1``, …"""
@@ -84,7 +110,7 @@ class FleetPlan:
                 trial=self.trial,
                 folder=self.folder,
                 setup=self.setup,
-                address=self.address,
+                address=(kind == "producer" and self.producers_address) or self.address,
                 queue=self.queue,
                 parameters=self.parameters,
                 load=self.load,
@@ -121,26 +147,34 @@ class Live:
 class Fleet:
     """The running load of one trial; also the crew that faults act upon (``faults.contract.Crew``). Safe for threads."""
 
-    def __init__(self, plan: FleetPlan, process: subprocess.Popen[bytes], journal: Journal) -> None:
-        self._plan, self._process, self._journal = plan, process, journal
+    def __init__(
+        self, plan: FleetPlan, process: subprocess.Popen[bytes], journal: Journal, note: Callable[[str], None]
+    ) -> None:
+        self._plan, self._process, self._journal, self._note = plan, process, journal, note
         self.pid = process.pid  # root of the load's process tree
         self.web_url = ""
         self._changed = threading.Condition()
         self._writing = threading.Lock()
         self._ready = self._lost = self._closing = False
         self._ended_by_us: set[str] = set()  # shards that ran when we ended the fleet
-        self._failed = ""
+        self._failed = self._remedy = ""
         self._shards: dict[str, dict[str, Any]] = {}
         self._live: dict[str, dict[str, Any]] = {}
         self._live_ns = 0
         self._problems: list[str] = []
+        self._agents = -1  # of other machines, so far
+        self.collected: Mapping[str, Any] | None = None  # as ``collect.collect`` returns it
         self._answers: dict[int, dict[str, Any]] = {}
         self._number = 0
         self._thread = threading.Thread(target=self._listen, name="fleet", daemon=True)
 
     @classmethod
-    def start(cls, plan: FleetPlan, journal: Journal) -> Fleet:
-        """Starts the fleet's process and returns at once; :meth:`wait_ready` waits for it."""
+    def start(cls, plan: FleetPlan, journal: Journal, note: Callable[[str], None] = lambda text: None) -> Fleet:
+        """Starts the fleet's process and returns at once; :meth:`wait_ready` waits for it.
+
+        Args:
+            note: takes sentences that the user should see; called from a thread of the fleet's.
+        """
         plan.logs.mkdir(parents=True, exist_ok=True)
         with (plan.logs / "fleet.log").open("ab") as log:
             process = journal.spawn(
@@ -149,17 +183,38 @@ class Fleet:
                 stdout=subprocess.PIPE,
                 stderr=log,
             )
-        fleet = cls(plan, process, journal)
+        fleet = cls(plan, process, journal, note)
         fleet._thread.start()
-        fleet._write(
-            {
-                "shards": [config.to_json() for config in plan.shards()],
-                "agents": plan.agents.local,
-                "web": plan.web,
-                "logs": str(plan.logs),
-            }
-        )
+        fleet._write(plan.words())
         return fleet
+
+    def wait_agents(self, told: Callable[[int], None]) -> None:
+        """Waits for the agents of other machines; calls ``told`` with how many have come, at the start and whenever that changes.
+
+        Raises:
+            StartError: they did not come in time.
+        """
+        if self._plan.door is None:
+            return
+        known = -1
+        while known < self._plan.agents.remote and not (self._failed or self._lost):
+            if known != self._agents:
+                known = self._agents
+                told(known)
+            self._wait(lambda: self._agents != known or bool(self._failed) or self._lost, 1.0)  # noqa: B023
+        if self._failed or self._lost:
+            self.wait_ready(0)
+
+    def collect(self, silence_s: float = SILENCE_S) -> None:
+        """Fetches the slots of shards on other machines, which have ended or are ended by it; idempotent, never raises.
+
+        What could not be had is in :attr:`collected`, and missing in the slot folder.
+        """
+        if self._plan.door is None or self.collected is not None:
+            return
+        self.collected = {"problems": [], "clocks": []}
+        with suppress(FleetLost, StartError):
+            self.collected = self._ask({"do": "collect", "silence_s": silence_s}, COLLECT_TIMEOUT_S)
 
     def wait_ready(self, timeout_s: float) -> None:
         """Waits until every shard is connected; raises StartError with the shard's own message otherwise."""
@@ -167,7 +222,8 @@ class Fleet:
         if not self._ready:
             why = self._failed or "; ".join(self._problems) or ("the fleet has ended" if self._lost else "")
             raise StartError(
-                f"the load did not start: {why or f'not ready within {timeout_s:g} s'}", remedy=f"see {self._plan.logs}"
+                f"the load did not start: {why or f'not ready within {timeout_s:g} s'}",
+                remedy=self._remedy or f"see {self._plan.logs}",
             )
 
     def go(self, load_start_ns: int) -> None:
@@ -275,13 +331,14 @@ class Fleet:
         self._closing = True
         if not self._ended_by_us:
             self._ended_by_us = {*self.running("producer"), *self.running("worker")}
+        self.collect(HURRIED_S)
         with suppress(FleetLost):
             self._write({"do": "quit"})
         with suppress(OSError):
             if self._process.stdin is not None:
                 self._process.stdin.close()
         with suppress(subprocess.TimeoutExpired):
-            self._process.wait(QUIT_TIMEOUT_S)
+            self._process.wait(QUIT_TIMEOUT_S + (LEAVE_TIMEOUT_S if self._plan.door else 0.0))
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)  # agents and shards are in its group; usually nothing is left of it
         self._process.wait()
@@ -356,6 +413,10 @@ class Fleet:
         elif event == "ready":
             self._ready, self.web_url = True, said["url"]
         elif event == "failed":
-            self._failed = said["problem"]
+            self._failed, self._remedy = said["problem"], said.get("remedy", "")
+        elif event == "agents":
+            self._agents = said["have"]
+        elif event == "note":
+            self._note(said["text"])
         elif event == "answer":
             self._answers[said["id"]] = said["answer"]

@@ -71,7 +71,7 @@ def test_a_shard_that_fails_while_it_ends_by_order_is_a_problem_too() -> None:
 
 def test_a_lost_agent_names_the_shards_that_were_running_on_it() -> None:
     made = book()
-    assert made.agent_lost(1, 77, -9) == ["w1"]
+    assert made.agent_lost(1, "agent 1 (pid 77) ended with status -9") == ["w1"]
     made.ended("w1", 60, None)
     assert made.problems == ["agent 1 (pid 77) ended with status -9, and with it w1"]
     lived = record(made.shards["w1"])
@@ -82,5 +82,5 @@ def test_an_agent_whose_shards_had_ended_is_not_missed() -> None:
     made = book()
     made.tell("worker")
     made.ended("w1", 50, 0)
-    assert made.agent_lost(1, 77, -9) == []
+    assert made.agent_lost(1, "agent 1 (pid 77) ended with status -9") == []
     assert made.problems == []
