@@ -21,6 +21,7 @@ with 0: a few lines in any language, and one matrix product for a block of messa
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -50,6 +51,11 @@ LAYOUT = np.dtype(
 assert LAYOUT.itemsize == HEADER_BYTES
 
 Bytes2D = npt.NDArray[np.uint8]
+
+
+def message_mark(*, run_id: int, trial: int) -> bytes:
+    """Returns the first 14 bytes of every payload of one trial; the producer's number (u16) follows them."""
+    return struct.pack("<3sBQH", MAGIC, VERSION, run_id, trial)
 
 
 @cache

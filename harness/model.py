@@ -7,7 +7,7 @@ written to Parquet by name; the numbers never leave a run's slot folder.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum, StrEnum
 from itertools import product
 
@@ -48,6 +48,14 @@ class SettleOutcome(IntEnum):
     OK = 1
     STALE = 2
     UNKNOWN = 3
+
+
+class Skipped(IntEnum):
+    """Why a worker's idempotency wrapper let a delivery have no effect; stored as null where it did not."""
+
+    NO = 0
+    TAKEN = 1  # its key was there: somebody had begun it
+    DONE = 2  # its marker was there: the effect is, too
 
 
 class Place(StrEnum):
@@ -99,6 +107,7 @@ class Mark(StrEnum):
     LEFT_BEHIND = "left_behind"
     PHANTOM_ATTEMPT = "phantom_attempt"
     REORDERED = "reordered"
+    SKIPPED = "skipped"  # acknowledged without an effect of its own: the workers' idempotency wrapper said so
 
 
 CAUSES = tuple(Mark)[:8]
@@ -174,6 +183,7 @@ class Claim:
         may_lose: how much CONFIRMED work may be lost.
         window_s: the bound in seconds that belongs to a window.
         may_repeat: which messages may come again.
+        may_duplicate: whether the client library may have stored a message twice.
         may_strand: whether a message may stay in the broker without being brought back.
         source: where the promise is made (documentation, measurement, definition of the design).
     """
@@ -182,6 +192,7 @@ class Claim:
     may_lose: MayLose
     window_s: float = 0.0
     may_repeat: MayRepeat = MayRepeat.UNACKED
+    may_duplicate: bool = False
     may_strand: bool = False
     source: str = ""
 
@@ -231,7 +242,7 @@ class Traits:
         reclaims: an expired hold is given to another worker (after visibility + sweep); False where the holder's death releases it at once, or nothing does.
         at_most_once: a delivery is settled by being delivered (no ack exists): loss after receipt is within the claim, and cannot be seen.
         settle_detects_stale: a settlement by a former holder is answered STALE.
-        library_retries: the client library may publish again on its own (off in every driver of ours; task-queue frameworks).
+        library_retries: the client library may publish again on its own; where a parameter decides, ``Setup.traits_of`` knows.
         pushes: the broker sends up to the prefetch without being asked for each, so a fetch is outstanding as long as a worker consumes.
     """
 
@@ -252,7 +263,7 @@ class Setup:
         name: as scenarios write it, e.g. ``redis-stream``.
         broker: which broker a deployment starts for it: ``redis``, ``postgres``, ``null``.
         summary: one line, e.g. the commands that it uses.
-        traits: see :class:`Traits`.
+        traits: see :class:`Traits`; those that a parameter changes: :meth:`traits_of`.
         parameters: what a scenario may set.
         durability: parameters to durability class; callers that may have unknown ones ask :meth:`durability_of`.
         claims: parameters to the claims made (a fault without one: NO CLAIM); as above, :meth:`claims_of`.
@@ -263,6 +274,7 @@ class Setup:
         auto_ack_loses: how much a fault that ends a worker's connection may lose with ``ack: auto``, beyond the claim: what its fetch asked
             for, or all where the broker pushes without a limit.
         settles_in_s: how long after ``prepare`` no fault may strike the broker, since its queue is not safely made before.
+        library_retries: parameters to whether the client library may publish again on its own.
         own_health: its queue may be down while others of the same broker serve: after a fault, healthy means a consume on the queue itself.
     """
 
@@ -279,6 +291,7 @@ class Setup:
     settles_in_s: float = 0.0
     own_health: bool = False
     schemes: tuple[str, ...] = ()
+    library_retries: Callable[[Parameters], bool] | None = None
 
     def complete(self, given: Parameters, *, as_found: bool = False) -> dict[str, str]:
         """Returns all parameters in declared order, defaults filled in; unknown names are the caller's to refuse.
@@ -301,6 +314,12 @@ class Setup:
         ]
         changed += [f"{name}={value}" for name, value in (also or {}).items()]
         return f"{self.name}[{','.join(changed)}]" if changed else self.name
+
+    def traits_of(self, parameters: Parameters) -> Traits:
+        """Returns the traits with these parameters."""
+        if self.library_retries is None:
+            return self.traits
+        return replace(self.traits, library_retries=self.library_retries(parameters))
 
     def durability_of(self, parameters: Parameters) -> DurabilityClass:
         """Returns the class that holds whatever the unknown parameters are, UNKNOWN where there is no such one."""

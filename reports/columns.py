@@ -18,8 +18,10 @@ BECAME = {  # columns of classes that stand there only where a case has any
 
 
 MARKED = {  # likewise, of marks
+    "stored twice": "producer_duplicate",
     "overlapping": "overlapping_execution",
     "doubled": "duplicate_effect",
+    "skipped": "skipped",
 }
 
 

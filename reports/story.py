@@ -33,9 +33,15 @@ def sign(case: CaseRecord, cut_off: bool = False) -> Sign:
         signs += [words.OF_STATUS[trial.status] for trial in case.trials]
     elif any(expectation.met is False for expectation in case.slo):
         signs.append(words.SLO_MISSED)
-    if figures.lost(figures.proving(case.trials)):
-        signs.append(words.LOST_NO_CLAIM if words.NO_CLAIM in signs else words.LOST_AS_CLAIMED)
+    if lost := figures.lost(figures.proving(case.trials)):
+        signs.append(_sign_of_loss(case, lost, no_claim=words.NO_CLAIM in signs))
     return min(signs or [words.NO_CLAIM], key=lambda found: found.rank)
+
+
+def _sign_of_loss(case: CaseRecord, lost: Loss, *, no_claim: bool) -> Sign:
+    if lost.count == figures.by_skipping(figures.proving(case.trials)):
+        return words.LOST_BY_SKIPPING
+    return words.LOST_NO_CLAIM if no_claim else words.LOST_AS_CLAIMED
 
 
 def worst_first(cases: list[CaseRecord]) -> list[CaseRecord]:
@@ -177,7 +183,12 @@ def _lost(case: CaseRecord, proving: list[TrialRecord], lost: Loss) -> str:
     total = figures.confirmed(proving)
     times = f" in {len(proving)} trials" if len(proving) > 1 else ""
     head = f"LOST {words.loss(lost.count, lost.or_more)} of {words.count(total, 'confirmed message')}{times} {words.when(_faults(proving))}"
-    return f"{head} — {_judged(case)}"
+    skipped = figures.by_skipping(proving)
+    if not skipped:
+        return f"{head} — {_judged(case)}"
+    which = "them" if skipped == lost.count else f"{format_count(skipped)} of them"
+    told = f"{head} — the broker delivered {which} again, and the workers' idempotency wrapper skipped them"
+    return told if skipped == lost.count else f"{told}; of the others {_judged(case)}"
 
 
 def _judged(case: CaseRecord) -> str:
@@ -235,13 +246,24 @@ def _beside(case: CaseRecord, proving: list[TrialRecord], told: str) -> list[str
     if unsent := figures.became(proving, "unsent"):
         because = "a producer was killed" if "producer kill" in _faults(proving) else _held(proving)
         why.append(f"{format_count(unsent)} {_were(unsent)} never sent" + (f" ({because})" if because else ""))
+    if doubled := _doubled(proving):
+        left.append(doubled)
     if (stranded := figures.became(proving, "stranded")) and "stranded" not in told:
         left.append(f"{format_count(stranded)} {_were(stranded)} still in the broker, not delivered")
+    if "reply cut" in _faults(proving) and (recovered := figures.became(proving, "recovered")):
+        left.append(f"{format_count(recovered)} got no answer and {_were(recovered)} worked off all the same")
     offered, confirmed = (figures.over_trials(case, f"rate.{name}").middle for name in ("offered", "confirmed"))
     if _is_number(offered) and _is_number(confirmed) and confirmed < LOW * offered:
         low = f"only {format_rate(confirmed)} of {format_rate(offered)} offered were confirmed"
         why = [f"{low}: {', '.join(why) or _held(proving) or _unanswered(proving) or 'the ledger does not tell why'}"]
     return why + left
+
+
+def _doubled(trials: list[TrialRecord]) -> str:
+    """Returns how many effects were doubled, where a wrapper was there to prevent it."""
+    if not figures.marked(trials, "skipped"):
+        return ""
+    return f"{words.count(figures.marked(trials, 'duplicate_effect') or 0, 'effect')} doubled"
 
 
 def _held(trials: list[TrialRecord]) -> str:
@@ -284,7 +306,10 @@ def _loss_of_all(ran: list[CaseRecord]) -> str:
         clear = [case for case in told if sign(case) in (words.HELD, words.NO_CLAIM)]
         return f"No confirmed message was lost in {_of(len(clear), len(ran))}." if clear else ""
     allowed = [case for case in losing if sign(case) is words.LOST_AS_CLAIMED]
+    own = [case for case in losing if sign(case) is words.LOST_BY_SKIPPING]
     told_of = f"{_of(len(losing), len(ran))} LOST confirmed messages"
+    if len(own) == len(losing):
+        return f"{told_of}, not by the broker: the workers skipped what it delivered again."
     if len(allowed) == len(losing):
         return f"{told_of}, as {'its claim allows' if len(losing) == 1 else 'their claims allow'}."
     return f"{told_of}."

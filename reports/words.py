@@ -34,6 +34,7 @@ INTERRUPTED = Sign(symbol="!", word="INTERRUPTED", style="bold magenta", rank=4)
 UNKNOWN = Sign(symbol="?", word="UNKNOWN", style="bold yellow", rank=5)
 NOT_EXERCISED = Sign(symbol="○", word="NOT EXERCISED", style="yellow", rank=6)
 LOST_AS_CLAIMED = Sign(symbol="▼", word="LOST, as claimed", style="bold yellow", rank=7)
+LOST_BY_SKIPPING = Sign(symbol="▼", word="LOST by the workers", style="bold yellow", rank=7)
 LOST_NO_CLAIM = Sign(symbol="▼", word="LOST, no claim", style="bold yellow", rank=7)  # before NO_CLAIM
 NO_CLAIM = Sign(symbol="·", word="NO CLAIM", style="", rank=8)
 HELD = Sign(symbol="✓", word="HELD", style="green", rank=9)
@@ -60,6 +61,7 @@ DURABILITY = {
     DurabilityClass.PROCESS_CRASH_SAFE: "a confirmed message survives a killed broker, not a power loss",
     DurabilityClass.FSYNCED: "a confirmed message is on disk",
     DurabilityClass.REPLICATED: "a confirmed message is on several nodes",
+    DurabilityClass.UNKNOWN: "the broker, which is not ours, does not tell what a confirmed message survives",
 }
 
 _WHEN = {
@@ -68,6 +70,7 @@ _WHEN = {
     "broker pause": "when the broker was paused",
     "worker kill": "when workers were killed",
     "producer kill": "when a producer was killed",
+    "reply cut": "when replies to producers were cut off",
 }
 
 CLASSES = {
@@ -101,6 +104,7 @@ MARKS = {
     "left_behind": "worked off, still in the broker",
     "phantom_attempt": "an attempt arrived that cannot have",
     "reordered": "overtook another",
+    "skipped": "no effect: an idempotency wrapper said that it was begun or done",
 }
 
 SEEN = {
@@ -164,7 +168,9 @@ GLOSSARY = {
     "lag": "how late the load generator itself sent what was due; above its bound the trial is invalid",
     "repeats": "deliveries after the first one of the same message",
     "overlapping": "times that a worker began while another was still at the same message",
+    "stored twice": "second copies: the producer's client library sent a message again that the broker had kept",
     "doubled": "times that work was finished again which had been finished before",
+    "skipped": "deliveries that the workers' idempotency wrapper took for done or begun, and acknowledged without effect",
     "recovered": "time from the end of the fault until p99 and backlog were back at their level",
     "longest gap": "longest time without any delivery around the fault",
     "steady": "the load without warm-up, faults and recoveries; every figure where no window is named",

@@ -18,7 +18,7 @@ from harness.analysis.examples import examples
 from harness.analysis.identities import NEVER
 from harness.analysis.measure import due_unasked, end_ns, lag, measure, negative_latencies
 from harness.analysis.moments import Moments, gather_moments
-from harness.analysis.reconcile import reconcile
+from harness.analysis.reconcile import lost_by_skipping, reconcile
 from harness.analysis.recovery import Recoveries, Recovery
 from harness.analysis.repeats import left_after_ack, unasked_repeats
 from harness.analysis.windows import all_windows, baseline_window, injected, inside
@@ -94,7 +94,8 @@ def analyse(tables: TrialTables, facts: TrialFacts, setup: Setup, parameters: Pa
         setup, parameters: whose claims are judged; parameters complete.
     """
     attempts, deliveries = tables.attempts.lazy(), tables.deliveries.lazy()
-    reconciled = reconcile(attempts, deliveries, tables.residue, tables.connections, facts, setup.traits)
+    traits = setup.traits_of(parameters)
+    reconciled = reconcile(attempts, deliveries, tables.residue, tables.connections, facts, traits)
     moments = gather_moments(attempts, deliveries, reconciled.messages)
     facts = _with_load_end(facts, moments)
     until_ns = end_ns(facts, moments)
@@ -129,13 +130,14 @@ def analyse(tables: TrialTables, facts: TrialFacts, setup: Setup, parameters: Pa
             counts=reconciled.counts,
             repeats=unasked_repeats(reconciled.repeats),
             left_after_ack_ns=left_after_ack(reconciled.messages, moments),
+            by_skipping=moments.are_in(lost_by_skipping(reconciled.messages)),
             deliveries=deliveries,
             residue=tables.residue,
             connections=tables.connections,
             facts=facts,
-            traits=setup.traits,
+            traits=traits,
         ),
-        setup.claims(parameters),
+        setup.claims_of(parameters),
     )
     return AnalysedTrial(
         status=trusted.status,

@@ -24,6 +24,9 @@ BOUND_BEGINS = "if losses were independent,"
 OURS = frozenset({Mark.ATTEMPT_DUPLICATE, Mark.ASKED_AGAIN})
 """Repeats that the harness itself asked for: within every claim."""
 
+SECOND_COPIES = frozenset({Mark.PRODUCER_DUPLICATE, Mark.DUPLICATE_OF_UNKNOWN_ORIGIN})
+"""Repeats that a client library makes which publishes again."""
+
 _ALLOWED = {
     MayRepeat.NONE: OURS,
     MayRepeat.EXPIRED: OURS,  # and what is unacked, where its hold had run out
@@ -43,6 +46,8 @@ def allows_repeat(claim: Claim, cause: Mark, *, expired: bool = False) -> bool:
     Args:
         expired: its hold had run out before it came again.
     """
+    if claim.may_duplicate and cause in SECOND_COPIES:
+        return True
     if expired and claim.may_repeat is MayRepeat.EXPIRED:
         return cause in _ALLOWED[MayRepeat.UNACKED]
     return cause in _ALLOWED[claim.may_repeat]
@@ -67,8 +72,9 @@ def claim_words(claim: Claim | None) -> str:
         MayRepeat.UNACKED: "may repeat unacked",
         MayRepeat.ACKED: "may repeat even acked",
     }
+    copies = "; the client may store a message twice" if claim.may_duplicate else ""
     strands = "; may leave messages undelivered" if claim.may_strand else ""
-    return f"{loses[claim.may_lose]}; {repeats[claim.may_repeat]}{strands}"
+    return f"{loses[claim.may_lose]}; {repeats[claim.may_repeat]}{copies}{strands}"
 
 
 def bound_words(lost: int, exposed: int) -> str:

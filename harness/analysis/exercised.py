@@ -4,6 +4,7 @@
 - Worker kill: "wait status SIGKILL, ≥ 1 open delivery": one that it really held (``held.held_by``), or one that was lost in its
   outstanding fetch.
 - Producer kill: "≥ 1 sent and unanswered".
+- Reply cut: answers were swallowed, so a request was executed whose producer never learned it.
 - Pause: "no answer on that side for 90 % of it though some were due": the longest stretch without a confirm, a delivery or a
   settlement answered covers 90 % of [inject, healed], and a message was due in it.
 - "Repeats after ack: ≥ 1 settle OK in the last second" before the injection.
@@ -56,6 +57,9 @@ def why_not(
             reason = _worker_kill(fault, facts, moments, deliveries)
         case FaultKind.PRODUCER_KILL:
             reason = _producer_kill(fault, facts, moments)
+        case FaultKind.REPLY_CUT:
+            swallowed = fault.evidence.get("cuts") and fault.evidence.get("swallowed_bytes")
+            reason = "" if swallowed else "no reply was swallowed"
         case FaultKind.BROKER_PAUSE:
             reason = _pause(fault, moments)
         case FaultKind.NONE:

@@ -26,7 +26,7 @@ from harness.analysis.jepsen import total_queue
 from harness.analysis.receipts import Receipts
 from harness.analysis.sends import Sends
 from harness.facts import TrialFacts
-from harness.model import CAUSES, Class, Held, Mark, Outcome, Place, Settlement, Traits
+from harness.model import CAUSES, LOSS_CLASSES, Class, Held, Mark, Outcome, Place, Settlement, Skipped, Traits
 from harness.record import LedgerCounts
 
 Table = pl.DataFrame | pl.LazyFrame
@@ -46,8 +46,8 @@ class Reconciled:
         causes: per row of the deliveries table why it came again (``causes.CAUSE``); null for first deliveries, foreign ones and
             those without a readable header.
         repeats: one row per delivery after the first: ``row`` of the deliveries table, ``cause``, ``received_ns``, ``previous_ns``
-            (the receipt of the same identity's delivery just before), and ``expired``, whether its hold had run out; sorted by
-            (subscription, producer, seq, received_ns).
+            (the receipt of the same identity's delivery just before), ``expired``, whether its hold had run out, and ``sent_ns`` of its
+            identity's first attempt (``NEVER`` = not sent); sorted by (subscription, producer, seq, received_ns).
         counts: how many of each.
     """
 
@@ -100,9 +100,16 @@ def reconcile(  # noqa: PLR0917 – the six things that a trial leaves behind
             foreign_found=int(foreign.sum()),
             outcomes={name.name: int(np.count_nonzero(outcome == name)) for name in Outcome},
             held=_held(attempts.lazy()),
+            skipped_losses=len(lost_by_skipping(messages)),
             jepsen={name: sum(part.total_queue[name] for part in parts) for name in parts[0].total_queue},
         ),
     )
+
+
+def lost_by_skipping(messages: pl.DataFrame) -> pl.DataFrame:
+    """Returns the losses that the broker delivered again, and that the workers' idempotency wrapper skipped: not the broker's."""
+    losses = [name.value for name in LOSS_CLASSES]
+    return messages.filter((pl.col(Mark.SKIPPED.value) > 0) & pl.col("class").is_in(losses))
 
 
 def is_sound(facts: TrialFacts) -> bool:
@@ -152,6 +159,8 @@ def _judge(sends: Sends, receipts: Receipts, trial: _Trial) -> _Judged:
 
     has_finished = receipts.column(pl.col("finished_ns").is_not_null())
     finished = np.bincount(identity[has_finished], minlength=size).astype(np.int32)
+    # Whoever found the marker of an effect has seen the effect, also where its worker died before it could say so.
+    finished = np.maximum(finished, _flags(size, identity[receipts.skipped(Skipped.DONE)]))
     dead_letter = (kept.get_column("place") == Place.DEAD_LETTER.value).to_numpy()
     classes = classify(
         Evidence(
@@ -171,6 +180,7 @@ def _judge(sends: Sends, receipts: Receipts, trial: _Trial) -> _Judged:
     events[Mark.CORRUPT] = identity[~receipts.column(pl.col("checksum_ok").fill_null(False))]
     events[Mark.PHANTOM_ATTEMPT] = identity[_cannot_have_come(sends, receipts)]
     events[Mark.REORDERED] = _reordered(sends, receipts, repeats, at)
+    events[Mark.SKIPPED] = identity[receipts.skipped()]
     queue = total_queue(sends.attempts, sends.confirmed, finished).sizes()
     del delivered, finished, has_finished
     times = {name: _earliest(size, identity, receipts.times(name)) for name in ("received_ns", "finished_ns")}
@@ -178,12 +188,18 @@ def _judge(sends: Sends, receipts: Receipts, trial: _Trial) -> _Judged:
         messages=_messages(sends.keys, receipts.subscriptions[0], classes, events, times),
         marks={mark: len(at) for mark, at in events.items()},
         outcome=sends.outcome,
-        repeats=_explained(receipts.table_rows(at), repeats, why, expired(repeats, trial.facts, trial.traits)),
+        repeats=_explained(
+            receipts.table_rows(at),
+            repeats,
+            why,
+            ran_out=expired(repeats, trial.facts, trial.traits),
+            sent_ns=sends.first_sent_ns,
+        ),
         total_queue=queue,
     )
 
 
-def _explained(rows: Ints, repeats: Repeats, why: Codes, ran_out: Bools) -> pl.DataFrame:
+def _explained(rows: Ints, repeats: Repeats, why: Codes, *, ran_out: Bools, sent_ns: Ints) -> pl.DataFrame:
     """Returns ``Reconciled.repeats``."""
     later = np.flatnonzero(why != NO_CAUSE)
     return pl.DataFrame(
@@ -193,6 +209,7 @@ def _explained(rows: Ints, repeats: Repeats, why: Codes, ran_out: Bools) -> pl.D
             "received_ns": repeats.received_ns[later],
             "previous_ns": repeats.received_ns[later - 1],  # sorted by identity and receipt: the one before is its own
             "expired": ran_out[later],
+            "sent_ns": sent_ns[repeats.identity[later]],
         }
     ).with_columns(pl.col("cause").cat.to(CAUSE))
 

@@ -29,6 +29,8 @@ def repeat_words(cause: Mark, *, expired: bool) -> str:
 def unasked_repeats(repeats: pl.DataFrame) -> pl.DataFrame:
     """Returns ``cause``, ``expired``, ``previous_ns``, ``received_ns`` of each repeat that the harness did not ask for.
 
+    What lies between the two moments can have caused it. A second copy came of the sending, however late the first was received.
+
     Args:
         repeats: as in :class:`harness.analysis.reconcile.Reconciled`.
     """
@@ -37,7 +39,16 @@ def unasked_repeats(repeats: pl.DataFrame) -> pl.DataFrame:
     return (
         repeats.filter(cause.is_in(wanted))
         .sort("received_ns", maintain_order=True)
-        .select(cause, "expired", pl.col("previous_ns").fill_null(pl.col("received_ns")), "received_ns")
+        .select(
+            cause,
+            "expired",
+            pl.when(cause == Mark.PRODUCER_DUPLICATE.value)
+            .then(pl.min_horizontal("previous_ns", "sent_ns"))
+            .otherwise("previous_ns")
+            .alias("previous_ns")
+            .fill_null(pl.col("received_ns")),
+            "received_ns",
+        )
     )
 
 

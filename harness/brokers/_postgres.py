@@ -133,6 +133,12 @@ def claims(parameters: Parameters, worker_kill: str, may_repeat: MayRepeat = May
         Claim(fault=FaultKind.BROKER_PAUSE, may_lose=none, source="definition: nothing is forgotten while it stands"),
         Claim(fault=FaultKind.WORKER_KILL, may_lose=none, source=worker_kill),
         Claim(fault=FaultKind.PRODUCER_KILL, may_lose=none, source="definition: what is committed stays"),
+        Claim(
+            fault=FaultKind.REPLY_CUT,
+            may_lose=none,
+            may_repeat=may_repeat,
+            source="definition: what is committed stays; libpq never sends again by itself",
+        ),
     )
 
 

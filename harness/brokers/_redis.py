@@ -10,11 +10,14 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
+from redis.exceptions import NoPermissionError, RedisError
 
-from harness.brokers._redis_claims import asked
+from harness.brokers._redis_claims import DURABILITY, asked, library_retries, meaning, notes
+from harness.brokers._redis_library import VERSION, Library
 from harness.brokers._redis_link import Command, Link, not_executed
 from harness.brokers.contract import (
     NO_CONFIRMS,
+    NO_DELIVERIES,
     NO_SETTLED,
     Block,
     Confirms,
@@ -27,7 +30,8 @@ from harness.brokers.contract import (
     Residue,
     Settled,
 )
-from harness.model import Outcome, Place, Settlement, SettleOutcome
+from harness.clock import now_ns
+from harness.model import AS_FOUND, Outcome, Place, Settlement, SettleOutcome
 
 PAGE = 1000
 _ALSO = (
@@ -54,12 +58,14 @@ class RedisDriver:
         self.options = options
         self.queue = options.queue
         self.dead = f"{options.queue}:dead"
+        name = f"bb:{options.queue}:{options.client}"
         self.link = Link(
             options.address,
-            f"bb:{options.queue}:{options.client}",
+            name,
             connect_timeout_s=options.connect_timeout_s,
             answer_timeout_s=options.answer_timeout_s,
         )
+        self._library = Library(options.address, name) if library_retries(options.parameters) else None
         self._confirmed: list[tuple[Ints, Flags, Ints]] = []
         self.settled: list[tuple[Ints, Flags, Ints]] = []
 
@@ -70,15 +76,20 @@ class RedisDriver:
     def prepare(self) -> Effective:
         """Declares what the design needs and reads the live settings back."""
         self.declare()
-        wanted = asked(self.options.parameters)
-        names = (*wanted, *_ALSO)
+        parameters = self.options.parameters
+        wanted = asked(parameters)
+        names = dict.fromkeys((*wanted, *DURABILITY, *_ALSO))
         *replies, info = self.call(*(("CONFIG", "GET", name) for name in names), ("INFO", "server"))
         found = {name: reply[1].decode() for name, reply in zip(names, replies, strict=True) if _is_pair(reply)}
+        means = meaning(found)
         return Effective(
             version=_version(info),
             asked=wanted,
             found={name: value for name, value in found.items() if name in wanted},
-            also={name: value for name, value in found.items() if name not in wanted},
+            also={name: value for name, value in found.items() if name not in wanted} | self._client_settings(),
+            parameters={name: value for name, value in means.items() if parameters.get(name) == AS_FOUND},
+            encrypted=self.options.address.startswith("rediss:"),
+            notes=tuple(notes(found)) if AS_FOUND in parameters.values() else (),
         )
 
     def declare(self) -> None:
@@ -89,15 +100,34 @@ class RedisDriver:
         return ""
 
     def publish(self, block: Block) -> None:
-        """Sends one command per message in one write."""
+        """Sends one command per message in one write; with the client's own retries it blocks until their answers are there."""
+        commands = self.publishing(block.as_bytes())
+        if self._library is not None and self.link.up:
+            self._publish_by(self._library, commands, block.tokens)
+            return
         self.link.send(
-            self.publishing(block.as_bytes()),
+            commands,
             tokens=block.tokens,
             judge=published,
             unknown=Outcome.UNKNOWN,
             not_sent=Outcome.NOT_SENT,
             into=self._confirmed,
         )
+
+    def _publish_by(self, library: Library, commands: list[Command], tokens: Ints) -> None:
+        """A refusal may be that of a second try, whose first was executed: it proves nothing here."""
+        outcomes = np.full(len(tokens), Outcome.UNKNOWN, np.uint8)
+        try:
+            replies = library.execute(commands)
+            outcomes[[published(reply) == Outcome.CONFIRMED for reply in replies]] = Outcome.CONFIRMED
+        except (RedisError, OSError) as error:
+            self.link.lose(error)
+        finally:
+            self._confirmed.append((tokens, outcomes, np.full(len(tokens), now_ns(), np.int64)))
+
+    def _client_settings(self) -> dict[str, str]:
+        """Returns which client library speaks, and what it does by itself."""
+        return {"redis-py": VERSION, **(self._library.settings() if self._library else {"client retries": "0"})}
 
     def publishing(self, payloads: list[bytes]) -> list[Command]:
         """Returns one command per payload."""
@@ -127,6 +157,10 @@ class RedisDriver:
             into=self.settled,
         )
 
+    def cancel(self) -> Deliveries:
+        """Returns nothing: nothing is pushed."""
+        return NO_DELIVERIES
+
     def reclaim(self, min_idle_s: float) -> int:
         """Returns 0: nothing is held."""
         return 0
@@ -141,9 +175,11 @@ class RedisDriver:
             self.link.lose(reply)
         return reply
 
-    def connections(self) -> list[str]:
-        """Returns the names of the queue's other connections."""
+    def connections(self) -> list[str] | None:
+        """Returns the names of the queue's other connections; None where this Redis lets us not ask."""
         own, listing = self.call(("CLIENT", "ID"), ("CLIENT", "LIST"))
+        if isinstance(listing, NoPermissionError):
+            return None
         clients = (
             dict(item.split("=", 1) for item in line.split()) for line in self.checked(listing).decode().splitlines()
         )
@@ -183,6 +219,8 @@ class RedisDriver:
     def close(self, abort: bool = False) -> None:
         """Closes; Redis knows no goodbye that matters."""
         self.link.close()
+        if self._library is not None:
+            self._library.close()
 
     # What a design adds.
 

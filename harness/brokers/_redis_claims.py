@@ -40,6 +40,12 @@ PARAMETERS = (
     ),
 )
 
+CLIENT_RETRIES = Parameter(
+    name="client_retries",
+    values=("off", "on"),
+    meaning="on: publish by redis.Redis(host=…) with its default retries, which may store a message twice; off: no retries",
+)
+
 _PERSISTENCE_DOC = "redis.io/docs/latest/operate/oss_and_stack/management/persistence"
 EVERYSEC_WINDOW_S = 2.0
 
@@ -48,6 +54,11 @@ DURABILITY = ("save", "appendonly", "appendfsync", "no-appendfsync-on-rewrite", 
 """Settings from which :func:`meaning` tells."""
 
 SCHEMES = ("redis", "rediss", "unix")
+
+
+def library_retries(parameters: Parameters) -> bool:
+    """Returns whether redis-py may publish again on its own."""
+    return parameters.get(CLIENT_RETRIES.name) == "on"
 
 
 def asked(parameters: Parameters) -> dict[str, str]:
@@ -99,6 +110,11 @@ def durability(parameters: Parameters) -> DurabilityClass:
     return DurabilityClass.MEMORY
 
 
+_BREAKS_PRODUCERS = (FaultKind.REPLY_CUT, FaultKind.BROKER_PAUSE, FaultKind.BROKER_RESTART, FaultKind.BROKER_KILL)
+_RETRIES_SOURCE = (
+    "redis-py, Redis.__init__ and Pipeline.execute: retry=Retry(ExponentialWithJitterBackoff, 10) sends the block again"
+)
+
 _Promise = tuple[MayLose, float, MayRepeat, str]
 _NOTHING: _Promise = (MayLose.NONE, 0.0, MayRepeat.NONE, "definition of the design")
 _HOLDS: _Promise = (MayLose.NONE, 0.0, MayRepeat.EXPIRED, "definition of the design")
@@ -113,10 +129,12 @@ def at_most_once(parameters: Parameters) -> tuple[Claim, ...]:
             FaultKind.NONE: _NOTHING,
             FaultKind.WORKER_KILL: in_flight,
             FaultKind.PRODUCER_KILL: _NOTHING,
+            FaultKind.REPLY_CUT: _NOTHING,
             FaultKind.BROKER_PAUSE: _NOTHING,
             FaultKind.BROKER_RESTART: _list_restart(parameters),
             FaultKind.BROKER_KILL: _list_kill(parameters),
-        }
+        },
+        retries=library_retries(parameters),
     )
 
 
@@ -127,16 +145,26 @@ def at_least_once(parameters: Parameters) -> tuple[Claim, ...]:
             FaultKind.NONE: _HOLDS,
             FaultKind.WORKER_KILL: _REPEATS,
             FaultKind.PRODUCER_KILL: _HOLDS,
+            FaultKind.REPLY_CUT: _HOLDS,
             FaultKind.BROKER_PAUSE: _REPEATS,
             FaultKind.BROKER_RESTART: _restart(parameters),
             FaultKind.BROKER_KILL: _kill(parameters),
-        }
+        },
+        retries=library_retries(parameters),
     )
 
 
-def _claims(promises: Mapping[FaultKind, _Promise]) -> tuple[Claim, ...]:
+def _claims(promises: Mapping[FaultKind, _Promise], *, retries: bool) -> tuple[Claim, ...]:
+    """Returns the claims; with ``retries`` of the client's own a fault that may break its connection may make second copies."""
     return tuple(
-        Claim(fault=fault, may_lose=may_lose, window_s=window_s, may_repeat=may_repeat, source=source)
+        Claim(
+            fault=fault,
+            may_lose=may_lose,
+            window_s=window_s,
+            may_repeat=may_repeat,
+            may_duplicate=retries and fault in _BREAKS_PRODUCERS,
+            source=f"{source}; {_RETRIES_SOURCE}" if retries and fault in _BREAKS_PRODUCERS else source,
+        )
         for fault, (may_lose, window_s, may_repeat, source) in promises.items()
     )
 

@@ -222,6 +222,7 @@ def _claims(_: Parameters) -> tuple[Claim, ...]:
         Claim(fault=FaultKind.BROKER_PAUSE, may_lose=none, source=source),
         Claim(fault=FaultKind.WORKER_KILL, may_lose=none, source=source),
         Claim(fault=FaultKind.PRODUCER_KILL, may_lose=none, source=source),
+        Claim(fault=FaultKind.REPLY_CUT, may_lose=none, may_repeat=MayRepeat.EXPIRED, source=source),
     )
 
 

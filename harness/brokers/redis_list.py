@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from harness.brokers._redis import RedisDriver
-from harness.brokers._redis_claims import PARAMETERS, at_most_once, durability
+from harness.brokers._redis_claims import CLIENT_RETRIES, PARAMETERS, SCHEMES, at_most_once, durability, library_retries
 from harness.brokers._redis_link import Command
 from harness.brokers.contract import NO_DELIVERIES, Deliveries, Depth, Ints, Residue
 from harness.clock import now_ns
@@ -20,7 +20,9 @@ SETUP = Setup(
     broker="redis",
     summary="LPUSH, BRPOP: a message is gone once it is handed out",
     traits=Traits(at_most_once=True),
-    parameters=PARAMETERS,
+    parameters=(*PARAMETERS, CLIENT_RETRIES),
+    library_retries=library_retries,
+    schemes=SCHEMES,
     durability=durability,
     claims=at_most_once,
 )

@@ -24,7 +24,14 @@ import numpy as np
 from redis.exceptions import ResponseError
 
 from harness.brokers._redis import PAGE, RedisDriver
-from harness.brokers._redis_claims import PARAMETERS, at_least_once, durability
+from harness.brokers._redis_claims import (
+    CLIENT_RETRIES,
+    PARAMETERS,
+    SCHEMES,
+    at_least_once,
+    durability,
+    library_retries,
+)
 from harness.brokers._redis_link import Command, not_executed
 from harness.brokers.contract import NO_DELIVERIES, Deliveries, Depth, DriverOptions, Flags, Ints, Residue
 from harness.clock import now_ns
@@ -35,7 +42,9 @@ SETUP = Setup(
     broker="redis",
     summary="XADD, XREADGROUP, XACK + XDEL in a script as ack, XAUTOCLAIM of what its owner has left idle",
     traits=Traits(entry_ids=True, reclaims=True),
-    parameters=PARAMETERS,
+    parameters=(*PARAMETERS, CLIENT_RETRIES),
+    library_retries=library_retries,
+    schemes=SCHEMES,
     durability=durability,
     claims=at_least_once,
 )
@@ -63,6 +72,15 @@ local entry = redis.call('XRANGE', KEYS[1], ARGV[2], ARGV[2])[1]
 if not entry or redis.call('XACK', KEYS[1], ARGV[1], ARGV[2]) == 0 then return 0 end
 redis.call('XDEL', KEYS[1], ARGV[2])
 redis.call('LPUSH', KEYS[2], entry[2][2])
+return 1
+"""
+
+
+# KEYS: stream. ARGV: group, id, consumer, new owner, ms idle. What was taken over from us is its new owner's, who may be at it.
+_RELEASE = """
+local row = redis.call('XPENDING', KEYS[1], ARGV[1], ARGV[2], ARGV[2], 1)[1]
+if not row or row[2] ~= ARGV[3] then return 0 end
+redis.call('XCLAIM', KEYS[1], ARGV[1], ARGV[4], 0, ARGV[2], 'IDLE', ARGV[5], 'JUSTID')
 return 1
 """
 
@@ -158,8 +176,10 @@ class RedisStream(RedisDriver):
                 [("EVAL", _BURY, 2, self.queue, self.dead, GROUP, handle) for handle in handles], tokens, _found
             )
         else:
-            claim = ("XCLAIM", self.queue, GROUP, _RELEASED, 0)
-            self.settle_by([(*claim, handle, "IDLE", _LONG_AGO_MS, "JUSTID") for handle in handles], tokens, _found)
+            own = (self.options.client, _RELEASED, _LONG_AGO_MS)
+            self.settle_by(
+                [("EVAL", _RELEASE, 1, self.queue, GROUP, handle, *own) for handle in handles], tokens, _found
+            )
 
     def reclaim(self, min_idle_s: float) -> int:
         """Takes over up to a prefetch of entries idle for ``min_idle_s``, to be delivered here next; returns how many."""

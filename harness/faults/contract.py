@@ -12,6 +12,7 @@ from typing import ClassVar, Protocol
 
 from harness.deployments.contract import Broker
 from harness.model import FaultKind
+from harness.proxy.proxy import Proxy
 
 
 class Crew(Protocol):
@@ -36,12 +37,18 @@ class Health(Protocol):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Stage:
-    """What a fault acts upon."""
+    """What a fault acts upon.
+
+    Args:
+        proxy: through which the producers speak to the broker; None unless a fault of the scenario has a kind that needs it
+            (``harness.proxy.proxy.THROUGH_PROXY``).
+    """
 
     broker: Broker
     crew: Crew
     healthy: Health
     seed: int = 1
+    proxy: Proxy | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -79,7 +86,7 @@ class FaultKey:
 class Fault(Protocol):
     """One fault of one trial."""
 
-    verb: ClassVar[str]  # scenario key: kill, restart, pause
+    verb: ClassVar[str]  # scenario key: kill, restart, pause, cut
     target: ClassVar[str]  # its value: broker, worker, producer
     kind: ClassVar[FaultKind]
     keys: ClassVar[tuple[FaultKey, ...]]

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
@@ -20,12 +20,15 @@ from harness.deployments.contract import Broker
 from harness.envelope import Stamper, parse
 from harness.errors import ConnectionLost, Unreachable
 from harness.model import Outcome, Settlement, SettleOutcome, Setup
+from harness.proxy.proxy import Proxy, through
 from tests.contract.tcp_proxy import TcpProxy
 
 LIMIT_S = 20.0
 """Far more than anything takes: a test that reaches it has failed."""
 
 VISIBILITY_S = 0.4
+PREFETCH = 1000
+"""More than any test has messages: a test whose worker is to hold fewer says so, since a broker that pushes goes up to it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,16 +49,19 @@ class Line:
         self.queue = f"bb_{self.run_id:016x}_1"
         self._opened: list[CheckedDriver] = []
         self._proxies: list[TcpProxy] = []
-        self._tokens = 0
+        self._prepared_s: float | None = None
 
-    def driver(self, client: str, *, via: TcpProxy | None = None, **options: Any) -> CheckedDriver:
+    def driver(self, client: str, *, via: TcpProxy | Proxy | None = None, **options: Any) -> CheckedDriver:
         """Returns a driver that is not connected yet."""
         address = self.broker.address
         if via is not None:
-            parts = urlsplit(address)
-            user = f"{parts.netloc.rpartition('@')[0]}@" if "@" in parts.netloc else ""
-            address = urlunsplit(parts._replace(netloc=f"{user}127.0.0.1:{via.port}"))
-        complete: dict[str, Any] = {"queue": self.queue, "visibility_s": VISIBILITY_S, **options}
+            address = through(address, via.port)
+        complete: dict[str, Any] = {
+            "queue": self.queue,
+            "visibility_s": VISIBILITY_S,
+            "prefetch": PREFETCH,
+            **options,
+        }
         driver = CheckedDriver(
             open_driver(
                 DriverOptions(
@@ -66,12 +72,18 @@ class Line:
         self._opened.append(driver)
         return driver
 
-    def open(self, client: str, *, via: TcpProxy | None = None, **options: Any) -> CheckedDriver:
+    def open(self, client: str, *, via: TcpProxy | Proxy | None = None, **options: Any) -> CheckedDriver:
         """Returns a connected driver, its queue prepared."""
         driver = self.driver(client, via=via, **options)
         driver.connect()
         driver.prepare()
+        self._prepared_s = self._prepared_s or time.monotonic()
         return driver
+
+    def ripen(self) -> None:
+        """Waits until a fault may strike the broker: a young queue is not safely made (``Setup.settles_in_s``)."""
+        assert self._prepared_s is not None
+        time.sleep(max(0.0, self._prepared_s + self.setup.settles_in_s - time.monotonic()))
 
     def proxy(self) -> TcpProxy:
         """Returns a proxy in front of the broker."""
@@ -147,7 +159,7 @@ class Line:
         for driver in self._opened:
             driver.close()
         for proxy in self._proxies:
-            proxy.close()
+            proxy.shut_down()
         if self.broker.alive():
             cleaner = self.driver("cleaner", connect_timeout_s=2.0, answer_timeout_s=5.0)
             try:
