@@ -36,7 +36,7 @@ from harness.ledger import (
     DeliveryState,
     SlotReader,
 )
-from harness.model import Held, Outcome, Settlement, SettleOutcome
+from harness.model import Held, Outcome, Settlement, SettleOutcome, Skipped
 
 Ints = npt.NDArray[np.int64]
 Slots = npt.NDArray[Any]
@@ -262,7 +262,7 @@ def _never_written(seqs: Ints, intended_ns: Ints, *, unknown: bool) -> Slots:
 
 
 def _frame(block: Slots, shard_column: str, number: int) -> pl.DataFrame:
-    columns = {name: np.ascontiguousarray(block[name]) for name in block.dtype.names or () if name != "reserved"}
+    columns = {name: np.ascontiguousarray(block[name]) for name in block.dtype.names or ()}
     return pl.DataFrame(columns).with_columns(pl.lit(number, pl.UInt16).alias(shard_column))
 
 
@@ -357,4 +357,8 @@ def _deliveries(raw: pl.LazyFrame) -> pl.LazyFrame:
         pl.when(pl.col("delivery_count") != 0).then(pl.col("delivery_count")).alias("delivery_count"),
         flag(CHECKSUM_OK).alias("checksum_ok"),
         flag(FOREIGN).alias("foreign"),
+        pl.when(_covered(DeliveryState.WORKED) & (pl.col("skipped") != Skipped.NO))
+        .then(pl.col("skipped") - 1)
+        .cat.to(tables.SKIPPED)
+        .alias("skipped"),
     )

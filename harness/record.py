@@ -51,6 +51,7 @@ class ExampleDelivery(_Part):
     settled_s: float | None = None
     settlement: str | None = None
     settle_outcome: str | None = None
+    skipped: str | None = Field(default=None, description="why an idempotency wrapper skipped it: TAKEN or DONE")
 
 
 class Example(_Part):
@@ -101,6 +102,10 @@ class LedgerCounts(_Part):
     foreign: int = Field(description="deliveries of another run or trial")
     unreadable_found: int = Field(default=0, description="copies found in the broker whose header could not be read")
     foreign_found: int = Field(default=0, description="copies of another run or trial found in the broker")
+    skipped_losses: int = Field(
+        default=0,
+        description="of the losses: delivered again and skipped by the workers' idempotency wrapper, so no loss of the broker's",
+    )
     outcomes: dict[str, int] = Field(description="identities by the strongest outcome of their attempts")
     held: dict[str, int] = Field(description="identities that were held, by reason")
     jepsen: dict[str, int] = Field(
@@ -157,6 +162,11 @@ class CaseRecord(_Part):
     guarantees: list[Guarantee] = Field(default=[], description="over all trials")
     slo: list[Expectation] = []
     unavailable: str = ""
+    as_found: list[str] = Field(
+        default=[],
+        description="parameters that were not asked for but left as a broker that is not ours had them; their value in `parameters`"
+        " is what was read back, `as found` where that is unknown",
+    )
 
 
 class RunRecord(_Part):

@@ -10,12 +10,13 @@ from typing import Any
 
 import polars as pl
 
-from harness.model import Class, Held, Mark, Outcome, Place, Settlement, SettleOutcome
+from harness.model import Class, Held, Mark, Outcome, Place, Settlement, SettleOutcome, Skipped
 
 OUTCOME = pl.Enum([member.name for member in Outcome])
 HELD = pl.Enum([member.name.lower() for member in Held if member is not Held.NO])
 SETTLEMENT = pl.Enum([member.name for member in Settlement if member is not Settlement.NONE])
 SETTLE_OUTCOME = pl.Enum([member.name for member in SettleOutcome if member is not SettleOutcome.OPEN])
+SKIPPED = pl.Enum([member.name for member in Skipped if member is not Skipped.NO])
 PLACE = pl.Enum([member.value for member in Place])
 CLASS = pl.Enum([member.value for member in Class])
 
@@ -59,6 +60,7 @@ DELIVERIES = _schema(
         "delivery_count": pl.UInt16,  # null = the broker does not say
         "checksum_ok": pl.Boolean,
         "foreign": pl.Boolean,  # a message of another run or trial
+        "skipped": SKIPPED,  # why an idempotency wrapper let it have no effect; null = it did not
     }
 )
 """One row per delivery to a worker."""

@@ -167,13 +167,16 @@ def _example(trial: TrialRecord, example: Example) -> str:
     return f"- **{what}** ({text(known)}) {where}: {told_of}"
 
 
+_SKIPPED = {"TAKEN": "skipped: its key was there", "DONE": "skipped: its marker was there"}
+
+
 def _delivery(delivery: ExampleDelivery) -> str:
     told = [_at(f"worker {delivery.worker} received", delivery.received_s)]
     if delivery.attempt > 1:
         told.append(f"attempt {delivery.attempt}")
     if delivery.cause:
         told.append(words.MARKS.get(delivery.cause, delivery.cause))
-    told.append(_at("finished", delivery.finished_s) or "not finished")
+    told.append(_at("finished", delivery.finished_s) or _SKIPPED.get(delivery.skipped or "", "not finished"))
     if delivery.settlement:
         settled = f"{delivery.settlement} {delivery.settle_outcome or 'unanswered'}"
         told.append(_at(settled, delivery.settled_s) or settled)

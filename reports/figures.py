@@ -118,6 +118,11 @@ def marked(trials: Sequence[TrialRecord], mark: str) -> int | None:
     return sum(ledger.marks.get(mark, 0) for ledger in ledgers) if ledgers else None
 
 
+def by_skipping(trials: Sequence[TrialRecord]) -> int:
+    """Returns how many of the losses of the trials together are the workers' own: delivered again, and skipped by their wrapper."""
+    return sum(trial.ledger.skipped_losses for trial in trials if trial.ledger)
+
+
 def held(trials: Sequence[TrialRecord]) -> dict[str, int]:
     """Returns the messages of the trials together that were held at some time, by reason, the most frequent first."""
     counts: dict[str, int] = {}

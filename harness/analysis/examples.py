@@ -122,6 +122,7 @@ def _example(  # noqa: PLR0917 – the parts of one example, in its own order
                 settled_s=seconds(one["settled_ns"]),
                 settlement=one["settlement"],
                 settle_outcome=one["settle_outcome"],
+                skipped=one["skipped"],
             )
             for one in came
         ],

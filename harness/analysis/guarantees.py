@@ -9,6 +9,8 @@ fault. A verdict is, in this order: NO CLAIM, VIOLATED, UNKNOWN, NOT EXERCISED, 
   is ready has no hold: it was deliverable if workers were asking in vain for the longest hold, else UNKNOWN as well.
 - A repeat belongs to each fault that lay between it and the delivery before it (by overlap); to none: to ``none``. Where holds run
   out, a message that was held for longer comes again by the definition of the design, which its no-fault claim says (``EXPIRED``).
+- A loss that was delivered again, and that the workers' idempotency wrapper skipped, is no loss of the broker's: it is told, and breaks
+  no claim.
 - Phantoms, phantom attempts and corrupt messages break every claim. A message *given twice* has no cause, so no fault explains it.
 - "A broker that does not come back: VIOLATED *unavailable*", of the broker's last fault. One that ended by itself, of no fault of
   ours, proves nothing: UNKNOWN.
@@ -66,6 +68,7 @@ class Seen:
         moments: of every identity. counts: of the reconciliation.
         repeats: ``cause``, ``expired``, ``previous_ns``, ``received_ns`` of every repeat that the harness did not ask for.
         left_after_ack_ns: when those that are still in the broker were acked.
+        by_skipping: which identities were lost by the workers: delivered again, and skipped by their idempotency wrapper.
         deliveries, residue, connections: tables. facts, traits: of trial and setup.
     """
 
@@ -73,6 +76,7 @@ class Seen:
     counts: LedgerCounts
     repeats: pl.DataFrame
     left_after_ack_ns: Ints
+    by_skipping: Mask
     deliveries: pl.LazyFrame
     residue: pl.DataFrame
     connections: pl.DataFrame
@@ -129,7 +133,7 @@ class _Court:
         }
         self.found = {kind: _Finding() for kind in self.claims}
         self.repeats_of: dict[FaultKind, Counter[str]] = {kind: Counter() for kind in self.claims}
-        self.is_lost = seen.moments.is_class(*LOSS_CLASSES)
+        self.is_lost = seen.moments.is_class(*LOSS_CLASSES) & ~seen.by_skipping
 
     def judge(self) -> Judged:
         self._losses()
@@ -323,6 +327,8 @@ class _Court:
         says_nothing = not count and verdict is Verdict.NOT_EXERCISED  # "0 of 0": the reasons say it
         parts = [] if says_nothing else [self._lost_words(kind, of_kind, lost, count)]
         parts += [f"{n_(c)} {what}" for what, c in self.repeats_of[kind].items() if c]
+        if skipped := int(np.count_nonzero(touched & self.seen.by_skipping)):
+            parts.append(f"{n_(skipped)} {SKIPPED_WORDS}")
         parts += _harm_words(found, self.repeats_of[kind])
         if verdict is Verdict.NOT_EXERCISED:
             parts += reasons
@@ -376,6 +382,7 @@ class _Court:
         return limits
 
 
+SKIPPED_WORDS = "more delivered again and skipped by the workers' idempotency wrapper (effect lost, not by the broker)"
 _UNAVAILABLE = "unavailable: the broker did not come back"
 _DIED = "the broker ended unexpectedly, by no fault of the scenario"
 

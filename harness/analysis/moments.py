@@ -69,6 +69,14 @@ class Moments:
             found |= self.class_code == CLASS_CODE[name]
         return found
 
+    def are_in(self, messages: pl.DataFrame) -> Mask:
+        """Returns which identities stand in these rows of the reconciliation's table."""
+        found = np.zeros(len(self.keys), bool)
+        if len(messages):
+            at = KeyIndex(self.keys).find(_keys_of(messages.lazy()))
+            found[at[at >= 0]] = True
+        return found
+
 
 def _times(table: pl.LazyFrame, what: str | pl.Expr) -> Ints:
     """Returns a column of times as int64, null as ``NEVER``."""

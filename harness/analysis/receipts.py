@@ -12,7 +12,7 @@ import polars as pl
 from harness import tables
 from harness.analysis.causes import Bools, Codes, Repeats
 from harness.analysis.identities import NEVER, Ints, KeyIndex, identity_keys
-from harness.model import Settlement, SettleOutcome
+from harness.model import Settlement, SettleOutcome, Skipped
 
 assert [Settlement(1 + at).name for at in range(5)] == list(tables.SETTLEMENT.categories)
 assert [SettleOutcome(1 + at).name for at in range(3)] == list(tables.SETTLE_OUTCOME.categories)
@@ -108,6 +108,11 @@ class Receipts:
     def settle_outcome(self, at: Ints | None = None) -> Codes:
         """Returns ``model.SettleOutcome`` of each."""
         return self.column(_code("settle_outcome"), at)
+
+    def skipped(self, why: Skipped | None = None) -> Bools:
+        """Returns which an idempotency wrapper let have no effect, for one reason or for any."""
+        chosen = pl.col("skipped").is_not_null() if why is None else (pl.col("skipped") == why.name).fill_null(False)
+        return self.column(chosen)
 
     def entry(self, at: Ints | None = None) -> Ints:
         """Returns the broker's id of its copy, 0 = none."""

@@ -18,7 +18,7 @@ from harness.ledger import (
     DeliveryState,
     SlotFile,
 )
-from harness.model import Settlement, SettleOutcome
+from harness.model import Settlement, SettleOutcome, Skipped
 
 # Plain numbers: numpy asks a member of an enumeration for half a dozen protocols first.
 _RECEIVED, _STARTED, _WORKED = int(DeliveryState.RECEIVED), int(DeliveryState.STARTED), int(DeliveryState.WORKED)
@@ -84,6 +84,26 @@ class Inbox:
         self._slots["finished_ns"][slot] = t_ns
         self._slots["state"][slot] = _WORKED
         self._live["finished"] += np.uint64(1)
+
+    def identity(self, slot: int) -> tuple[int, int] | None:
+        """Returns producer and seq of a delivery of this run, None for any other."""
+        row = self._slots[slot]
+        if not row["flags"] & READABLE or row["flags"] & FOREIGN:
+            return None
+        return int(row["producer"]), int(row["seq"])
+
+    def failed(self, slot: int, t_ns: int) -> None:
+        """Stores that the work on one delivery came to nothing; what has succeeded before stays so."""
+        if self._slots["state"][slot] < _WORKED:
+            self._slots["failed_ns"][slot] = t_ns
+            self._slots["state"][slot] = _WORKED
+
+    def skipped(self, slot: int, why: Skipped, t_ns: int) -> None:
+        """Stores that one delivery has no effect of its own, since an idempotency wrapper said so; its work, if it began, came to nothing."""
+        if self._slots["state"][slot] == _STARTED:
+            self._slots["failed_ns"][slot] = t_ns
+        self._slots["skipped"][slot] = int(why)
+        self._slots["state"][slot] = _WORKED
 
     def worked(self, first: int, count: int, t_ns: int) -> None:
         """Stores for a block that its work, which is none, was done at ``t_ns``."""

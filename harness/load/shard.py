@@ -19,6 +19,7 @@ from harness.errors import BrokerbenchError
 from harness.ledger import CHUNK_SLOTS, SlotFile
 from harness.load.config import ShardConfig, config_from_json
 from harness.load.connection import Connection, driver_for
+from harness.load.idempotency import WRAPPERS, Wrapper
 from harness.load.inbox import Inbox
 from harness.load.orders import Orders, say
 from harness.load.outbox import Outbox
@@ -82,6 +83,7 @@ def run_worker(config: ShardConfig, orders: Orders) -> None:
     file = _slot_file(config, "other", first_slots=CHUNK_SLOTS)
     connection = _connect(config, file, orders)
     traits = setup(config.setup).traits
+    wrapper = _wrapper(config)
     worker = Worker(
         inbox=Inbox(file, run_id=config.run_id, trial=config.trial),
         file=file,
@@ -91,12 +93,22 @@ def run_worker(config: ShardConfig, orders: Orders) -> None:
         auto=workers.ack == "auto" or traits.at_most_once,
         pushes=traits.pushes,
         seed=(config.seed, _WORKER_SEED, config.number),
+        wrapper=wrapper,
     )
     no_collections()
     say("ready", scheduling="other")
     worker.run()
+    if wrapper is not None:
+        wrapper.close()
     connection.close()
     _goodbye(file)
+
+
+def _wrapper(config: ShardConfig) -> Wrapper | None:
+    kind = config.workers.idempotency
+    if kind == "none":
+        return None
+    return WRAPPERS[kind](address=config.address, queue=config.queue, client=config.name)
 
 
 def main() -> int:

@@ -16,9 +16,10 @@ from harness.clock import NS_PER_S, now_ns, sleep_until
 from harness.errors import ConnectionLost
 from harness.ledger import SlotFile
 from harness.load.connection import Connection
+from harness.load.idempotency import Result, Wrapper, WrapperFailed
 from harness.load.inbox import Inbox
 from harness.load.orders import Orders
-from harness.model import Settlement
+from harness.model import Settlement, Skipped
 from harness.scenario.model import Workers
 
 FETCH_WAIT_S = 0.1
@@ -26,6 +27,7 @@ CPU_EVERY_NS = 250_000_000
 LAST_ANSWERS_S = 2.0
 SIGNS_PER_HOLD = 8
 """Looks at whether a sign of life is due, in a visibility time: two for each that is given."""
+_SKIPPED = {Result.TAKEN: Skipped.TAKEN, Result.DONE: Skipped.DONE}
 
 
 class Worker:
@@ -36,7 +38,7 @@ class Worker:
         connection: up. orders: what it is told.
         workers: how to work. auto: finishing settles (``ack: auto``, or a setup without acks).
         pushes: the broker pushes, so that a fetch is outstanding all the time.
-        seed: of the service times.
+        seed: of the service times. wrapper: around the work of each message; None = there is none.
         clock: returns ns; injected by tests.
     """
 
@@ -51,11 +53,13 @@ class Worker:
         auto: bool,
         pushes: bool = False,
         seed: tuple[int, ...],
+        wrapper: Wrapper | None = None,
         clock: Callable[[], int] = now_ns,
     ) -> None:
         self._inbox, self._file, self._connection, self._orders = inbox, file, connection, orders
         self._driver = connection.driver
         self._workers, self._auto, self._pushes = workers, auto, pushes
+        self._wrapper = wrapper
         self._random = np.random.default_rng(seed)
         self._cpu = file.live["cpu_ns"]
         self._clock = clock
@@ -127,7 +131,7 @@ class Worker:
 
     def _work(self, first: int, deliveries: Deliveries) -> None:
         n = len(deliveries.payloads)
-        if self._workers.work == "none":
+        if self._workers.work == "none" and self._wrapper is None:
             self._inbox.worked(first, n, self._clock())
             for begin in range(0, n, self._workers.settle_batch):
                 self._settle(first, deliveries, begin, min(begin + self._workers.settle_batch, n))
@@ -137,9 +141,14 @@ class Worker:
         for i in range(n):
             if self._orders.orphaned:
                 return
-            now = self._job(first + i, int(services_ns[i]))
+            what = self._message(first + i, int(services_ns[i]))
+            now = self._clock()
             oldest_ns = oldest_ns if i > settled else now
-            if i + 1 - settled >= self._workers.settle_batch or now - oldest_ns >= self._linger_ns or i + 1 == n:
+            if what is not Settlement.ACK:  # those before it go first
+                self._settle(first, deliveries, settled, i)
+                self._settle(first, deliveries, i, i + 1, what)
+                settled = i + 1
+            elif i + 1 - settled >= self._workers.settle_batch or now - oldest_ns >= self._linger_ns or i + 1 == n:
                 self._settle(first, deliveries, settled, i + 1)
                 settled = i + 1
             self._between_jobs()
@@ -151,8 +160,31 @@ class Worker:
             return np.full(n, int(mean_ns))
         return self._random.exponential(mean_ns, n).astype(np.int64)
 
-    def _job(self, slot: int, service_ns: int) -> int:
-        """Does one job; returns when it was finished."""
+    def _message(self, slot: int, service_ns: int) -> Settlement:
+        """Works on one message, through the wrapper where there is one; returns how it is to be settled."""
+        identity = self._inbox.identity(slot) if self._wrapper else None
+        if self._wrapper is None or identity is None:
+            self._job(slot, service_ns)
+            self._inbox.finished(slot, self._clock())
+            return Settlement.ACK
+        try:
+            result = self._wrapper.work(
+                *identity,
+                job=lambda: self._job(slot, service_ns),
+                effect=lambda: self._inbox.finished(slot, self._clock()),
+            )
+        except WrapperFailed:
+            self._inbox.failed(slot, self._clock())
+            return Settlement.RELEASE
+        if result in _SKIPPED:
+            self._inbox.skipped(slot, _SKIPPED[result], self._clock())
+        if result is Result.OVERTAKEN:
+            self._inbox.failed(slot, self._clock())
+            return Settlement.RELEASE
+        return Settlement.ACK
+
+    def _job(self, slot: int, service_ns: int) -> None:
+        """Does one job."""
         started = self._clock()
         self._inbox.started(slot, started)
         if self._workers.work_kind == "cpu":
@@ -164,9 +196,6 @@ class Worker:
                 sleep_until(self._clock() + self._sign_ns)
                 self._keep_alive()
             sleep_until(started + service_ns)
-        finished = self._clock()
-        self._inbox.finished(slot, finished)
-        return finished
 
     def _keep_alive(self) -> None:
         """Gives the sign of life that is due in the middle of a job, as the thread of an application would."""
@@ -189,15 +218,19 @@ class Worker:
         except ConnectionLost as error:
             self._lost(error)
 
-    def _settle(self, first: int, deliveries: Deliveries, begin: int, end: int) -> None:
+    def _settle(
+        self, first: int, deliveries: Deliveries, begin: int, end: int, what: Settlement = Settlement.ACK
+    ) -> None:
+        if begin == end:
+            return
         if self._auto:
             self._inbox.settled_by_finishing(first + begin, end - begin)
             return
         if not self._held:
             return
-        tokens = self._inbox.settling(first + begin, end - begin, Settlement.ACK, self._clock())
+        tokens = self._inbox.settling(first + begin, end - begin, what, self._clock())
         try:
-            self._driver.settle(tokens, deliveries.handles[begin:end], Settlement.ACK)
+            self._driver.settle(tokens, deliveries.handles[begin:end], what)
         except ConnectionLost as error:
             self._lost(error)
 

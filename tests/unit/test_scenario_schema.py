@@ -121,7 +121,7 @@ def test_every_key_is_described_and_its_default_is_valid():
             assert described["properties"][inner.name]["description"]
             if inner.default is not None:
                 assert inner.default_value() is not None
-    assert seen == 12
+    assert seen == 13
 
 
 def test_every_metric_may_have_a_bound():
