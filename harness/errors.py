@@ -5,6 +5,8 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
+from harness.redaction import hide
+
 if TYPE_CHECKING:
     from pydantic import ValidationError
 
@@ -34,10 +36,10 @@ class BrokerbenchError(Exception):
     exit_code = ExitCode.NO_VERDICT
 
     def __init__(self, problem: str, *, expected: str = "", remedy: str = "") -> None:
-        super().__init__(problem)
-        self.problem = problem
-        self.expected = expected
-        self.remedy = remedy
+        self.problem = hide(problem)  # also in words of a client library, which may quote an address
+        self.expected = hide(expected)
+        self.remedy = hide(remedy)
+        super().__init__(self.problem)
 
     def __str__(self) -> str:
         parts = [self.problem]

@@ -91,6 +91,7 @@ class TrialFacts:
         residue_sound: the search was sound; residue_problems: why not.
         depth_end: messages that the broker said it still held, by place; None where unknown.
         faults, shards: as above.
+        found: parameter → value, of those that were left as the broker had them (``external``); one that is missing is unknown.
         settings_differ: "name: asked …, found …" for each setting read back otherwise.
         warnings: plain sentences.
         machine_stall_max_s: longest stall of the idle watcher while under load.
@@ -119,6 +120,7 @@ class TrialFacts:
     depth_end: Mapping[str, int | None] = field(default_factory=dict)
     faults: tuple[FaultRecord, ...] = ()
     shards: tuple[ShardRecord, ...] = ()
+    found: Mapping[str, str] = field(default_factory=dict)
     settings_differ: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     machine_stall_max_s: float = 0.0

@@ -20,7 +20,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -29,9 +29,16 @@ from harness import processes
 from harness.clock import clock_domain
 from harness.errors import StartError, UsageError
 from harness.mounts import mount_of
+from harness.redaction import shown
 from harness.sweepers import MARKER, PREFIX, SHM, SWEEPERS, Context, is_ours
 
+LEFT = "left: "
+"""How a sentence of a sweep begins that tells what could not be removed."""
+
 _LAYOUT = 1
+Queues = Mapping[str, Mapping[str, Any]]
+"""Queue on a broker that outlives its run → ``setup``, ``address`` with its password, ``parameters``."""
+
 _RUN_ID = re.compile("[0-9a-f]{16}")
 
 
@@ -65,6 +72,7 @@ class Journal:
         self._children: dict[int, subprocess.Popen[bytes]] = {}
         self._minder: subprocess.Popen[bytes] | None = None
         self._slots: Path | None = None
+        self._queues: dict[str, dict[str, Any]] = {}
 
     @classmethod
     def create(cls, run_id: str) -> Journal:
@@ -175,6 +183,27 @@ class Journal:
         self._children.pop(pid, None)
         self._write("forgotten", pid=pid)
 
+    def queue(self, queue: str, *, setup: str, address: str, parameters: Mapping[str, str]) -> None:
+        """Writes down a queue that is about to be made on a broker that outlives the run, without the address's password; the minder
+        is told the whole address over its pipe, so that it can remove the queue when we cannot."""
+        made = {"setup": setup, "address": address, "parameters": dict(parameters)}
+        self._write("queue", queue=queue, **made | {"address": shown(address)})
+        self._queues[queue] = made
+        self._tell_minder(queue=queue, **made)
+
+    def queue_gone(self, queue: str) -> None:
+        """Writes down that a queue was removed."""
+        self._queues.pop(queue, None)
+        self._write("queue gone", queue=queue)
+        self._tell_minder(gone=queue)
+
+    def _tell_minder(self, **said: Any) -> None:
+        assert self._minder is not None
+        assert self._minder.stdin is not None
+        with self._guard, contextlib.suppress(OSError):  # a killed minder: `down` remains
+            self._minder.stdin.write(json.dumps(said).encode() + b"\n")
+            self._minder.stdin.flush()
+
     def close(self) -> list[str]:
         """Removes whatever is left, the journal itself, and ends the minder; idempotent.
 
@@ -183,7 +212,7 @@ class Journal:
         """
         if self._file < 0:
             return []
-        removed = _sweep_locked(self.path)
+        removed = _sweep_locked(self.path, self._queues)
         for child in self._children.values():
             with contextlib.suppress(subprocess.TimeoutExpired):
                 child.wait(timeout=1.0)
@@ -214,7 +243,7 @@ class Journal:
                 raise _state_error(self.path.parent, error) from error
 
 
-def sweep(path: Path, *, wait_s: float = 0.0) -> list[str]:
+def sweep(path: Path, *, wait_s: float = 0.0, queues: Queues | None = None) -> list[str]:
     """Removes all that a journal names, then the journal; a journal that is locked (its run lives) is left alone.
 
     Idempotent, and safe while others sweep the same journal. A journal of which something could not be removed stays.
@@ -222,6 +251,7 @@ def sweep(path: Path, *, wait_s: float = 0.0) -> list[str]:
     Args:
         path: the journal.
         wait_s: how long to wait for its lock.
+        queues: setup, address and parameters of queues, by name, where they are known.
 
     Returns:
         One sentence per thing that was removed, or that could not be.
@@ -240,27 +270,61 @@ def sweep(path: Path, *, wait_s: float = 0.0) -> list[str]:
                 if time.monotonic() >= deadline:
                     return []
                 time.sleep(0.01)
-        return _sweep_locked(path)
+        return _sweep_locked(path, queues or {})
     finally:
         os.close(file)
 
 
-def down() -> list[str]:
-    """Sweeps every journal whose run has ended; returns what was removed, a sentence each."""
-    return [sentence for path in sorted(_journals().glob("*.jsonl")) for sentence in sweep(path)]
+def down(addresses: Sequence[str] = ()) -> list[str]:
+    """Sweeps every journal whose run has ended; returns what was removed, a sentence each.
+
+    Args:
+        addresses: of brokers that runs have left queues on, with their passwords, which no journal holds.
+    """
+    whole = {shown(address): address for address in addresses}
+    removed = []
+    for path in sorted(_journals().glob("*.jsonl")):
+        made = (_read(path) or {}).get("queue", [])
+        queues = {one["queue"]: one | {"address": whole[one["address"]]} for one in made if one["address"] in whole}
+        removed += sweep(path, queues=queues)
+    return removed
 
 
-def _sweep_locked(path: Path) -> list[str]:
+def unfinished() -> tuple[list[Path], list[Path]]:
+    """Returns the journals of runs that ended without a word and left them, and those of living runs; sweeps nothing."""
+    ended, living = list[Path](), list[Path]()
+    for path in sorted(_journals().glob("*.jsonl")):
+        with contextlib.suppress(FileNotFoundError):  # its run has ended since
+            (living if _is_locked(path) else ended).append(path)
+    return ended, living
+
+
+def _is_locked(path: Path) -> bool:
+    """Returns whether a run, its minder or another's sweep holds the journal; raises FileNotFoundError where it is gone."""
+    try:
+        file = os.open(path, os.O_RDONLY)
+    except PermissionError:  # another user's: theirs to look after
+        return True
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(file)
+    return False
+
+
+def _sweep_locked(path: Path, queues: Queues) -> list[str]:
     records = _read(path)
     if records is None or not _RUN_ID.fullmatch(path.stem):
         return []
-    context, elsewhere = _context(path, records)
+    context, elsewhere = _context(path, records, queues)
     if elsewhere:
-        return [f"left: {elsewhere}"]
+        return [f"{LEFT}{elsewhere}"]
     removed = [sentence for sweeper in SWEEPERS.values() for sentence in sweeper(context)]
     if not context.left:
         path.unlink(missing_ok=True)
-    return removed + [f"left: {sentence}" for sentence in context.left]
+    return removed + [f"{LEFT}{sentence}" for sentence in context.left]
 
 
 def _read(path: Path) -> dict[str, list[dict[str, Any]]] | None:
@@ -278,6 +342,9 @@ def _read(path: Path) -> dict[str, list[dict[str, Any]]] | None:
                     gone = [r for r in records.get("process", []) if r.get("pid") == record.get("pid")]
                     for one in gone:
                         one["start"] = None  # kept: it answers its intent
+                elif record["kind"] == "queue gone":
+                    left = [one for one in records.get("queue", []) if one.get("queue") != record.get("queue")]
+                    records["queue"] = left
                 else:
                     records.setdefault(record["kind"], []).append(record)
     return records
@@ -296,7 +363,7 @@ def _first_line(run_id: str) -> dict[str, Any]:
     }
 
 
-def _context(path: Path, records: dict[str, list[dict[str, Any]]]) -> tuple[Context, str]:
+def _context(path: Path, records: dict[str, list[dict[str, Any]]], queues: Queues) -> tuple[Context, str]:
     """Returns what the sweepers need, and why they must not be called ("" = they may)."""
     first = records.get("run", [{}])[0]
     same_boot = first.get("boot_id", clock_domain().boot_id) == clock_domain().boot_id
@@ -309,6 +376,7 @@ def _context(path: Path, records: dict[str, list[dict[str, Any]]]) -> tuple[Cont
         wall_s=first.get("wall_s", 0.0),
         same_boot=same_boot,
         records=records,
+        queues=queues,
     )
     return context, elsewhere
 

@@ -22,6 +22,7 @@ from typing import Any
 
 from harness import processes
 from harness.processes import Process
+from harness.redaction import hide
 
 MARKER = "BROKERBENCH_RUN"
 PREFIX = "brokerbench-"
@@ -43,6 +44,7 @@ class Context:
         wall_s: when the journal was begun, seconds since the epoch.
         same_boot: the machine has not been started anew since; otherwise pids and shared memory mean nothing.
         records: kind → its lines in order.
+        queues: by name, setup, address and parameters of those queues whose address is known with its password.
         left: sentences on what could not be removed.
         shared_files: files of shared memory that ended processes had mapped; found on the way.
     """
@@ -52,6 +54,7 @@ class Context:
     wall_s: float
     same_boot: bool
     records: Mapping[str, list[dict[str, Any]]]
+    queues: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     left: list[str] = field(default_factory=list)
     shared_files: set[Path] = field(default_factory=set)
 
@@ -227,9 +230,30 @@ def sweep_folders(context: Context) -> list[str]:
     return removed
 
 
+def sweep_queues(context: Context) -> list[str]:
+    """Removes the run's queues from brokers that outlive it, where their addresses are known."""
+    removed = []
+    for record in context.records.get("queue", []):
+        what = f"queue {record.get('queue')} at {record.get('address')}"
+        known = context.queues.get(str(record.get("queue")))
+        if known is None:
+            remedy = "its password is stored nowhere: brokerbench down --address URL, or remove it there yourself"
+            context.left.append(f"{what}; {remedy}")
+            continue
+        from harness.brokers import purge_queue  # noqa: PLC0415 - a minder needs it only where something was left
+
+        try:
+            purge_queue(record["queue"], setup=known["setup"], address=known["address"], parameters=known["parameters"])
+            removed.append(what)
+        except Exception as error:  # whatever a driver does, the other queues are removed
+            context.left.append(f"{what} cannot be removed: {hide(str(error))}")
+    return removed
+
+
 SWEEPERS: Mapping[str, Callable[[Context], list[str]]] = {
     "process": sweep_processes,
     "shared memory": sweep_shared_memory,
     "folder": sweep_folders,
+    "queue": sweep_queues,
 }
 """In order: what uses a thing ends before the thing itself."""

@@ -13,10 +13,12 @@ from functools import cache
 from importlib.metadata import entry_points
 from types import ModuleType
 
+from harness import redaction
 from harness.brokers.contract import Driver, DriverOptions
 from harness.errors import UsageError
-from harness.model import Setup
+from harness.model import Parameters, Setup
 
+PURGE_LIMIT_S = 5.0
 _SHARED = {"contract", "checked", "synchronous"}
 
 
@@ -68,7 +70,28 @@ def setups() -> dict[str, Setup]:
     return {name: setup(name) for name in names()}
 
 
+def purge_queue(queue: str, *, setup: str, address: str, parameters: Parameters) -> None:
+    """Removes all that belongs to a queue of ours from a broker; raises BrokerbenchError where it cannot be asked."""
+    driver = open_driver(
+        DriverOptions(
+            setup=setup,
+            address=address,
+            queue=queue,
+            parameters=parameters,
+            client="cleaner",
+            connect_timeout_s=PURGE_LIMIT_S,
+            answer_timeout_s=PURGE_LIMIT_S,
+        )
+    )
+    try:
+        driver.connect()
+        driver.purge()
+    finally:
+        driver.close()
+
+
 def open_driver(options: DriverOptions) -> Driver:
     """Returns a driver, not yet connected."""
+    redaction.keep(options.address)
     driver: Driver = _load(options.setup).DRIVER(options)
     return driver

@@ -22,7 +22,8 @@ from psycopg.pq.abc import PGconn, PGresult
 
 from harness.brokers._pgbinary import rows
 from harness.clock import NS_PER_S, now_ns
-from harness.errors import ConnectionLost, EvidenceError, Unreachable
+from harness.errors import ConnectionLost, EvidenceError, Unreachable, UsageError
+from harness.redaction import shown
 
 BINARY = 1
 _DAMAGE = (pq.ExecStatus.FATAL_ERROR, pq.ExecStatus.BAD_RESPONSE)
@@ -113,10 +114,10 @@ class Session:
         answer_timeout_s: float,
         ended: Callable[[], None] = lambda: None,
     ) -> None:
-        self._conninfo = conninfo.make_conninfo(
+        self._conninfo = _conninfo(
             address,
             application_name=name,
-            options=" ".join(f"-c {key}={value}" for key, value in settings.items()),
+            settings=[f"-c {key}={value}" for key, value in settings.items()],
             keepalives=1,
             keepalives_idle=10,
             keepalives_interval=5,
@@ -138,6 +139,11 @@ class Session:
     def up(self) -> bool:
         """Returns whether there is a connection, as far as we know."""
         return self._connection is not None
+
+    @property
+    def encrypted(self) -> bool:
+        """Returns whether the connection is made over TLS."""
+        return bool(self._live().ssl_in_use)
 
     @property
     def busy(self) -> bool:
@@ -311,6 +317,19 @@ class Session:
     def _notice(self, result: PGresult) -> None:
         if self._requests and _field(result, pq.DiagnosticField.SEVERITY_NONLOCALIZED) == "WARNING":
             self._requests[0].warned = True
+
+
+def _conninfo(address: str, *, settings: Sequence[str], **words: str | int) -> str:
+    """Returns what libpq connects by; options that the address has stay, ours come after them."""
+    try:
+        theirs = conninfo.conninfo_to_dict(address).get("options") or ""
+        return conninfo.make_conninfo(address, options=" ".join([str(theirs), *settings]).strip(), **words)
+    except psycopg.ProgrammingError as error:
+        raise UsageError(
+            f"libpq cannot read the address {shown(address)}: {_one_line(str(error))}",
+            expected="postgresql://USER:PASSWORD@HOST:PORT/DATABASE?…",
+            remedy="write special characters of the password percent-encoded",
+        ) from error
 
 
 def _finish_connecting(connection: PGconn, deadline_ns: int) -> None:

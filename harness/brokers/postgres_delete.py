@@ -194,6 +194,7 @@ SETUP = Setup(
     summary="SELECT … FOR UPDATE SKIP LOCKED, DELETE and COMMIT in one transaction: the row lock lasts as long as the job",
     traits=Traits(entry_ids=True, settle_detects_stale=True),
     parameters=_postgres.PARAMETERS,
+    schemes=_postgres.SCHEMES,
     durability=_postgres.durability,
     claims=_claims,
     blocks_in_flight=_postgres.BLOCKS_IN_FLIGHT,

@@ -17,6 +17,7 @@ from typing import NoReturn
 
 from harness.cli.commands import cli
 from harness.errors import BrokerbenchError, ExitCode
+from harness.redaction import hide
 
 ENDING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
@@ -38,7 +39,7 @@ def main() -> NoReturn:
         code = ExitCode.INTERRUPTED
     except Exception:  # a mistake of ours: never exit with 1, which an uncaught exception would
         _tell(
-            f"{traceback.format_exc()}\nbrokerbench: this is a bug of brokerbench; please report it with the lines above"
+            f"{hide(traceback.format_exc())}\nbrokerbench: this is a bug of brokerbench; please report it with the lines above"
         )
         code = ExitCode.NO_VERDICT
     sys.exit(int(code or 0))

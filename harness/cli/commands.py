@@ -18,11 +18,14 @@ from rich.table import Table
 from harness import __version__
 from harness.brokers import setups
 from harness.cli.live import open_view
+from harness.deployments.contract import Deployment
 from harness.deployments.embedded import EmbeddedDeployment
+from harness.deployments.external import ExternalDeployment
 from harness.errors import BrokerbenchError, ExitCode, UsageError
 from harness.faults import faults
 from harness.journal import down as sweep_everything
 from harness.record import RunRecord
+from harness.redaction import hide
 from harness.run.progress import Deaf
 from harness.scenario import shipped
 from harness.scenario.catalogue import Catalogue
@@ -85,7 +88,7 @@ def run(
     asked = _read(scenario, overrides, trials)
     options = RunOptions(root=output, command=_command(), web=web, skip_unavailable=skip_unavailable)
     view = nullcontext(Deaf()) if quiet or as_json else open_view(Console(stderr=True))
-    with view as listener, Run(asked, EmbeddedDeployment(), options, listener) as this_run:
+    with view as listener, Run(asked, _deployment(asked), options, listener) as this_run:
         if not (quiet or as_json):
             with suppress(OSError):  # nobody reads stderr: no reason not to run
                 click.echo(_first_line(this_run.record, this_run.folder), err=True)
@@ -159,9 +162,16 @@ def schema(record: bool) -> None:
 
 
 @cli.command()
-def down() -> int:
+@click.option(
+    "--address",
+    "addresses",
+    multiple=True,
+    metavar="URL",
+    help="Of a broker that was not ours, with its password: queues that runs left there are removed. ${NAME} is read here.",
+)
+def down(addresses: tuple[str, ...]) -> int:
     """Remove whatever a killed run left behind; runs that are alive are not touched."""
-    removed = sweep_everything()
+    removed = sweep_everything([os.path.expandvars(address) for address in addresses])
     with _readers_may_leave():
         for sentence in removed or ["nothing was left behind"]:
             click.echo(sentence)
@@ -204,7 +214,7 @@ def _reported(folder: RunFolder) -> Path:
 
 def catalogue() -> Catalogue:
     """Returns what this version serves."""
-    return Catalogue(setups=setups(), faults=faults(), deployments=(EmbeddedDeployment.name,))
+    return Catalogue(setups=setups(), faults=faults(), deployments=(EmbeddedDeployment.name, ExternalDeployment.name))
 
 
 def _read(scenario: str, overrides: Sequence[str], trials: int | None) -> Scenario:
@@ -216,8 +226,17 @@ def _first_line(record: RunRecord, folder: RunFolder) -> str:
     return f"{record.scenario} · {record.deployment} · {', '.join(servers)} · {folder.path}"
 
 
+def _deployment(scenario: Scenario) -> Deployment:
+    """Returns where the scenario's brokers run; no child of ours gets the environment variables of their addresses."""
+    if scenario.address is None:
+        return EmbeddedDeployment()
+    for name in scenario.address.variables:
+        os.environ.pop(name, None)
+    return ExternalDeployment(scenario.address.urls)
+
+
 def _command() -> str:
-    return shlex.join(["brokerbench", *sys.argv[1:]])
+    return shlex.join(["brokerbench", *map(hide, sys.argv[1:])])
 
 
 def _setup_line(setup: dict[str, Any]) -> str:

@@ -38,6 +38,8 @@ class TreeBroker:
     ) -> None:
         self.address = address
         self.version = version
+        self.ours = True
+        self.notes: list[str] = []
         self.tree = tree
         self._folder = folder
         self._launch = launch

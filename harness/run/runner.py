@@ -16,16 +16,16 @@ from harness.clock import now_ns, wall_ns
 from harness.deployments.contract import Deployment
 from harness.environment import fingerprint
 from harness.errors import BrokerbenchError, UnavailableError
-from harness.journal import Journal
+from harness.journal import LEFT, Journal
 from harness.ledger import require_room
-from harness.model import TrialStatus
+from harness.model import AS_FOUND, TrialStatus
 from harness.record import CaseRecord, RunRecord, TrialRecord
 from harness.run.context import TrialContext
 from harness.run.harvest import harvest
 from harness.run.health import described
 from harness.run.progress import CaseFinished, CaseStarted, Listener, PhaseChanged, Warned
 from harness.run.recompute import analysed_trial
-from harness.run.trial import Trial
+from harness.run.trial import Seen, Trial
 from harness.scenario.describe import as_dict
 from harness.scenario.model import Case, Scenario
 from harness.schedule import expected_messages
@@ -103,7 +103,9 @@ class Run:
                     self._case(self._journal, index, case)
         except KeyboardInterrupt:
             status = "interrupted"
-        self._journal.close()
+        for sentence in self._journal.close():
+            if sentence.startswith(LEFT):
+                self._listener.notice(Warned(text=sentence))
         self._finish(status)
         return self.record
 
@@ -147,7 +149,7 @@ class Run:
             interrupted = True
         except BrokerbenchError:
             pass  # seen.aborted has it; what was seen until then is analysed like any other evidence
-        self._save(status="loaded", index=index, server=trial.seen.server)
+        self._save(status="loaded", index=index, seen=trial.seen)
         self._listener.notice(PhaseChanged(phase="analysing", t_ns=now_ns()))
         result = self._analysed(context, trial, interrupted=interrupted)
         shutil.rmtree(slots, ignore_errors=True)
@@ -198,10 +200,10 @@ class Run:
             cases=[_first_case(case, self._deployment, unavailable.get(case.id, "")) for case in scenario.cases],
         )
 
-    def _save(self, *, status: str, index: int, server: str = "", trial: TrialRecord | None = None) -> None:
+    def _save(self, *, status: str, index: int, seen: Seen | None = None, trial: TrialRecord | None = None) -> None:
         case = self.record.cases[index]
-        if server:
-            case = case.model_copy(update={"server": server})
+        if seen is not None:
+            case = _seen(case, self._scenario.cases[index], seen)
         if trial is not None:
             case = combine_case(case.model_copy(update={"trials": [*case.trials, trial]}), self._scenario.slo)
         cases = [*self.record.cases[:index], case, *self.record.cases[index + 1 :]]
@@ -232,7 +234,20 @@ def _first_case(case: Case, deployment: Deployment, unavailable: str) -> CaseRec
         summary=case.setup.summary,
         server="" if unavailable else deployment.version(case.setup),
         unavailable=unavailable,
+        as_found=[name for name, value in case.parameters.items() if value == AS_FOUND],
     )
+
+
+def _seen(case: CaseRecord, asked: Case, seen: Seen) -> CaseRecord:
+    """Returns a case with what its broker turned out to be; what trials of one broker disagree on is unknown."""
+    update: dict[str, object] = {"server": seen.server} if seen.server else {}
+    if seen.effective is not None and case.as_found:
+        found = {name: seen.effective.parameters.get(name, AS_FOUND) for name in case.as_found}
+        if case.trials:
+            found = {name: value if case.parameters[name] == value else AS_FOUND for name, value in found.items()}
+        parameters = case.parameters | found
+        update |= {"parameters": parameters, "durability_class": asked.setup.durability_of(parameters)}
+    return case.model_copy(update=update)
 
 
 def _words(trial: TrialRecord) -> str:

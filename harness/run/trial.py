@@ -6,6 +6,7 @@ folder and in :attr:`Trial.seen`; ``harvest`` makes tables and facts of it, howe
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -22,6 +23,7 @@ from harness.facts import FaultRecord, ShardRecord
 from harness.faults import faults
 from harness.faults.contract import Stage
 from harness.load.seam import Fleet, FleetPlan
+from harness.model import AS_FOUND
 from harness.run.context import TrialContext
 from harness.run.health import Probe, described
 from harness.run.nemesis import Nemesis, Planned
@@ -34,6 +36,8 @@ from harness.stalls import StallWatcher
 from harness.timeline import Timeline
 
 HEALTHY_LIMIT_S = 60.0
+FOREIGN_LIMIT_S = 5.0
+"""A broker that runs already has nothing to wait for."""
 READY_LIMIT_S = 60.0
 LEAD_S = 0.2
 """From the order to the first message: every shard must have got the order by then."""
@@ -126,14 +130,28 @@ class Trial:
                 logs=context.folder.logs.absolute(),
                 journal=context.journal,
                 seed=context.scenario.seed,
+                queues=context.queues,
             )
         )
-        cleanup.callback(broker.down)
+        self._warn(broker.notes)
+        cleanup.callback(self._take_down, broker)
         self.seen.server = broker.version
-        self._probe(broker)(HEALTHY_LIMIT_S)
+        self._probe(broker)(HEALTHY_LIMIT_S if broker.ours else FOREIGN_LIMIT_S)
         self._phase(timeline, "preparing")
         self.seen.effective = self._prepare(broker)
+        self._warn(self.seen.effective.notes)
+        self._warn(self._unknown(self.seen.effective))
         return broker
+
+    def _unknown(self, effective: Effective) -> Iterator[str]:
+        for name, value in self._context.case.parameters.items():
+            if value == AS_FOUND and name not in effective.parameters:
+                yield f"{name} is as found and unknown: the broker does not tell it, or has what no value of it stands for"
+
+    def _take_down(self, broker: Broker) -> None:
+        told = len(broker.notes)
+        broker.down()
+        self._warn(broker.notes[told:])
 
     def _prepare(self, broker: Broker) -> Effective:
         driver = open_driver(self._context.driver_options(broker.address, "prepare"))
@@ -250,6 +268,11 @@ class Trial:
         )
 
     # What the phases share.
+
+    def _warn(self, sentences: Iterable[str]) -> None:
+        for sentence in sentences:
+            self.seen.warnings.append(sentence)
+            self._context.listener.notice(Warned(text=sentence))
 
     def _keep_shards(self, fleet: Fleet) -> None:
         self.seen.shards = tuple(fleet.shards())

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from harness.scenario.addresses import EXTERNAL
 from harness.scenario.model import Agents, FaultEntry, Load, Phases, Workers
 from harness.scenario.problems import Report
 from harness.scenario.source import Node
@@ -32,6 +33,7 @@ class Draft:
     phases: Phases | None
     faults: tuple[FaultEntry, ...] | None
     agents: Any
+    deployment: Any
 
 
 class Finding(NamedTuple):
@@ -199,6 +201,16 @@ def _broker_faults(draft: Draft) -> Iterator[Finding]:
         free_s, before = fault.at_s + held_s + BASELINE_ENDS_S, f"{fault.label} at {fault.at_s:g} s"
 
 
+def _faults_on_external(draft: Draft) -> Iterator[Finding]:
+    if draft.deployment != EXTERNAL:
+        return
+    for path, fault in _in_order(draft.faults or ()):
+        if fault.target == "broker":
+            text = f"{fault.label}: a broker that runs already is not ours to strike"
+            remedy = "remove it, or let the broker be started: deployment: embedded"
+            yield Finding(f"{path}.{fault.verb}", text, "faults on workers and producers", remedy)
+
+
 def _killed_workers(draft: Draft) -> Iterator[Finding]:
     """Workers that are dead, or not yet replaced, cannot be killed; and somebody must be left to drain."""
     if draft.workers is None:
@@ -255,6 +267,7 @@ _CHECKS: tuple[Callable[[Draft], Iterator[Finding]], ...] = (
     _fault_times,
     _baseline,
     _broker_faults,
+    _faults_on_external,
     _killed_workers,
     _killed_producers,
 )

@@ -28,6 +28,7 @@ def as_dict(scenario: Scenario) -> dict[str, Any]:
         "question": scenario.question,
         "expect": scenario.expect,
         "deployment": scenario.deployment,
+        "address": scenario.address.shown() if scenario.address else None,
         "cases": [
             {
                 "id": c.id,
@@ -83,6 +84,8 @@ def _lines(scenario: Scenario) -> Iterator[str]:
     yield f"cases ({len(scenario.cases)}):"
     yield from (f"  {case.id}" for case in scenario.cases)
     producers, count = _plural(load.producers, "producer"), _plural(workers.count, "worker")
+    if scenario.address:
+        yield f"brokers: {', '.join(scenario.address.shown().values())}, as found"
     yield f"load: {_load(load)} of {format_bytes(load.payload_bytes)} from {producers}; {count}, {_prefetch(scenario)}"
     yield f"phases: warm-up {_exactly(phases.warmup_s)}, steady {_exactly(phases.steady_s)}, drain up to {_exactly(phases.drain_s)}"
     if load.profile:

@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
+from harness.scenario.addresses import EXTERNAL
 from harness.scenario.entries import SetupChoice
 from harness.scenario.keys import WORKERS
 from harness.scenario.model import Case, Workers
@@ -31,8 +32,9 @@ def cases(choices: Sequence[SetupChoice], staff: Staff, network: str, root: Node
     found: dict[str, Case] = {}
     slugs: set[str] = set()
     for choice in choices:
-        for parameters, (workers, varied) in itertools.product(_combinations(choice), staff):
-            id_ = f"{choice.setup.label(parameters, _not_default(varied))}@{network}"
+        for parameters, (workers, varied) in itertools.product(_combinations(choice, network), staff):
+            label = choice.setup.label(parameters, _not_default(varied), as_found=network == EXTERNAL)
+            id_ = f"{label}@{network}"
             if id_ in found:
                 node = choice.node
                 report.add(node.place, node.path, f"the case {id_} comes twice", remedy="remove one of the two")
@@ -55,10 +57,10 @@ def _not_default(varied: Mapping[str, int | str]) -> dict[str, int | str]:
     return {name: value for name, value in varied.items() if str(value) != defaults[name]}
 
 
-def _combinations(choice: SetupChoice) -> Iterator[dict[str, str]]:
+def _combinations(choice: SetupChoice, network: str) -> Iterator[dict[str, str]]:
     names = list(choice.asked)
     for values in itertools.product(*choice.asked.values()):
-        yield choice.setup.complete(dict(zip(names, values, strict=True)))
+        yield choice.setup.complete(dict(zip(names, values, strict=True)), as_found=network == EXTERNAL)
 
 
 def _slug(id_: str, taken: set[str]) -> str:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.envelope import HEADER_BYTES
+from harness.scenario.addresses import AddressShape
 from harness.scenario.catalogue import LATER_DEPLOYMENTS, Catalogue
 from harness.scenario.entries import FaultShape, SetupEntry, Slo
 from harness.scenario.mappings import Either, Key, Table, Variants
@@ -338,7 +339,11 @@ def scenario_table(catalogue: Catalogue) -> Table:
                 default=catalogue.deployments[0],
                 meaning="where the brokers run",
             ),
-            Key(name="address", shape=words, later=True, meaning="URL of a broker that runs already"),
+            Key(
+                name="address",
+                shape=AddressShape(setups=catalogue.setups),
+                meaning="of `external`: where brokers run already; never printed or stored with its password",
+            ),
             Key(name="network", shape=words, later=True, meaning="bridge, host, overlay"),
             Key(name="client", shape=words, later=True, meaning="where the load runs"),
             Key(name="load", shape=LOAD, required=True, meaning="how messages are offered"),

@@ -6,9 +6,10 @@ Made by ``harness.scenario.read``; everything above only reads it.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from harness.model import Parameters, Setup
+from harness.redaction import shown
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -148,6 +149,23 @@ class Agents:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Addresses:
+    """Where brokers run already.
+
+    Args:
+        urls: broker → URL, which may hold a password: neither printed nor stored, nor handed on but over a pipe.
+        variables: names of the environment variables that stand in them.
+    """
+
+    urls: Mapping[str, str] = field(repr=False)
+    variables: tuple[str, ...] = ()
+
+    def shown(self) -> dict[str, str]:
+        """Returns broker → scheme, host, port and path."""
+        return {broker: shown(url) for broker, url in self.urls.items()}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Scenario:
     """One question and how it is asked.
 
@@ -169,6 +187,7 @@ class Scenario:
     agents: Agents
     seed: int
     slo: tuple[Bound, ...]
+    address: Addresses | None = None  # of ``external``
     overrides: tuple[str, ...] = ()
 
     @property

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from harness import redaction
 from harness.scenario import expand, shipped
+from harness.scenario.addresses import addresses
 from harness.scenario.build import load_of, timed, workers_of
 from harness.scenario.catalogue import Catalogue
 from harness.scenario.checks import Draft, check
@@ -42,7 +44,8 @@ def read_scenario(
     scenario = _assemble(values, root, report) if isinstance(values, dict) else None
     report.raise_if_any()
     assert scenario is not None
-    return Scenario(name=path.stem, path=str(path), text=text, overrides=_noted(overrides, trials), **scenario)
+    noted = _noted(overrides, trials)
+    return Scenario(name=path.stem, path=str(path), text=redaction.hide(text), overrides=noted, **scenario)
 
 
 def _assemble(values: dict[str, Any], root: Node, report: Report) -> dict[str, Any]:
@@ -62,12 +65,18 @@ def _assemble(values: dict[str, Any], root: Node, report: Report) -> dict[str, A
         phases=phases,
         faults=None if faults is BAD else faults,
         agents=values["agents"],
+        deployment=values["deployment"],
     )
     check(draft, report)
     setups, network = values["setups"], values["deployment"]
     unknown = BAD in (setups, network)
     cases = () if unknown or staff is None else expand.cases(setups, staff, network, root, report)
+    address = None
+    if not unknown and values["address"] is not BAD:
+        chosen = [choice.setup for choice in setups]
+        address = addresses(values["address"], network, chosen, root, report)
     return {
+        "address": address,
         "question": values["question"],
         "expect": values["expect"] or "",
         "deployment": values["deployment"],
@@ -84,4 +93,4 @@ def _assemble(values: dict[str, Any], root: Node, report: Report) -> dict[str, A
 
 
 def _noted(overrides: Sequence[str], trials: int | None) -> tuple[str, ...]:
-    return (*overrides, *(() if trials is None else (f"trials={trials}",)))
+    return (*map(redaction.hide, overrides), *(() if trials is None else (f"trials={trials}",)))

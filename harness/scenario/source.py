@@ -16,6 +16,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError, YAMLStreamError
 
 from harness.errors import UsageError
+from harness.redaction import hide
 from harness.scenario.problems import Place, Problem, Report, ScenarioError, did_you_mean, one_of
 
 MAX_BYTES = 1 << 20
@@ -46,7 +47,8 @@ class Node:
     def __str__(self) -> str:
         """Returns the value as messages show it."""
         words = {"map": "a mapping", "list": "a list", "nothing": "nothing"}
-        shown = self.text if len(self.text) <= 80 else self.text[:77] + "…"
+        text = hide(self.text)  # a URL that stands in the wrong place
+        shown = text if len(text) <= 80 else text[:77] + "…"
         return words.get(self.kind, repr(shown))
 
     def nearest(self, path: str) -> Node:
@@ -193,7 +195,7 @@ def override(root: Node, assignments: Sequence[str], report: Report, *, option: 
     (``setups.redis-stream.persistence``: every entry of that name).
     """
     for order, assignment in enumerate(assignments):
-        place = Place(option=f"{option} {assignment}", order=order)
+        place = Place(option=f"{option} {_without_address(assignment)}", order=order)
         path, equals, text = assignment.partition("=")
         parts = _parts(path.strip())
         if not equals or not all(parts):
@@ -209,6 +211,13 @@ def override(root: Node, assignments: Sequence[str], report: Report, *, option: 
             continue
         root = _assign(root, parts, value or Node(path="", place=place, kind="nothing"), place, report)
     return _renamed(root, "")
+
+
+def _without_address(assignment: str) -> str:
+    """Returns an assignment as messages show it: of an address only the key."""
+    path, equals, _ = assignment.partition("=")
+    is_address = path.strip().partition(".")[0] == "address"
+    return f"{path}{equals}…" if is_address else hide(assignment)
 
 
 def trials_override(root: Node, trials: int | None) -> Node:
