@@ -7,13 +7,14 @@ that a pair sees the same broker and, as far as a shared machine goes, the same 
   every moment of every message in the ledger, then drained, searched and reconciled.
 - *Native* does the same pair of operations at once, at the same depth, and keeps neither identities nor a ledger:
   two ``redis-benchmark -c 4 -P 256`` (about as many outstanding as our window of 1,000), or two ``pgbench``, one connection each as
-  ours, in blocks of 256: a pipeline of ``INSERT`` and one commit, against claim and delete on the very table of the setup.
+  ours, in blocks of 256: a pipeline of ``INSERT`` and one commit, against claim and delete on the very table of the setup, or
+  two C programs on librabbitmq (``librabbitmq_pair.c``): window 1,000, prefetch 1,000, an ack for 200, on such a queue as the setup's.
 
 Both send for a while and take until nothing is left. ``through_per_s`` is messages ÷ the time from the first send to the last
 receipt, and the ratio is of that: how the two directions share two cores meanwhile, which is luck, is in ``sent_per_s`` alone.
 CPU is µs per message. *Load* is everything that is not the broker: native, the two tools; ours, shards and Locust.
-There is no bar on the ratio: the ``library`` style is what an application gets from the client library. The bar is that nothing
-is lost. Redis keeps nothing on disk here, so that the tools are compared and no rewrite of its log falls into one turn of two.
+The bar is that nothing is lost, and for RabbitMQ a ratio of 0.7; there is no other on the ratio: the ``library`` style is what an
+application gets from the client library. Redis keeps nothing on disk here, so that the tools are compared and no rewrite of its log falls into one turn of two.
 """
 
 from __future__ import annotations
@@ -21,11 +22,9 @@ from __future__ import annotations
 import os
 import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +34,8 @@ from urllib.parse import urlsplit
 import polars as pl
 
 sys.path.insert(0, str(Path(__file__).parent))  # benchmarks are scripts, run without their folder on the path
+from _librabbitmq import missing, rabbitmq_pair
+from _native import Spent, carried
 from naive_locust import tell
 
 from harness import brokers
@@ -50,12 +51,20 @@ from harness.run.progress import Deaf
 from harness.run.runner import Run, RunOptions
 from harness.scenario.read import read_scenario
 
-SETUPS = ("null", "redis-list", "redis-reliable-list", "redis-stream", "postgres-lease", "postgres-delete")
+SETUPS = (
+    "null",
+    "redis-list",
+    "redis-reliable-list",
+    "redis-stream",
+    "postgres-lease",
+    "postgres-delete",
+    "rabbitmq-classic",
+    "rabbitmq-quorum",
+)
 PAIRS = 3
 BLOCK = 256
 PAYLOAD = "x" * 256
 QUEUE = "bb_native"
-TAKE_LIMIT_S = 60.0
 ENDLESS = str(2_000_000_000)
 SCENARIO = (
     "load.batch=256",
@@ -67,6 +76,8 @@ SCENARIO = (
     "workers.sweep=500ms",
     "phases.warmup=500ms",
 )
+OF_BROKER = {"rabbitmq": ("workers.prefetch=1000", "workers.settle.batch=200")}  # as the C pair does it
+BARS = {"rabbitmq": 0.7}
 GROUP = "g"
 REDIS = {  # what is sent, what is taken
     "redis-list": (("LPUSH", QUEUE), ("RPOP", QUEUE)),
@@ -144,6 +155,8 @@ class OneBroker:
         address, before_s = self._broker.address, self._broker.usage().cpu_s
         if self._setup.broker == "redis":
             sent, spent = redis_pair(address, *REDIS[self._setup.name], self._seconds)
+        elif self._setup.broker == "rabbitmq":
+            sent, spent = rabbitmq_pair(address, self._setup, self._parameters, QUEUE, self._seconds)
         else:
             sent, spent = postgres_pair(address, self._setup, self._parameters, self._seconds)
         after_s = self._broker.usage().cpu_s
@@ -170,7 +183,8 @@ class OneBroker:
 
 
 def main(seconds: float, names: Sequence[str]) -> int:
-    """Prints per setup what both carried and the ratios; returns 1 where something was lost or a trial proved nothing."""
+    """Prints per setup what both carried and the ratios; returns 1 where something was lost, a trial proved nothing, or a ratio is
+    below its bar."""
     print(
         f"load average {' '.join(f'{load:.2f}' for load in os.getloadavg())}, {os.cpu_count()} cores", file=sys.stderr
     )
@@ -179,15 +193,17 @@ def main(seconds: float, names: Sequence[str]) -> int:
 
 def measured(setup: Setup, seconds: float) -> bool:
     """Runs the pairs of one setup and prints them; returns whether all evidence was sound and nothing lost."""
-    overrides = [f"setups=[{setup.name}]", *SCENARIO, f"phases.steady={seconds:g}s"]
+    overrides = [f"setups=[{setup.name}]", *SCENARIO, *OF_BROKER.get(setup.broker, ()), f"phases.steady={seconds:g}s"]
     if setup.broker == "redis":
         overrides.append(f"setups.{setup.name}.persistence=none")
     scenario = read_scenario("saturate", catalogue(), overrides, trials=PAIRS)
     case = scenario.cases[0]
     broker = OneBroker(setup, case.parameters, PAIRS, seconds)
     with tempfile.TemporaryDirectory(prefix="brokerbench-bench-") as folder:
-        run = Run(scenario, broker, RunOptions(root=Path(folder), command="python -m benchmarks drivers"), Deaf())
-        trials = run.run().cases[0].trials
+        with Run(
+            scenario, broker, RunOptions(root=Path(folder), command="python -m benchmarks drivers"), Deaf()
+        ) as run:
+            trials = run.run().cases[0].trials
         broken = [trial for trial in trials if not trial.evidence_sound or loss(trial)]
         for trial in broken:
             reasons = "; ".join(trial.reasons)
@@ -195,8 +211,8 @@ def measured(setup: Setup, seconds: float) -> bool:
         if len(trials) < PAIRS or broken:
             return False
         ours = [ours_of(trial, run.folder.path / trial.folder) for trial in trials]
-    report(setup.label(case.parameters), broker.native, ours, missing_tool(setup))
-    return True
+    ratio = report(setup.label(case.parameters), broker.native, ours, missing_tool(setup))
+    return ratio is None or ratio >= BARS.get(setup.broker, 0.0)
 
 
 def ours_of(trial: TrialRecord, folder: Path) -> Turn:
@@ -215,16 +231,17 @@ def ours_of(trial: TrialRecord, folder: Path) -> Turn:
     )
 
 
-def report(label: str, native: Sequence[Turn], ours: Sequence[Turn], missing: str) -> None:
-    """Prints one line for each side and one for the ratios, medians first."""
+def report(label: str, native: Sequence[Turn], ours: Sequence[Turn], missing: str) -> float | None:
+    """Prints one line for each side and one for the ratios, medians first; returns the median ratio, None where there is none."""
     tell(what=label, who="brokerbench", **figures(ours))
     if missing:
         if missing != NO_TOOL:
             tell(what=label, ratio=f"skipped: {missing}")
-        return
+        return None
     tell(what=label, who="native", **figures(native))
     ratios = [own.through_per_s / other.through_per_s for own, other in zip(ours, native, strict=True)]
     tell(what=label, who="brokerbench ÷ native", ratio=median(ratios), lowest=min(ratios), highest=max(ratios))
+    return median(ratios)
 
 
 def figures(turns: Sequence[Turn]) -> dict[str, float]:
@@ -268,6 +285,8 @@ def missing_tool(setup: Setup) -> str:
         return "" if found else "redis-benchmark is not on the PATH (Debian: apt install redis-tools)"
     if setup.broker == "postgres":
         return "" if pgbench().exists() else f"{pgbench()} does not exist"
+    if setup.broker == "rabbitmq":
+        return missing()
     return NO_TOOL
 
 
@@ -374,64 +393,6 @@ def pgbench() -> Path:
     from harness.deployments.embedded_postgres import binaries  # noqa: PLC0415
 
     return binaries() / "pgbench"
-
-
-# Processes of ours
-
-
-@dataclass(frozen=True, kw_only=True)
-class Spent:
-    """What a native turn took: seconds of sending, seconds until nothing was left, CPU seconds of the two tools."""
-
-    sending_s: float
-    all_s: float
-    cpu_s: float
-
-
-def carried(
-    send: Sequence[str],
-    take: Sequence[str],
-    seconds: float,
-    all_taken: Callable[[], bool],
-    *,
-    env: Mapping[str, str] | None = None,
-) -> Spent:
-    """Runs both at once, ends the sender after a while and the taker once nothing is left."""
-    with children(send, take, env=env) as (sender, taker):
-        began = time.perf_counter()
-        time.sleep(seconds)
-        if sender.poll() is not None or taker.poll() is not None:
-            raise SystemExit(f"{send[0]} ended early; its words stand above")
-        cpu_s = ended(sender)
-        sending_s = time.perf_counter() - began
-        while not all_taken():
-            if time.perf_counter() - began > TAKE_LIMIT_S:
-                raise SystemExit(f"{take[0]} has not taken everything after {TAKE_LIMIT_S:g} s")
-            time.sleep(0.01)
-        all_s = time.perf_counter() - began
-        return Spent(sending_s=sending_s, all_s=all_s, cpu_s=cpu_s + ended(taker))
-
-
-@contextmanager
-def children(*commands: Sequence[str], env: Mapping[str, str] | None = None) -> Iterator[list[subprocess.Popen[bytes]]]:
-    """Yields running processes, of which none is left."""
-    running: list[subprocess.Popen[bytes]] = []
-    try:
-        for command in commands:
-            running.append(subprocess.Popen(command, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL))
-        yield running
-    finally:
-        for process in running:
-            process.kill()
-            process.wait()
-
-
-def ended(process: subprocess.Popen[bytes]) -> float:
-    """Ends a process and returns the CPU seconds that it used."""
-    process.kill()
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    return usage.ru_utime + usage.ru_stime
 
 
 if __name__ == "__main__":
