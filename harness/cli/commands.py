@@ -17,6 +17,8 @@ from rich.table import Table
 
 from harness import __version__
 from harness.brokers import setups
+from harness.cli.diagnosis import print_diagnosis
+from harness.cli.lending import DOOR, SECRET_FILE, WAIT, agent, door_of_run
 from harness.cli.live import open_view
 from harness.deployments.contract import Deployment
 from harness.deployments.embedded import EmbeddedDeployment
@@ -25,6 +27,7 @@ from harness.errors import BrokerbenchError, ExitCode, UsageError
 from harness.faults import faults
 from harness.journal import down as sweep_everything
 from harness.record import RunRecord
+from harness.load.door import DEFAULT_WAIT_S
 from harness.redaction import hide
 from harness.run.progress import Deaf
 from harness.scenario import shipped
@@ -74,6 +77,9 @@ def cli() -> None:
 @click.option("--skip-unavailable", is_flag=True, help="Run the cases that this machine can run; mark the others.")
 def run(
     scenario: str,
+@click.option("--listen", metavar="HOST:PORT", help=f"Where agents of other machines come in. [default: {DOOR}]")
+@SECRET_FILE
+@click.option("--wait", type=WAIT, default=DEFAULT_WAIT_S, show_default=True, help="Seconds to wait for those agents.")
     overrides: tuple[str, ...],
     trials: int | None,
     output: Path,
@@ -83,10 +89,14 @@ def run(
     skip_unavailable: bool,
 ) -> int:
     """Run SCENARIO (a shipped name or a file) and say what each setup lost, how late messages came, and what it repeated."""
+    listen: str | None,
+    secret_file: Path | None,
+    wait: float,
     from harness.run.runner import Run, RunOptions  # noqa: PLC0415 - analysis takes 0.5 s to import; `list` needs none of it
 
     asked = _read(scenario, overrides, trials)
-    options = RunOptions(root=output, command=_command(), web=web, skip_unavailable=skip_unavailable)
+    door = door_of_run(asked, listen, secret_file, wait)
+    options = RunOptions(root=output, command=_command(), web=web, skip_unavailable=skip_unavailable, door=door)
     view = nullcontext(Deaf()) if quiet or as_json else open_view(Console(stderr=True))
     with view as listener, Run(asked, _deployment(asked), options, listener) as this_run:
         if not (quiet or as_json):
@@ -200,6 +210,9 @@ def _print_result(record: RunRecord, folder: RunFolder, page: Path | None, *, as
 
 
 def _reported(folder: RunFolder) -> Path:
+cli.add_command(agent)
+
+
     """Writes the pages; whatever breaks there, the record is whole and saved."""
     try:
         return write_reports(folder)

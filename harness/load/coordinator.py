@@ -34,6 +34,7 @@ SURELY_S = 30.0
 """How long an order to a remote agent is said again; one that does not answer is lost before."""
 LEAVE_S = 3.0
 FAREWELL_S = 5.0
+LEAVING_S = 0.2  # a message that was sent is on its way
 LOOKS_AT_ONCE, LOOK_EVERY_S = 30, 0.01
 
 
@@ -99,6 +100,7 @@ class Coordinator:
         """Starts everything, then obeys the harness until it says ``quit`` or is gone."""
         if self._remotes.over:
             self._wait(lambda: len(self._remotes.told_over) >= self._remote["wanted"], FAREWELL_S)
+            time.sleep(LEAVING_S)
             self._end()
         url = self._nodes.open_page(self._stopped_from_page) if self._plan["web"] else ""
         for index in range(self._plan["agents"]):
@@ -109,7 +111,9 @@ class Coordinator:
         for line in self._lines:
             order = json.loads(line)
             if order["do"] == "quit":
-                self._remotes.leave(over=not self._remote["more"], limit_s=LEAVE_S)
+                if self._remotes.wanted:
+                    self._remotes.leave(over=not self._remote["more"], limit_s=LEAVE_S)
+                    time.sleep(LEAVING_S)
                 break
             _spawn(self._obey, order)
         self._end()

@@ -28,6 +28,7 @@ from harness.load.wire import Calls
 
 KNOCK_S = 0.5
 STATE_S = 1.0
+LEAVING_S = 0.2  # the answer is on its way
 KEEP_S = 90.0
 """How long slots are kept for a coordinator of which nothing is heard: longer than it waits for them."""
 
@@ -131,6 +132,7 @@ class RemoteAgent(Agent):
         self._answers: dict[int, dict[str, Any] | None] = {}  # None = being worked out
         self._heard_s = time.monotonic()
         self._left: bool | None = None  # whether the run is over
+        self._replaced = False
         super().__init__(welcome["index"], logs, runner, feed)
 
     def stay(self) -> bool:
@@ -143,6 +145,8 @@ class RemoteAgent(Agent):
         losses, ended = self._calls.lost, False
         while self._left is None:
             time.sleep(0.05)
+            if self._replaced:
+                self._lose("the coordinator has ended")
             silent_s = time.monotonic() - self._heard_s
             if self._calls.lost > losses and not self._calls.up:
                 losses = self._calls.lost
@@ -157,6 +161,7 @@ class RemoteAgent(Agent):
             if time.monotonic() - told_s > STATE_S:
                 told_s = time.monotonic()
                 self._send("state", shards=self._facts)
+        time.sleep(LEAVING_S)
         return self._left
 
     def assign(self, data: dict[str, Any]) -> dict[str, Any]:
@@ -175,11 +180,8 @@ class RemoteAgent(Agent):
 
     def leave(self, data: dict[str, Any]) -> dict[str, Any]:
         """Lets this process end: what it keeps is safe."""
-        threading.Timer(0.2, self._leave, args=(bool(data["over"]),)).start()  # once the answer has left
+        self._left = bool(data["over"])
         return {}
-
-    def _leave(self, over: bool) -> None:
-        self._left = over
 
     def _files_of(self, name: str) -> list[Path]:
         paths = [self._folder / f"{name}.slots", self._folder / f"{name}.connections.jsonl"]
@@ -197,17 +199,13 @@ class RemoteAgent(Agent):
     def _on_ask(self, environment: Any, msg: Any) -> None:
         self._heard_s = time.monotonic()
         number, what = msg.data["id"], msg.data["what"]
+        if what == "fetch":  # large, and the same each time
+            self._send("answer", id=number, answer=self.fetch(msg.data["data"]))
+            return
         if number not in self._answers:
             self._answers[number] = None
-            does = {
-                each.__name__: each
-                for each in (self.assign, self.order, self.kill, self.flush, self.files, self.fetch, self.leave)
-            }
-            answer = does[what](msg.data["data"])
-            if what == "fetch":  # large, and the same each time
-                del self._answers[number]
-                self._send("answer", id=number, answer=answer)
-                return
+            does = (self.assign, self.order, self.kill, self.flush, self.files, self.leave)
+            answer = {each.__name__: each for each in does}[what](msg.data["data"])
             self._answers[number] = answer
             self._say_what(what, msg.data["data"])
         if (known := self._answers[number]) is not None:
@@ -222,7 +220,8 @@ class RemoteAgent(Agent):
     def _on_look(self, environment: Any, msg: Any) -> None:
         heard_ns = now_ns()
         if msg.data["token"] != self._token:
-            return  # another trial's coordinator, at the same door
+            self._replaced = True  # another trial's coordinator, at the same door
+            return
         self._heard_s = time.monotonic()
         self._send("seen", asked_ns=msg.data["asked_ns"], heard_ns=heard_ns, said_ns=now_ns())
 

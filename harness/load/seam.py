@@ -40,6 +40,7 @@ QUIT_TIMEOUT_S = 3.0
 LEAVE_TIMEOUT_S = 4.0  # more, where agents of other machines are told
 COLLECT_TIMEOUT_S = 24 * 3600.0  # whoever collects has limits of its own
 HURRIED_S = 10.0
+FAREWELL_TIMEOUT_S = 12.0
 
 
 class FleetLost(BrokerbenchError):
@@ -420,3 +421,27 @@ class Fleet:
             self._note(said["text"])
         elif event == "answer":
             self._answers[said["id"]] = said["answer"]
+
+
+def farewell(door: Door, agents: int, journal: Journal) -> None:
+    """Tells agents that wait for another trial that there is none; waits a few seconds for them, never raises."""
+    with suppress(OSError, BrokerbenchError):
+        logs = journal.temp_folder("farewell")
+        process = journal.spawn(
+            [sys.executable, "-m", "harness.load.fleet", "coordinator"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        assert process.stdin is not None
+        remote = {"wanted": agents, "door": door.words(), "folder": "", "more": False}
+        words = {"shards": [], "agents": 0, "remote": remote, "web": False, "logs": str(logs)}
+        with suppress(OSError):
+            process.stdin.write(json.dumps(words).encode() + b"\n")
+            process.stdin.flush()
+        try:
+            process.wait(FAREWELL_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        journal.forget(process.pid)

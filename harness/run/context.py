@@ -10,6 +10,7 @@ from pathlib import Path
 from harness.brokers.contract import DriverOptions
 from harness.deployments.contract import Deployment
 from harness.journal import Journal
+from harness.load.door import Door
 from harness.run.health import probe_queue
 from harness.run.progress import Listener
 from harness.scenario.model import Case, Scenario
@@ -25,6 +26,7 @@ class TrialContext:
             makes the trial id of the envelope, so that a message of another case is foreign.
         slots: folder of this trial's slots, on tmpfs.
         web: whether Locust's page is wanted.
+        door: where agents of other machines come in; None = none are asked for. more: another trial follows.
     """
 
     run_id: int
@@ -38,6 +40,8 @@ class TrialContext:
     listener: Listener
     slots: Path
     web: bool = False
+    door: Door | None = None
+    more: bool = False
 
     @property
     def trial_id(self) -> int:

@@ -19,7 +19,7 @@ from harness.scenario.model import Scenario
 from harness.schedule import intended_offsets_ns
 
 UNPROVEN_CLOCK_S = 1e9
-"""Stands for "nothing is known of this shard's clock": agents run on this machine, so a clock of another domain is an accident."""
+"""Stands for "nothing is known of this shard's clock": the slots of other machines have been turned into ours when they were collected."""
 
 
 def harvest(context: TrialContext, seen: Seen) -> TrialFacts:
@@ -64,7 +64,7 @@ def harvest(context: TrialContext, seen: Seen) -> TrialFacts:
         prefetch=context.case.workers.prefetch,
         payload_bytes=scenario.load.payload_bytes,
         auto_ack=context.case.workers.ack == "auto",
-        clock_error_s=UNPROVEN_CLOCK_S if gathered.other_clocks else 0.0,
+        clock_error_s=UNPROVEN_CLOCK_S if gathered.other_clocks else seen.clock_error_s,
         aborted=seen.aborted,
         cpu_broker_s=_used(seen.sampler, "broker", "cpu_s"),
         cpu_load_s=_used(seen.sampler, "load", "cpu_s"),

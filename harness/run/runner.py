@@ -18,9 +18,12 @@ from harness.environment import fingerprint
 from harness.errors import BrokerbenchError, UnavailableError
 from harness.journal import LEFT, Journal
 from harness.ledger import require_room
+from harness.load.door import Door
+from harness.load.seam import farewell
 from harness.model import AS_FOUND, TrialStatus
 from harness.record import CaseRecord, RunRecord, TrialRecord
 from harness.run.context import TrialContext
+from harness.run.entrance import check_door
 from harness.run.harvest import harvest
 from harness.run.health import described
 from harness.run.progress import CaseFinished, CaseStarted, Listener, PhaseChanged, Warned
@@ -39,12 +42,14 @@ class RunOptions:
     Args:
         root: folder that gets the run folder. command: what the user typed, to be printed as the way to repeat it.
         web: show Locust's page. skip_unavailable: run the other cases where one cannot run here.
+        door: where agents of other machines come in, if the scenario asks for some.
     """
 
     root: Path
     command: str
     web: bool = False
     skip_unavailable: bool = False
+    door: Door | None = None
 
 
 class Run:
@@ -71,6 +76,8 @@ class Run:
                 "\n  ".join(dict.fromkeys(self._unavailable.values())),
                 remedy="or run the other cases with --skip-unavailable",
             )
+        self._door = check_door(scenario, options.door)
+        self._agents_stay = False
         require_room(Journal.slot_place(), expected_messages(scenario.load, scenario.phases))
 
     def __enter__(self) -> Run:
@@ -103,6 +110,7 @@ class Run:
                     self._case(self._journal, index, case)
         except KeyboardInterrupt:
             status = "interrupted"
+        self._say_goodbye()
         for sentence in self._journal.close():
             if sentence.startswith(LEFT):
                 self._listener.notice(Warned(text=sentence))
@@ -138,6 +146,8 @@ class Run:
             listener=self._listener,
             slots=slots,
             web=self._options.web,
+            door=self._door,
+            more=self._more(index, number),
         )
         context.folder.make()
         trial = Trial(context)
@@ -149,6 +159,8 @@ class Run:
             interrupted = True
         except BrokerbenchError:
             pass  # seen.aborted has it; what was seen until then is analysed like any other evidence
+        if trial.seen.agents_stay is not None:
+            self._agents_stay = trial.seen.agents_stay
         self._save(status="loaded", index=index, seen=trial.seen)
         self._listener.notice(PhaseChanged(phase="analysing", t_ns=now_ns()))
         result = self._analysed(context, trial, interrupted=interrupted)
@@ -157,6 +169,15 @@ class Run:
         self._listener.notice(CaseFinished(case_id=case.id, trial=number, status=result.status, words=_words(result)))
         if interrupted:
             raise KeyboardInterrupt
+
+    def _more(self, index: int, number: int) -> bool:
+        """Returns whether another trial is to follow."""
+        return number < self._scenario.trials or any(not case.unavailable for case in self.record.cases[index + 1 :])
+
+    def _say_goodbye(self) -> None:
+        """Tells agents that were promised another trial, which did not come, that the run is over."""
+        if self._door is not None and self._agents_stay:
+            farewell(self._door, self._scenario.agents.remote, self._journal)
 
     def _analysed(self, context: TrialContext, trial: Trial, *, interrupted: bool) -> TrialRecord:
         """Returns the record of a trial; an analysis that breaks yields a failed trial, never a good one."""

@@ -6,10 +6,12 @@ folder and in :attr:`Trial.seen`; ``harvest`` makes tables and facts of it, howe
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import math
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from functools import partial
+from typing import Any
 
 import polars as pl
 
@@ -35,6 +37,7 @@ from harness.scenario.model import FaultEntry
 from harness.stalls import StallWatcher
 from harness.timeline import Timeline
 
+from harness.units import format_duration
 HEALTHY_LIMIT_S = 60.0
 FOREIGN_LIMIT_S = 5.0
 """A broker that runs already has nothing to wait for."""
@@ -42,6 +45,8 @@ READY_LIMIT_S = 60.0
 LEAD_S = 0.2
 """From the order to the first message: every shard must have got the order by then."""
 CONFIRM_LIMIT_S = 10.0
+REMOTE_LEAD_S = 1.0
+"""So must every shard on another machine."""
 STOP_LIMIT_S = 30.0
 
 
@@ -67,6 +72,8 @@ class Seen:
     sampler: Sampler | None = None
     stall_max_s: float = 0.0
     warnings: list[str] = field(default_factory=list)
+    clock_error_s: float = 0.0
+    agents_stay: bool | None = None  # agents of other machines were told that another trial follows; None = none was told
 
 
 class Trial:
@@ -114,6 +121,7 @@ class Trial:
     def _end_load(self) -> None:
         """A load that was cut short ended now."""
         start_ns = self.seen.load_start_ns
+        self._collect(timeline, fleet)
         if start_ns is not None and self.seen.load_end_ns is None:
             self.seen.load_end_ns = max(start_ns, now_ns())
 
@@ -184,8 +192,9 @@ class Trial:
             agents=scenario.agents,
             web=context.web,
         )
-        fleet = Fleet.start(plan, context.journal)
-        cleanup.callback(self._keep_shards, fleet)
+        fleet = Fleet.start(plan, context.journal, lambda text: self._warn([text]))
+        self.seen.agents_stay = context.more
+        cleanup.callback(self._keep_shards, fleet, timeline)
         cleanup.callback(fleet.close)
         fleet.wait_ready(READY_LIMIT_S)
         if fleet.web_url:
@@ -200,12 +209,16 @@ class Trial:
         sampler = Sampler(broker, fleet, self._context.driver_options(broker.address, "sampler"))
         self.seen.sampler = sampler
         cleanup.callback(sampler.stop)
+            door=context.door,
+            more=context.more,
         sampler.start()
         return sampler
 
     def _start_load(self, cleanup: ExitStack, timeline: Timeline, broker: Broker, fleet: Fleet) -> Nemesis:
+        fleet.wait_agents(partial(self._waiting, timeline))
         scenario, seen = self._context.scenario, self.seen
-        seen.load_start_ns = now_ns() + int(LEAD_S * 1e9)
+        lead_s = LEAD_S if self._context.door is None else REMOTE_LEAD_S
+        seen.load_start_ns = max(now_ns() + int(lead_s * 1e9), self._earliest_start_ns())
         seen.steady_start_ns = seen.load_start_ns + int(scenario.phases.warmup_s * 1e9)
         stage = Stage(broker=broker, crew=fleet, healthy=self._probe(broker), seed=scenario.seed)
         planned = [self._planned(entry, seen.steady_start_ns) for entry in scenario.faults]
@@ -249,7 +262,12 @@ class Trial:
         fleet.stop_workers(STOP_LIMIT_S)
         seen.drain_end_ns = now_ns()
 
-    def _search(self, timeline: Timeline, broker: Broker) -> None:
+    def _collect(self, timeline: Timeline, fleet: Fleet) -> None:
+        if self._context.door is not None:
+            self._phase(timeline, "collecting slots of other machines")
+            fleet.collect()
+
+    def _search(self, timeline: Timeline, broker: Broker, *, load_ended: bool) -> None:
         self._phase(timeline, "searching")
         driver = open_driver(self._context.driver_options(broker.address, "search"))
         try:
@@ -274,7 +292,14 @@ class Trial:
             self.seen.warnings.append(sentence)
             self._context.listener.notice(Warned(text=sentence))
 
-    def _keep_shards(self, fleet: Fleet) -> None:
+    def _waiting(self, timeline: Timeline, have: int) -> None:
+        """Says for how many agents of other machines the trial waits."""
+        wanted, door = self._context.scenario.agents.remote, self._context.door
+        if have < wanted and door is not None:
+            phase = f"waiting for agents of other machines: {max(have, 0)} of {wanted} at {door.at}"
+            self._phase(timeline, phase, door.wait_s, limit=True)
+
+    def _keep_shards(self, fleet: Fleet, timeline: Timeline) -> None:
         self.seen.shards = tuple(fleet.shards())
         self.seen.connections = fleet.connections()
 
@@ -302,6 +327,12 @@ class Trial:
         timeline.append(t_ns, "phase", phase=phase)
         self._context.listener.notice(PhaseChanged(phase=phase, t_ns=t_ns, length_s=length_s, limit=limit))
 
+        if fleet.collected is None:
+            return
+        clocks = fleet.collected["clocks"]
+        timeline.append(now_ns(), "clocks", clocks=clocks)
+        self.seen.clock_error_s = max((clock["error"] / 1e9 for clock in clocks), default=0.0)
+        self._warn([*fleet.collected["problems"], *(_clock(clock) for clock in clocks if not clock["exact"])])
     def _tell_fault(self, timeline: Timeline, record: FaultRecord) -> None:
         timeline.append(now_ns(), "fault", fault=asdict(record))
         if record.healed_ns is not None:
@@ -313,3 +344,12 @@ class Trial:
             self._context.listener.notice(
                 FaultInjected(index=record.index, label=record.label, t_ns=record.injected_ns, hold_s=hold_s)
             )
+
+
+def _clock(clock: Mapping[str, Any]) -> str:
+    """Returns what is known of an agent's clock as a sentence."""
+    before, after = (
+        f"{clock[when] / 1e9:+.6f} s ± {format_duration(clock[f'{when}_error'] / 1e9)}" for when in ("before", "after")
+    )
+    worst = format_duration(clock["error"] / 1e9)
+    return f"agent {clock['agent']} has a clock of its own: offset {before} before the load, {after} after it; ± {worst} at worst"
