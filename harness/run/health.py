@@ -1,4 +1,8 @@
-"""Healthy means that a real operation succeeded: publish, consume and settle one message on a queue of the probe's own."""
+"""Healthy means that a real operation succeeded: publish, consume and settle one message on a queue of the probe's own.
+
+Where a queue can be down while others serve (``Setup.own_health``), after a fault it is also asked to give something itself. What it gives
+goes back at once, which it may count as a delivery.
+"""
 
 from __future__ import annotations
 
@@ -32,9 +36,19 @@ class Probe:
         options: of the queue under test; the probe uses ``<queue>_probe`` and removes it.
         alive: whether the broker's process runs: a dead one is reported at once instead of after the limit.
         log_tail: the broker's last words, for the error.
+        queue_itself: ask the queue under test too, which must be there.
     """
 
-    def __init__(self, options: DriverOptions, *, alive: Callable[[], bool], log_tail: Callable[[], str]) -> None:
+    def __init__(
+        self,
+        options: DriverOptions,
+        *,
+        alive: Callable[[], bool],
+        log_tail: Callable[[], str],
+        queue_itself: bool = False,
+    ) -> None:
+        self._queue_itself = queue_itself
+        self._queue = options.queue
         self._options = replace(
             options,
             queue=probe_queue(options.queue),
@@ -75,9 +89,21 @@ class Probe:
             driver.connect()
             driver.prepare()
             _round_trip(driver)
+            if self._queue_itself:
+                self._ask_queue()
             succeeded_ns = now_ns()
             driver.purge()
             return succeeded_ns
+        finally:
+            driver.close()
+
+    def _ask_queue(self) -> None:
+        """Begins to consume on the queue under test and ends it at once: that the broker agrees is the proof."""
+        driver = open_driver(replace(self._options, queue=self._queue))
+        try:
+            driver.connect()
+            given = driver.consume(1, 0.0)
+            driver.settle(np.zeros(len(given.handles), np.int64), given.handles, Settlement.RELEASE)
         finally:
             driver.close()
 

@@ -251,7 +251,7 @@ def _first_case(case: Case, deployment: Deployment, unavailable: str) -> CaseRec
         broker=case.setup.broker,
         parameters=dict(case.parameters),
         network=case.network,
-        durability_class=case.setup.durability(case.parameters),
+        durability_class=case.setup.durability_of(case.parameters),
         summary=case.setup.summary,
         server="" if unavailable else deployment.version(case.setup),
         unavailable=unavailable,

@@ -1,7 +1,8 @@
 """The residue search: what the broker still holds after the drain, and whether that answer can be trusted.
 
 Sound (``measurement.md`` section 3) = the broker answers, no connection of the run remains, every place was read without
-an error, and the count agrees with ``depth()``.
+an error, and the count agrees with ``depth()``. A broker that does not tell its connections must say that it has no consumer
+left, and every process of the load must be known to have ended.
 """
 
 from __future__ import annotations
@@ -38,13 +39,17 @@ class Search:
         return not self.problems
 
 
-def search(driver: Driver, *, run_id: int, trial: int) -> Search:
-    """Searches the whole queue over a connected driver; never raises for what the broker does."""
-    problems = _wait_for_goodbyes(driver)
+def search(driver: Driver, *, run_id: int, trial: int, load_ended: bool) -> Search:
+    """Searches the whole queue over a connected driver; never raises for what the broker does.
+
+    Args:
+        load_ended: every shard is known to have ended, and with it its connection.
+    """
+    problems = _wait_for_goodbyes(driver, load_ended=load_ended)
     found: list[Residue] = []
     try:
+        depth = dict(driver.depth().by_place())  # first: reading may disturb, where it is a delivery
         found.extend(driver.residue())
-        depth = dict(driver.depth().by_place())
     except Exception as error:  # a place that could not be read makes the search unsound, whatever the reason
         return Search(
             residue=residue_frame(found, run_id, trial),
@@ -60,18 +65,33 @@ def unsearched(reason: str) -> Search:
     return Search(residue=pl.DataFrame(schema=tables.RESIDUE), problems=(reason,))
 
 
-def _wait_for_goodbyes(driver: Driver) -> tuple[str, ...]:
+def _wait_for_goodbyes(driver: Driver, *, load_ended: bool) -> tuple[str, ...]:
     limit_ns = now_ns() + int(GOODBYE_LIMIT_S * 1e9)
     while True:
         try:
             left = driver.connections()
+            problem = f"connections of the run remain: {', '.join(sorted(left))}" if left else ""
+            if left is None:
+                problem = _consumers_left(driver, load_ended)
         except BrokerbenchError as error:
             return (f"the connections could not be listed: {described(error)}",)
-        if not left:
-            return () if left is not None else ("the broker cannot tell which connections remain",)
+        if not problem:
+            return ()
         if now_ns() > limit_ns:
-            return (f"connections of the run remain: {', '.join(sorted(left))}",)
+            return (problem,)
         time.sleep(0.02)
+
+
+def _consumers_left(driver: Driver, load_ended: bool) -> str:
+    """Returns what speaks against "no connection remains" where the broker does not list them; "" where nothing does."""
+    if not load_ended:
+        return (
+            "the broker cannot tell which connections remain, and not every process of the load is known to have ended"
+        )
+    consumers = driver.depth().consumers
+    if consumers is None:
+        return "the broker cannot tell which connections remain"
+    return f"{consumers} consumers of the queue remain" if consumers else ""
 
 
 def _disagreements(found: Iterable[Residue], depth: Mapping[str, int | None]) -> tuple[str, ...]:

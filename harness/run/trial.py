@@ -26,6 +26,7 @@ from harness.faults import faults
 from harness.faults.contract import Stage
 from harness.load.seam import Fleet, FleetPlan
 from harness.model import AS_FOUND
+from harness.proxy.proxy import THROUGH_PROXY, Proxy
 from harness.run.context import TrialContext
 from harness.run.health import Probe, described
 from harness.run.nemesis import Nemesis, Planned
@@ -36,17 +37,17 @@ from harness.run.watch import BrokerDied, Quiet, Watch
 from harness.scenario.model import FaultEntry
 from harness.stalls import StallWatcher
 from harness.timeline import Timeline
-
 from harness.units import format_duration
+
 HEALTHY_LIMIT_S = 60.0
 FOREIGN_LIMIT_S = 5.0
 """A broker that runs already has nothing to wait for."""
 READY_LIMIT_S = 60.0
 LEAD_S = 0.2
 """From the order to the first message: every shard must have got the order by then."""
-CONFIRM_LIMIT_S = 10.0
 REMOTE_LEAD_S = 1.0
 """So must every shard on another machine."""
+CONFIRM_LIMIT_S = 10.0
 STOP_LIMIT_S = 30.0
 
 
@@ -71,9 +72,9 @@ class Seen:
     connections: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=tables.CONNECTIONS))
     sampler: Sampler | None = None
     stall_max_s: float = 0.0
-    warnings: list[str] = field(default_factory=list)
     clock_error_s: float = 0.0
     agents_stay: bool | None = None  # agents of other machines were told that another trial follows; None = none was told
+    warnings: list[str] = field(default_factory=list)
 
 
 class Trial:
@@ -81,6 +82,7 @@ class Trial:
 
     def __init__(self, context: TrialContext) -> None:
         self._context = context
+        self._prepared_ns = 0
         self.seen = Seen()
 
     def run(self) -> None:
@@ -108,20 +110,24 @@ class Trial:
 
     def _phases(self, cleanup: ExitStack, timeline: Timeline) -> None:
         broker = self._start_broker(cleanup, timeline)
-        fleet = self._start_fleet(cleanup, timeline, broker)
+        proxy = self._start_proxy(cleanup, broker)
+        fleet = self._start_fleet(cleanup, timeline, broker, proxy)
         sampler = self._start_watchers(cleanup, broker, fleet)
-        nemesis = self._start_load(cleanup, timeline, broker, fleet)
+        stage = Stage(
+            broker=broker, crew=fleet, healthy=self._probe(broker, of_fault=True), seed=self._context.scenario.seed, proxy=proxy
+        )
+        nemesis = self._start_load(cleanup, timeline, stage, fleet)
         watch = Watch(fleet, sampler, self._context.listener, self.seen.warnings, broker=broker, nemesis=nemesis)
         self._load(timeline, fleet, nemesis, watch)
         self._drain(timeline, fleet, watch)
         sampler.stop()
+        self._collect(timeline, fleet)
         fleet.close()
-        self._search(timeline, broker)
+        self._search(timeline, broker, load_ended=all(shard.ended_ns is not None for shard in fleet.shards()))
 
     def _end_load(self) -> None:
         """A load that was cut short ended now."""
         start_ns = self.seen.load_start_ns
-        self._collect(timeline, fleet)
         if start_ns is not None and self.seen.load_end_ns is None:
             self.seen.load_end_ns = max(start_ns, now_ns())
 
@@ -147,6 +153,7 @@ class Trial:
         self._probe(broker)(HEALTHY_LIMIT_S if broker.ours else FOREIGN_LIMIT_S)
         self._phase(timeline, "preparing")
         self.seen.effective = self._prepare(broker)
+        self._prepared_ns = now_ns()
         self._warn(self.seen.effective.notes)
         self._warn(self._unknown(self.seen.effective))
         return broker
@@ -173,7 +180,16 @@ class Trial:
         )
         return effective
 
-    def _start_fleet(self, cleanup: ExitStack, timeline: Timeline, broker: Broker) -> Fleet:
+    def _start_proxy(self, cleanup: ExitStack, broker: Broker) -> Proxy | None:
+        """Puts a proxy before the broker, for the producers only, where a fault needs it."""
+        context = self._context
+        if not any(faults()[f.verb, f.target].kind in THROUGH_PROXY for f in context.scenario.faults):
+            return None
+        proxy = Proxy.start(broker.address, context.journal, run_id=context.run_id, trial=context.trial_id)
+        cleanup.callback(proxy.close)
+        return proxy
+
+    def _start_fleet(self, cleanup: ExitStack, timeline: Timeline, broker: Broker, proxy: Proxy | None) -> Fleet:
         context = self._context
         scenario, options = context.scenario, context.driver_options(broker.address, "")
         plan = FleetPlan(
@@ -183,6 +199,7 @@ class Trial:
             logs=context.folder.logs.absolute(),
             setup=options.setup,
             address=options.address,
+            producers_address=proxy.address if proxy else "",
             queue=options.queue,
             parameters=options.parameters,
             load=scenario.load,
@@ -191,11 +208,14 @@ class Trial:
             seed=scenario.seed,
             agents=scenario.agents,
             web=context.web,
+            door=context.door,
+            more=context.more,
         )
         fleet = Fleet.start(plan, context.journal, lambda text: self._warn([text]))
         self.seen.agents_stay = context.more
         cleanup.callback(self._keep_shards, fleet, timeline)
         cleanup.callback(fleet.close)
+        fleet.wait_agents(partial(self._waiting, timeline))
         fleet.wait_ready(READY_LIMIT_S)
         if fleet.web_url:
             context.listener.notice(Warned(text=f"Locust's page: {fleet.web_url}"))
@@ -209,18 +229,14 @@ class Trial:
         sampler = Sampler(broker, fleet, self._context.driver_options(broker.address, "sampler"))
         self.seen.sampler = sampler
         cleanup.callback(sampler.stop)
-            door=context.door,
-            more=context.more,
         sampler.start()
         return sampler
 
-    def _start_load(self, cleanup: ExitStack, timeline: Timeline, broker: Broker, fleet: Fleet) -> Nemesis:
-        fleet.wait_agents(partial(self._waiting, timeline))
+    def _start_load(self, cleanup: ExitStack, timeline: Timeline, stage: Stage, fleet: Fleet) -> Nemesis:
         scenario, seen = self._context.scenario, self.seen
         lead_s = LEAD_S if self._context.door is None else REMOTE_LEAD_S
         seen.load_start_ns = max(now_ns() + int(lead_s * 1e9), self._earliest_start_ns())
         seen.steady_start_ns = seen.load_start_ns + int(scenario.phases.warmup_s * 1e9)
-        stage = Stage(broker=broker, crew=fleet, healthy=self._probe(broker), seed=scenario.seed)
         planned = [self._planned(entry, seen.steady_start_ns) for entry in scenario.faults]
         load_end_ns = seen.steady_start_ns + int(scenario.phases.steady_s * 1e9)
         nemesis = Nemesis(stage, planned, load_end_ns, partial(self._tell_fault, timeline))
@@ -229,6 +245,13 @@ class Trial:
         fleet.go(seen.load_start_ns)
         nemesis.start()
         return nemesis
+
+    def _earliest_start_ns(self) -> int:
+        """Returns when the load may start so that no fault strikes the broker before its queue is safely made."""
+        scenario, setup = self._context.scenario, self._context.case.setup
+        strikes_s = [fault.at_s for fault in scenario.faults if faults()[fault.verb, fault.target].target == "broker"]
+        young_s = setup.settles_in_s - scenario.phases.warmup_s - min(strikes_s, default=math.inf)
+        return self._prepared_ns + int(max(young_s, 0.0) * 1e9)
 
     def _planned(self, entry: FaultEntry, steady_start_ns: int) -> Planned:
         fault = faults()[entry.verb, entry.target](entry.settings)
@@ -272,7 +295,9 @@ class Trial:
         driver = open_driver(self._context.driver_options(broker.address, "search"))
         try:
             driver.connect()
-            found = search(driver, run_id=self._context.run_id, trial=self._context.trial_id)
+            found = search(
+                driver, run_id=self._context.run_id, trial=self._context.trial_id, load_ended=load_ended
+            )
         except BrokerbenchError as error:
             self.seen.broker_back = (
                 self.seen.broker_back and broker.alive()
@@ -302,6 +327,12 @@ class Trial:
     def _keep_shards(self, fleet: Fleet, timeline: Timeline) -> None:
         self.seen.shards = tuple(fleet.shards())
         self.seen.connections = fleet.connections()
+        if fleet.collected is None:
+            return
+        clocks = fleet.collected["clocks"]
+        timeline.append(now_ns(), "clocks", clocks=clocks)
+        self.seen.clock_error_s = max((clock["error"] / 1e9 for clock in clocks), default=0.0)
+        self._warn([*fleet.collected["problems"], *(_clock(clock) for clock in clocks if not clock["exact"])])
 
     def _keep_stalls(self, stalls: StallWatcher) -> None:
         self.seen.stall_max_s = stalls.max_stall_s()
@@ -309,9 +340,12 @@ class Trial:
     def _keep_faults(self, nemesis: Nemesis) -> None:
         self.seen.faults = nemesis.records()
 
-    def _probe(self, broker: Broker) -> Probe:
+    def _probe(self, broker: Broker, *, of_fault: bool = False) -> Probe:
         return Probe(
-            self._context.driver_options(broker.address, "probe"), alive=broker.alive, log_tail=broker.log_tail
+            self._context.driver_options(broker.address, "probe"),
+            alive=broker.alive,
+            log_tail=broker.log_tail,
+            queue_itself=of_fault and self._context.case.setup.own_health,
         )
 
     def _phase(
@@ -327,12 +361,6 @@ class Trial:
         timeline.append(t_ns, "phase", phase=phase)
         self._context.listener.notice(PhaseChanged(phase=phase, t_ns=t_ns, length_s=length_s, limit=limit))
 
-        if fleet.collected is None:
-            return
-        clocks = fleet.collected["clocks"]
-        timeline.append(now_ns(), "clocks", clocks=clocks)
-        self.seen.clock_error_s = max((clock["error"] / 1e9 for clock in clocks), default=0.0)
-        self._warn([*fleet.collected["problems"], *(_clock(clock) for clock in clocks if not clock["exact"])])
     def _tell_fault(self, timeline: Timeline, record: FaultRecord) -> None:
         timeline.append(now_ns(), "fault", fault=asdict(record))
         if record.healed_ns is not None:
