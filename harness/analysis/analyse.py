@@ -13,6 +13,7 @@ import polars as pl
 
 from harness.analysis import guarantees, trust
 from harness.analysis.backlog import Backlog
+from harness.analysis.claims import with_auto_ack
 from harness.analysis.combine import combine_case, run_exit
 from harness.analysis.examples import examples
 from harness.analysis.identities import NEVER
@@ -124,6 +125,7 @@ def analyse(tables: TrialTables, facts: TrialFacts, setup: Setup, parameters: Pa
         p50=latency.get("latency.end_to_end.p50"),
         p99=latency.get("latency.end_to_end.p99"),
     )
+    claims = setup.claims_of(parameters)
     judged = guarantees.judge(
         guarantees.Seen(
             moments=moments,
@@ -137,7 +139,7 @@ def analyse(tables: TrialTables, facts: TrialFacts, setup: Setup, parameters: Pa
             facts=facts,
             traits=traits,
         ),
-        setup.claims_of(parameters),
+        with_auto_ack(claims, setup.auto_ack_loses) if facts.auto_ack else claims,
     )
     return AnalysedTrial(
         status=trusted.status,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from decimal import Decimal
 
 from harness.analysis.bounds import poisson_upper
@@ -21,6 +22,8 @@ TOO_WIDE = 0.5
 
 BOUND_BEGINS = "if losses were independent,"
 
+CUTS_WORKERS = (FaultKind.WORKER_KILL, FaultKind.BROKER_KILL, FaultKind.BROKER_RESTART)
+
 OURS = frozenset({Mark.ATTEMPT_DUPLICATE, Mark.ASKED_AGAIN})
 """Repeats that the harness itself asked for: within every claim."""
 
@@ -38,6 +41,20 @@ _ALLOWED = {
 def claim_for(kind: FaultKind, claims: Iterable[Claim]) -> Claim | None:
     """Returns the claim made about a fault; about none at all, every setup makes one."""
     return next((claim for claim in claims if claim.fault is kind), NO_FAULT if kind is FaultKind.NONE else None)
+
+
+def with_auto_ack(claims: Iterable[Claim], may_lose: MayLose) -> tuple[Claim, ...]:
+    """Returns claims as they stand where workers ack by receiving: a fault that ends a worker's connection may also lose ``may_lose``."""
+    return tuple(
+        replace(claim, may_lose=_also(claim.may_lose, may_lose)) if claim.fault in CUTS_WORKERS else claim
+        for claim in claims
+    )
+
+
+def _also(claimed: MayLose, with_workers: MayLose) -> MayLose:
+    if claimed is MayLose.WINDOW and with_workers is MayLose.IN_FLIGHT:
+        return MayLose.WINDOW_OR_IN_FLIGHT
+    return max(claimed, with_workers, key=list(MayLose).index)
 
 
 def allows_repeat(claim: Claim, cause: Mark, *, expired: bool = False) -> bool:

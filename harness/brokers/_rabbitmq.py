@@ -36,7 +36,7 @@ from harness.errors import ConnectionLost, Unreachable
 from harness.model import Outcome, Place, Settlement, SettleOutcome
 
 GOODBYE_S = 2.0
-RETURN_S = 5.0
+RETURN_S = 2.0
 PAGE = 1000
 MOST_UNACKED = 65535  # what AMQP can ask for; "no limit" means 2,000 to a quorum queue
 BARRIER_NS = 2_000_000
@@ -302,32 +302,30 @@ class RabbitMQDriver:
         that nothing is ready, and the channel has then answered once more: what was on its way has come before that.
         """
         bodies: list[bytes] = []
+        ready, _ = self._counted(queue)
+        if not ready:
+            return bodies
         channel = self._open_channel()
-        asked = -1
-        while True:
+        seen = -1
+        while ready:
+            if len(bodies) == seen:  # nothing came since: there is no consumer yet, or all are full
+                self._call(lambda done: self._consume_unacked(channel, queue, bodies, done))
+            seen = len(bodies)
+            self._pump(0.05)
             ready, _ = self._counted(queue, channel)
             self._call(lambda done: channel.basic_qos(prefetch_count=MOST_UNACKED, callback=done))
-            if not ready:
-                break
-            if len(bodies) == asked:  # nothing came since: all consumers are full
-                self._call(
-                    lambda done: channel.basic_consume(
-                        queue, lambda _, __, ___, body: bodies.append(body), callback=done
-                    )
-                )
-            asked = len(bodies)
-            self._pump(0.05)
         self._call(lambda done: self._close_channel(channel, done))
         self._wait_until_back(queue, len(bodies))
         return bodies
 
+    def _consume_unacked(self, channel: Any, queue: str, bodies: list[bytes], done: Callable[[Any], None]) -> None:
+        channel.basic_qos(prefetch_count=MOST_UNACKED)
+        channel.basic_consume(queue, lambda _, __, ___, body: bodies.append(body), callback=done)
+
     def _wait_until_back(self, queue: str, count: int) -> None:
-        """Waits until what was given back is ready again, a bounded time: others may be taking it."""
+        """Waits a bounded time until what was given back is ready again; less comes where a delivery limit is reached."""
         deadline = now_ns() + int(RETURN_S * NS_PER_S)
-        while now_ns() < deadline:
-            ready, consumers = self._counted(queue)
-            if ready >= count or consumers:
-                return
+        while now_ns() < deadline and self._counted(queue)[0] < count:
             self._pump(0.01)
 
     def close(self, abort: bool = False) -> None:

@@ -98,6 +98,10 @@ class SynchronousDriver(ABC):
         entries = np.array([entry for entry, _ in found], np.int64)
         return Deliveries([payload for _, payload in found], entries.tolist(), entries=entries, asked_ns=asked_ns)
 
+    def cancel(self) -> Deliveries:
+        """Returns nothing: nothing is pushed."""
+        return NO_DELIVERIES
+
     def settle(self, tokens: Ints, handles: Sequence[Any], what: Settlement) -> None:
         """Settles and waits for the answers."""
         self._collect(tokens, self.tell(handles, what), self._settled, SettleOutcome.UNKNOWN, SettleOutcome.UNKNOWN)

@@ -32,6 +32,7 @@ def test_a_killed_broker_is_noticed_and_after_its_restart_all_goes_on(setup: Set
     line = own_line(setup)
     producer, worker = line.open("p0"), line.open("w0")
     line.publish(producer, range(10))
+    line.ripen()
     assert line.broker.kill()["gone"] is True
     assert not line.broker.alive()
     with pytest.raises(ConnectionLost):
@@ -57,6 +58,7 @@ def test_a_killed_broker_keeps_all_that_was_confirmed_where_it_says_so(setup: Se
     producer = line.open("p0")
     for start in range(0, 1000, 100):
         line.publish(producer, range(start, start + 100))
+    line.ripen()
     line.broker.kill()
     line.broker.start()
     worker = line.driver("w0")
@@ -71,6 +73,7 @@ def test_a_broker_stopped_gracefully_keeps_all_that_was_confirmed_where_it_says_
 ) -> None:
     line = own_line(setup, **(_parameters_that_keep(setup, FaultKind.BROKER_RESTART) or {}))
     line.publish(line.open("p0"), range(100))
+    line.ripen()
     assert line.broker.stop(20.0)["graceful"] is True
     line.broker.start()
     worker = line.driver("w0")
@@ -95,6 +98,7 @@ def test_a_paused_broker_answers_when_it_goes_on_and_nothing_is_lost(setup: Setu
 def test_a_broker_killed_while_a_fetch_waits_ends_the_fetch(setup: Setup, own_line: OwnLine) -> None:
     line = own_line(setup)
     worker, watcher = line.open("w0"), line.open("s0")
+    line.ripen()
     killer = threading.Timer(0.2, line.broker.kill)
     killer.start()
     with pytest.raises(ConnectionLost):

@@ -32,7 +32,7 @@ def said_of(received: Received, column: str) -> dict[int, int]:
 
 @knows_acks
 def test_a_dead_holders_messages_come_again(line: Line) -> None:
-    producer, dying, living = line.open("p0"), line.open("w0"), line.open("w1")
+    producer, dying, living = line.open("p0"), line.open("w0", prefetch=4), line.open("w1")
     line.publish(producer, range(10))
     before = line.receive(dying, 4)
     rest = line.receive(living, 6)
@@ -92,7 +92,7 @@ def test_an_ack_after_the_hold_was_given_to_another_is_stale(line: Line) -> None
 
 @knows_acks
 def test_a_second_ack_never_counts_as_a_message_gone_twice(line: Line) -> None:
-    producer, worker = line.open("p0"), line.open("w0")
+    producer, worker, searcher = line.open("p0"), line.open("w0", prefetch=2), line.open("s0")
     line.publish(producer, range(3))
     received = line.receive(worker, 2)
     line.settle(worker, received, Settlement.ACK)
@@ -100,8 +100,9 @@ def test_a_second_ack_never_counts_as_a_message_gone_twice(line: Line) -> None:
     assert set(again.values()) <= {SettleOutcome.OK, SettleOutcome.STALE}
     if line.setup.traits.settle_detects_stale:
         assert set(again.values()) == {SettleOutcome.STALE}
-    left = [seq for seqs in line.found(worker).values() for seq in seqs]
-    assert left == [seq for seq in range(3) if seq not in received.seqs]
+    worker.close()
+    eventually(lambda: searcher.depth().ready == 1, "the message that was not acked has gone")
+    assert line.found(searcher) == {"ready": [seq for seq in range(3) if seq not in received.seqs]}
 
 
 @pytest.mark.parametrize("what", [Settlement.RELEASE, Settlement.RETRY])
@@ -109,6 +110,7 @@ def test_a_message_given_back_comes_again(line: Line, what: Settlement) -> None:
     producer, worker = line.open("p0"), line.open("w0", visibility_s=60.0)
     line.publish(producer, range(3))
     received = line.receive(worker, 3)
+    worker.cancel()  # else a broker that pushes gives them to the same worker again
     assert line.settle(worker, received, what) == dict.fromkeys(range(3), SettleOutcome.OK)
     other = line.open("w1")
     again = line.receive(other, 3, reclaiming=True)
@@ -118,7 +120,7 @@ def test_a_message_given_back_comes_again(line: Line, what: Settlement) -> None:
 
 
 def test_a_dead_message_lies_with_the_dead_letters_and_does_not_come_again(line: Line) -> None:
-    producer, worker = line.open("p0"), line.open("w0")
+    producer, worker = line.open("p0"), line.open("w0", prefetch=2)
     line.publish(producer, range(4))
     received = line.receive(worker, 2)
     assert line.settle(worker, received, Settlement.DEAD) == dict.fromkeys(received.seqs, SettleOutcome.OK)
@@ -126,6 +128,7 @@ def test_a_dead_message_lies_with_the_dead_letters_and_does_not_come_again(line:
     line.settle(worker, rest, Settlement.ACK)
     worker.reclaim(0.0)
     assert worker.consume(4, 0.02).payloads == []
+    eventually(lambda: worker.depth().dead == 2, "the dead letters do not come to their place")
     assert line.found(worker) == {"dead_letter": sorted(received.seqs)}
 
 
