@@ -2,7 +2,7 @@
 
 A part stands between ``<!-- name -->`` and ``<!-- /name -->``. The reference of scenarios comes from the tables that read them
 (``harness.scenario.keys``), setups, claims and faults from their own declarations, the picture of the ledger from
-``ledger_picture``; ``--quickstart`` also runs the quickstart and puts what it printed into the README.
+``ledger_picture``; ``--quickstart`` also runs the quickstart and the doctor and puts what they printed into the README and its page.
 """
 
 from __future__ import annotations
@@ -22,11 +22,13 @@ from ledger_picture import picture
 
 from harness.brokers import setups
 from harness.cli.commands import catalogue
+from harness.doctor.examine import checks
 from harness.faults import faults
 from harness.metrics import METRICS
 from harness.model import Claim, DurabilityClass, FaultKind, MayLose, MayRepeat, Setup
 from harness.scenario.keys import scenario_table
 from harness.scenario.mappings import Key, Table
+from harness.scenario.read import read_scenario
 from harness.units import format_duration
 
 ROOT = Path(__file__).parents[1]
@@ -39,13 +41,14 @@ BROKERS = {"redis": "Redis", "rabbitmq": "RabbitMQ", "postgres": "PostgreSQL", "
 
 def generated() -> dict[Path, str]:
     """Returns every generated file with the text that it should have."""
-    reference, guarantees = DOCS / "scenario-reference.md", DOCS / "guarantees.md"
+    reference, guarantees, doctor = DOCS / "scenario-reference.md", DOCS / "guarantees.md", DOCS / "doctor.md"
     return {
         reference: filled(
             reference.read_text(),
             {"keys": keys, "setups": setup_table, "faults": fault_table, "metrics": metrics},
         ),
         guarantees: filled(guarantees.read_text(), {"claims": claim_tables}),
+        doctor: filled(doctor.read_text(), {"checks": check_table}),
         DOCS / "ledger.svg": picture(),
     }
 
@@ -279,9 +282,9 @@ def where_words(choices: Mapping[str, Sequence[str]], group: Sequence[Settings])
 # What was printed.
 
 
-def quickstart() -> str:
-    """Runs the quickstart; returns what it printed, as a fenced block."""
-    command = [str(Path(sys.executable).parent / "brokerbench"), "run", "quickstart", "--quiet"]
+def printed(*words: str) -> str:
+    """Runs a command of ours; returns what it printed, as a fenced block."""
+    command = [str(Path(sys.executable).parent / "brokerbench"), *words]
     environment = os.environ | {"COLUMNS": "110", "NO_COLOR": "1"}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     if not done.stdout:
@@ -289,12 +292,24 @@ def quickstart() -> str:
     return "```\n" + "\n".join(line.rstrip() for line in done.stdout.strip("\n").splitlines()) + "\n```"
 
 
+# The doctor.
+
+
+def check_table() -> str:
+    """Returns the table of what the doctor looks at, as its JSON names it."""
+    every = checks(lambda: read_scenario("quickstart", catalogue()), Path("runs"))
+    rows = [(f"`{check.id}`", check.group, check.what, "yes" if check.required else "") for check in every]
+    return table(("id", "group", "what", "required"), rows)
+
+
 def main() -> None:
     """Writes the files."""
     for path, text in generated().items():
         path.write_text(text)
     if "--quickstart" in sys.argv:
-        README.write_text(replaced(README.read_text(), "output:quickstart", quickstart()))
+        README.write_text(replaced(README.read_text(), "output:quickstart", printed("run", "quickstart", "--quiet")))
+        page = DOCS / "doctor.md"
+        page.write_text(replaced(page.read_text(), "output:doctor", printed("doctor")))
 
 
 if __name__ == "__main__":

@@ -23,11 +23,12 @@ from harness.cli.live import open_view
 from harness.deployments.contract import Deployment
 from harness.deployments.embedded import EmbeddedDeployment
 from harness.deployments.external import ExternalDeployment
+from harness.doctor.finding import diagnosis_schema
 from harness.errors import BrokerbenchError, ExitCode, UsageError
 from harness.faults import faults
 from harness.journal import down as sweep_everything
-from harness.record import RunRecord
 from harness.load.door import DEFAULT_WAIT_S
+from harness.record import RunRecord
 from harness.redaction import hide
 from harness.run.progress import Deaf
 from harness.scenario import shipped
@@ -40,6 +41,7 @@ from harness.store import RunFolder, record_schema
 from reports import write_reports
 from reports.terminal import print_run
 
+OUTPUT = Path("runs")
 SET_HELP = "Override a key, e.g. --set load.rate=5000/s or --set setups.redis-stream.persistence=aof-always."
 
 
@@ -70,16 +72,16 @@ def cli() -> None:
 @click.argument("scenario")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help=SET_HELP)
 @click.option("--trials", type=click.IntRange(1, 1000), help="Repetitions per case, each on a fresh broker.")
-@click.option("-o", "--output", type=click.Path(path_type=Path), default=Path("runs"), help="Folder for run folders.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), default=OUTPUT, help="Folder for run folders.")
 @click.option("--json", "as_json", is_flag=True, help="Print run.json on stdout and nothing else.")
 @click.option("--quiet", is_flag=True, help="No progress on stderr.")
 @click.option("--web", is_flag=True, help="Serve Locust's page on 127.0.0.1 while the load runs.")
 @click.option("--skip-unavailable", is_flag=True, help="Run the cases that this machine can run; mark the others.")
-def run(
-    scenario: str,
 @click.option("--listen", metavar="HOST:PORT", help=f"Where agents of other machines come in. [default: {DOOR}]")
 @SECRET_FILE
 @click.option("--wait", type=WAIT, default=DEFAULT_WAIT_S, show_default=True, help="Seconds to wait for those agents.")
+def run(
+    scenario: str,
     overrides: tuple[str, ...],
     trials: int | None,
     output: Path,
@@ -87,11 +89,11 @@ def run(
     quiet: bool,
     web: bool,
     skip_unavailable: bool,
-) -> int:
-    """Run SCENARIO (a shipped name or a file) and say what each setup lost, how late messages came, and what it repeated."""
     listen: str | None,
     secret_file: Path | None,
     wait: float,
+) -> int:
+    """Run SCENARIO (a shipped name or a file) and say what each setup lost, how late messages came, and what it repeated."""
     from harness.run.runner import Run, RunOptions  # noqa: PLC0415 - analysis takes 0.5 s to import; `list` needs none of it
 
     asked = _read(scenario, overrides, trials)
@@ -164,11 +166,31 @@ def list_(as_json: bool) -> None:
 
 
 @cli.command()
-@click.option("--record", is_flag=True, help="The schema of run.json instead.")
-def schema(record: bool) -> None:
-    """Print the JSON schema of scenario files, for editors."""
+@click.option("--json", "as_json", is_flag=True, help="Print as JSON and nothing else.")
+def doctor(as_json: bool) -> int:
+    """Say what this machine can do, and the remedy for what it cannot; starts no broker, changes nothing.
+
+    Ends with 0 where the quickstart can run here, 2 where this machine lacks something for it, 70 where that cannot be told.
+    """
+    from harness.doctor.examine import examine  # noqa: PLC0415 - as in `run`
+
+    diagnosis = examine(lambda: _read("quickstart", (), None), OUTPUT)
     with _readers_may_leave():
-        click.echo(json.dumps(record_schema() if record else json_schema(catalogue()), indent=1))
+        if as_json:
+            click.echo(diagnosis.model_dump_json(indent=1))
+        else:
+            print_diagnosis(diagnosis, Console())
+    return diagnosis.exit_code
+
+
+@cli.command()
+@click.option("--record", "which", flag_value="record", help="The schema of run.json instead.")
+@click.option("--doctor", "which", flag_value="doctor", help="The schema of what `doctor --json` prints instead.")
+def schema(which: str | None) -> None:
+    """Print the JSON schema of scenario files, for editors."""
+    wanted = {"record": record_schema, "doctor": diagnosis_schema}.get(which or "", lambda: json_schema(catalogue()))
+    with _readers_may_leave():
+        click.echo(json.dumps(wanted(), indent=1))
 
 
 @cli.command()
@@ -186,6 +208,9 @@ def down(addresses: tuple[str, ...]) -> int:
         for sentence in removed or ["nothing was left behind"]:
             click.echo(sentence)
     return int(ExitCode.NO_VERDICT if any(sentence.startswith("left:") for sentence in removed) else ExitCode.PASS)
+
+
+cli.add_command(agent)
 
 
 @contextmanager
@@ -210,9 +235,6 @@ def _print_result(record: RunRecord, folder: RunFolder, page: Path | None, *, as
 
 
 def _reported(folder: RunFolder) -> Path:
-cli.add_command(agent)
-
-
     """Writes the pages; whatever breaks there, the record is whole and saved."""
     try:
         return write_reports(folder)

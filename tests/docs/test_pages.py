@@ -19,6 +19,7 @@ from harness.envelope import Stamper, parse
 from harness.errors import ExitCode
 from harness.faults.contract import FaultKey
 from harness.model import Class, DurabilityClass, FaultKind, Mark, Outcome, Setup, Verdict
+from harness.scenario.read import read_scenario
 from tests.docs.pages import PAGES, README, ROOT, blocks, commands, without_blocks
 
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
@@ -87,6 +88,18 @@ def test_the_readme_names_every_command() -> None:
     from harness.cli.commands import cli  # noqa: PLC0415 - only here
 
     assert set(re.findall(r"^\| `brokerbench (\w+)", README.read_text(), re.MULTILINE)) == set(cli.commands)
+
+
+def test_the_page_of_the_doctor_shows_every_check_and_every_verdict() -> None:
+    from harness.cli.commands import catalogue  # noqa: PLC0415 - only here
+    from harness.doctor.examine import checks  # noqa: PLC0415
+    from harness.doctor.finding import Rating  # noqa: PLC0415
+
+    page = ROOT / "docs" / "doctor.md"
+    every = list(checks(lambda: read_scenario("quickstart", catalogue()), Path("runs")))
+    shown = blocks(page, "")[0]
+    assert [check.what for check in every if check.what not in shown] == []
+    assert {rating.value for rating in Rating} <= set(re.findall(r"^\| . (\w+) \|", page.read_text(), re.MULTILINE))
 
 
 def test_the_page_of_concepts_has_every_class_mark_outcome_and_verdict() -> None:

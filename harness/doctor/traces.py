@@ -1,0 +1,57 @@
+"""The state folder, living runs, and what killed runs left."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from harness.doctor.finding import Check, Seen, missing, ok, worse
+from harness.journal import state_folder, unfinished
+
+
+def checks() -> Iterator[Check]:
+    """Yields the checks of this module."""
+    yield Check(id="state", group="Runs", what="state folder", look=_state, required=True)
+    yield Check(id="leftovers", group="Runs", what="other runs", look=_leftovers)
+
+
+def _state() -> Seen:
+    folder = state_folder()
+    return state(folder, os.access(nearest(folder), os.W_OK | os.X_OK))
+
+
+def state(folder: Path, writable: bool) -> Seen:
+    """Judges the place of the journals."""
+    if writable:
+        return ok(str(folder), "journals of living runs are kept here, so that nothing is left behind")
+    return missing(
+        f"{folder} cannot be written",
+        "no run can begin without a journal of what it starts",
+        "set BROKERBENCH_STATE to a folder that you may write",
+    )
+
+
+def nearest(path: Path) -> Path:
+    """Returns the path itself, or the nearest above it that exists."""
+    return next(place for place in (path, *path.absolute().parents) if place.exists())
+
+
+def _leftovers() -> Seen:
+    ended, living = unfinished()
+    return leftovers(len(ended), len(living))
+
+
+def leftovers(ended: int, living: int) -> Seen:
+    """Judges what other runs mean to the next one: ``ended`` left something behind, ``living`` use this machine now."""
+    parts = [f"{ended} killed {_runs(ended)} left something"] if ended else []
+    parts += [f"{living} {_runs(living)} on now"] if living else []
+    if ended:
+        return worse("; ".join(parts), "servers or folders of theirs may still be here", "brokerbench down")
+    if living:
+        return worse(parts[0], "runs at the same time disturb each other's figures", "wait until no other is on")
+    return ok("none", "no run is on, and none has left anything behind")
+
+
+def _runs(count: int) -> str:
+    return "run" if count == 1 else "runs"
