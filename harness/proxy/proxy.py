@@ -92,6 +92,7 @@ class Proxy:
 
     def __init__(self, address: str, process: subprocess.Popen[bytes], journal: Journal) -> None:
         self._address, self._process, self._journal = address, process, journal
+        self.pid = process.pid
         self._changed = threading.Condition()
         self._port = 0
         self._cuts: list[Cut] = []

@@ -191,7 +191,10 @@ class Relay:
 
     def _look(self) -> None:
         wait_s = None if not self._timers else max(0.0, (self._timers[0][0] - now_ns()) / NS_PER_S)
-        for key, events in self._selector.select(wait_s):
+        ready = self._selector.select(wait_s)
+        while self._timers and self._timers[0][0] <= now_ns():  # first, for the wait is in whole ms, rounded up
+            heapq.heappop(self._timers)[2]()
+        for key, events in ready:
             if key.fileobj is self._listener:
                 self._accept()
             elif key.fileobj is self._wakes:
@@ -202,8 +205,6 @@ class Relay:
                     self._write(pair, side)
                 if events & selectors.EVENT_READ and not side.gone:
                     self._read(pair, side)
-        while self._timers and self._timers[0][0] <= now_ns():
-            heapq.heappop(self._timers)[2]()
 
     def _take_calls(self) -> None:
         with contextlib.suppress(BlockingIOError):

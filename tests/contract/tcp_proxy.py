@@ -42,7 +42,13 @@ class TcpProxy(Relay):
 
     def cut(self) -> None:
         """Resets every connection now."""
-        self._now(lambda: [(self.reset(pair, pair.client), self.leave(pair, pair.broker)) for pair in list(self.pairs)])
+
+        def reset_all() -> None:
+            for pair in list(self.pairs):
+                self.reset(pair, pair.client)
+                self.leave(pair, pair.broker)
+
+        self._now(reset_all)
 
     def heal(self) -> None:
         """Passes everything on again; connections that were swallowed from stay mute."""
@@ -94,8 +100,9 @@ class TcpProxy(Relay):
 
         self._now(give)
 
-    def _now(self, what: Callable[[], object]) -> None:
+    def _now(self, what: Callable[[], None]) -> None:
         """Has something done by the loop, and waits for it."""
         done = threading.Event()
-        self.call(lambda: (what(), done.set())[0])
+        self.call(what)
+        self.call(done.set)
         assert done.wait(LIMIT_S)
