@@ -286,7 +286,8 @@ class RabbitMQDriver:
                 yield Residue(place, found[start : start + PAGE])
 
     def purge(self) -> None:
-        """Deletes both queues."""
+        """Deletes both queues; our own consumer first, whose end by the broker would count as a loss."""
+        self.cancel()
         self._call(lambda done: self._publishing.queue_delete(self.queue, callback=done))
         self._call(lambda done: self._publishing.queue_delete(self.dead, callback=done))
 
