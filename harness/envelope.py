@@ -94,15 +94,25 @@ class Stamper:
         payload_bytes: size of a payload, at least 40.
         capacity: most messages in a block.
         seed: of the padding, which is the same in every message of a run.
+        clock_offset_ns: how far this machine's clock stands before the coordinator's.
     """
 
     def __init__(
-        self, *, run_id: int, trial: int, producer: int, payload_bytes: int, capacity: int, seed: int = 0
+        self,
+        *,
+        run_id: int,
+        trial: int,
+        producer: int,
+        payload_bytes: int,
+        capacity: int,
+        seed: int = 0,
+        clock_offset_ns: int = 0,
     ) -> None:
         if payload_bytes < HEADER_BYTES:
             raise ValueError(
                 f"payload of {payload_bytes} B; expected at least {HEADER_BYTES} B, which the envelope needs"
             )
+        self._clock_offset_ns = clock_offset_ns
         self._rows = np.zeros((capacity, payload_bytes), np.uint8)
         self._rows[:, HEADER_BYTES:] = np.random.default_rng(seed).integers(
             0, 256, payload_bytes - HEADER_BYTES, np.uint8
@@ -119,6 +129,8 @@ class Stamper:
         n = len(seqs)
         head = self._headers[:n]
         head["seq"], head["attempt"], head["intended_ns"] = seqs, attempts, intended_ns
+        if self._clock_offset_ns:
+            head["intended_ns"] -= self._clock_offset_ns
         head["header_sum"] = _hash_words(self._words[:n, :8], _HEADER_KEYS)
         rows = self._rows[:n]
         rows[:, :HEADER_BYTES] = head.view(np.uint8).reshape(n, HEADER_BYTES)

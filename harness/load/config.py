@@ -21,6 +21,8 @@ class ShardConfig:
         folder: where its slot file and its connection log go.
         setup, address, queue, parameters: as in ``brokers.contract.DriverOptions``.
         load, workers, phases, seed: as in the scenario.
+        clock_offset_ns: about how far this machine's clock stands before the coordinator's: for the envelope and the live view;
+            the times in the slots are this machine's own.
         realtime: ask for ``SCHED_FIFO`` in open loop, where the system permits it.
     """
 
@@ -39,6 +41,7 @@ class ShardConfig:
     phases: Phases
     seed: int
     realtime: bool = True
+    clock_offset_ns: int = 0
 
     @property
     def slots_path(self) -> Path:

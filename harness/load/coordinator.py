@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -365,6 +365,8 @@ class Coordinator:
 
     def _assign(self, config: ShardConfig, agent: int) -> None:
         self._book.add(config.name, config.kind, config.number, agent)
+        if member := self._remotes.members.get(agent):
+            config = replace(config, clock_offset_ns=member.offset_ns())
         self._send(agent, "assign", {"kind": config.kind, "config": config.to_json()})
 
     def _order(self, kinds: list[str], order: dict[str, Any], **times_ns: int) -> None:

@@ -31,9 +31,11 @@ class Inbox:
 
     Args:
         file: its slot file, empty. run_id, trial: who is not foreign.
+        clock_offset_ns: how far this machine's clock stands before the coordinator's, in which envelopes tell the time.
     """
 
-    def __init__(self, file: SlotFile, *, run_id: int, trial: int) -> None:
+    def __init__(self, file: SlotFile, *, run_id: int, trial: int, clock_offset_ns: int = 0) -> None:
+        self._clock_offset_ns = clock_offset_ns
         self._file = file
         self._run_id, self._trial = run_id, trial
         self._slots = file.slots
@@ -71,7 +73,7 @@ class Inbox:
         self._file.commit()
         self._live["delivered"] += np.uint64(n)
         self._live["redelivered"] += np.uint64(repeats)
-        histogram.add(self._latency, received_ns - parsed.intended_ns[ours])
+        histogram.add(self._latency, received_ns - self._clock_offset_ns - parsed.intended_ns[ours])
         return first
 
     def started(self, slot: int, t_ns: int) -> None:

@@ -58,6 +58,7 @@ def run_producer(config: ShardConfig, orders: Orders) -> None:
         payload_bytes=load.payload_bytes,
         capacity=load.batch,
         seed=config.seed,
+        clock_offset_ns=config.clock_offset_ns,
     )
     connection = _connect(config, file, orders)
     producer = Producer(
@@ -85,7 +86,7 @@ def run_worker(config: ShardConfig, orders: Orders) -> None:
     traits = setup(config.setup).traits
     wrapper = _wrapper(config)
     worker = Worker(
-        inbox=Inbox(file, run_id=config.run_id, trial=config.trial),
+        inbox=Inbox(file, run_id=config.run_id, trial=config.trial, clock_offset_ns=config.clock_offset_ns),
         file=file,
         connection=connection,
         orders=orders,
