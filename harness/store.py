@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import polars as pl
 from pydantic import ValidationError
@@ -39,6 +39,8 @@ TABLES = {
     "samples": tables.SAMPLES,
 }
 PROBE_BYTES = 1 << 16
+
+Frame = TypeVar("Frame", pl.DataFrame, pl.LazyFrame)
 
 
 def record_schema() -> dict[str, Any]:
@@ -198,7 +200,7 @@ class TrialFolder:
             raise lost_place(path, error) from error
 
     def read_table(self, name: str) -> pl.DataFrame:
-        """Reads ``<name>.parquet``; raises BrokenRunFolderError where it is missing, damaged or has other columns."""
+        """Reads ``<name>.parquet``, older ones too; raises BrokenRunFolderError where it is missing, damaged or has other columns."""
         path = self.path / f"{name}.parquet"
         if not path.is_file():
             raise self._missing(path)
@@ -207,8 +209,7 @@ class TrialFolder:
             frame = pl.read_parquet(path.read_bytes())
         except (OSError, pl.exceptions.PolarsError) as error:
             raise _unreadable_table(path, name, error) from error
-        self._check_columns(name, frame.schema)
-        return frame
+        return self._as_now(name, frame, frame.schema)
 
     def scan_table(self, name: str) -> pl.LazyFrame:
         """Returns a scan of ``<name>.parquet``, of which only the columns that are needed get read; else as :meth:`read_table`."""
@@ -220,8 +221,7 @@ class TrialFolder:
             schema = frame.collect_schema()
         except (OSError, pl.exceptions.PolarsError) as error:
             raise _unreadable_table(path, name, error) from error
-        self._check_columns(name, schema)
-        return frame
+        return self._as_now(name, frame, schema)
 
     def timeline(self) -> Timeline:
         """Opens ``timeline.jsonl`` for appending; raises BrokerbenchError where it cannot be opened."""
@@ -263,13 +263,23 @@ class TrialFolder:
             )
         return value
 
-    def _check_columns(self, name: str, found: pl.Schema) -> None:
-        if problem := _schema_problem(found, TABLES[name]):
+    def _as_now(self, name: str, frame: Frame, found: pl.Schema) -> Frame:
+        """Returns a table of this or an older version as this one has it; raises BrokenRunFolderError for anything else."""
+        wanted = TABLES[name]
+        later = {column: wanted[column] for column in tables.LATER.get(name, ()) if column not in found}
+        grown = {column: wanted[column] for column, dtype in found.items() if _has_grown(dtype, wanted.get(column))}
+        if problem := _schema_problem(pl.Schema({**found, **later, **grown}), wanted):
             raise BrokenRunFolderError(
                 f"{self.path / name}.parquet: {problem}",
                 expected=f"the columns of {name} as documented for the run folder",
                 remedy="restore the file from a copy; it was written by something else",
             )
+        if not later and not grown:
+            return frame
+        return frame.with_columns(
+            *(pl.lit(None, dtype).alias(column) for column, dtype in later.items()),
+            *(pl.col(column).cast(dtype) for column, dtype in grown.items()),
+        )
 
     def _missing(self, path: Path) -> BrokenRunFolderError:
         what = f"{path.name} of the trial" if self.path.is_dir() else "the trial's folder"
@@ -316,6 +326,13 @@ def _read_json(path: Path) -> Any:
             expected="one JSON object",
             remedy="it was cut short or changed since it was written: restore it from a copy",
         ) from error
+
+
+def _has_grown(found: pl.DataType, wanted: pl.DataType | None) -> bool:
+    """Returns whether a column's words have got company since it was written."""
+    if not isinstance(found, pl.Enum) or not isinstance(wanted, pl.Enum) or found == wanted:
+        return False
+    return set(found.categories) <= set(wanted.categories)
 
 
 def _schema_problem(found: pl.Schema, wanted: pl.Schema) -> str:

@@ -65,6 +65,9 @@ DELIVERIES = _schema(
 )
 """One row per delivery to a worker."""
 
+LATER = {"deliveries": ("skipped",)}
+"""Columns that came after 0.1.0, by table: run folders that are older lack them, and are read as if all of it were null."""
+
 MESSAGES = _schema(
     {
         "producer": pl.UInt16,

@@ -260,6 +260,26 @@ class TestTables:
         with pytest.raises(BrokenRunFolderError, match="is missing"):
             trial.scan_table("samples")
 
+    def test_a_table_that_is_older_than_a_column_has_nulls_there(self, trial: TrialFolder) -> None:
+        older = pl.DataFrame(schema=tables.DELIVERIES).clear(2).drop("skipped")
+        older.write_parquet(trial.path / "deliveries.parquet")
+        for frame in (trial.read_table("deliveries"), trial.scan_table("deliveries").collect()):
+            assert frame.schema == tables.DELIVERIES
+            assert frame.get_column("skipped").to_list() == [None, None]
+
+    def test_a_table_that_is_older_than_a_word_of_a_column_keeps_its_words(self, trial: TrialFolder) -> None:
+        older = attempts().with_columns(pl.col("outcome").cast(pl.Enum(["NOT_SENT", "CONFIRMED"])))
+        older.write_parquet(trial.path / "attempts.parquet")
+        for frame in (trial.read_table("attempts"), trial.scan_table("attempts").collect()):
+            assert frame.equals(attempts())
+            assert frame.schema == tables.ATTEMPTS
+
+    def test_a_table_with_a_word_that_nobody_knows_is_refused(self, trial: TrialFolder) -> None:
+        strange = attempts().with_columns(pl.col("outcome").cast(pl.Enum(["NOT_SENT", "CONFIRMED", "PERHAPS"])))
+        strange.write_parquet(trial.path / "attempts.parquet")
+        with pytest.raises(BrokenRunFolderError, match="column outcome is Enum"):
+            trial.read_table("attempts")
+
     def test_a_missing_table_and_a_missing_trial_are_told_apart(self, trial: TrialFolder, folder: RunFolder) -> None:
         with pytest.raises(BrokenRunFolderError, match=r"^attempts.parquet of the trial is missing"):
             trial.read_table("attempts")
