@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import secrets
 import socket
@@ -30,7 +29,7 @@ from harness.errors import StartError
 from harness.journal import Journal
 from tests.contract.conftest import DEPLOYMENT, StartBroker
 
-SETUP = dataclasses.replace(brokers.setup("redis-list"), name="rabbitmq", broker="rabbitmq")
+SETUP = brokers.setup("rabbitmq-classic")
 LIMIT_S = 60.0
 QUEUE = "kept"
 
