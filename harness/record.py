@@ -82,6 +82,15 @@ class FaultResult(_Part):
     recovery: dict[str, Figure] = Field(description="metric name without its `recovery.` prefix → figure")
 
 
+class Loss(_Part):
+    """How many messages were lost of those that a guarantee is about."""
+
+    lost: int
+    of: int
+    what: str = Field(description="which they are, e.g. 'exposed messages'")
+    budget: int | None = Field(default=None, description="how many the claim allows; null = it sets no number")
+
+
 class Guarantee(_Part):
     """A claim and what was seen of it."""
 
@@ -90,6 +99,10 @@ class Guarantee(_Part):
     verdict: Verdict
     evidence: str = Field(description="one sentence with the counts")
     exposed: int | None = None
+    loss: Loss | None = None
+    counts: dict[str, int] = Field(default={}, description="of what else was seen, by its words")
+    notes: list[str] = Field(default=[], description="what else there is to say, without a count")
+    bounded: int = Field(default=0, description="how many exposed messages a HELD without a loss speaks for")
 
 
 class LedgerCounts(_Part):

@@ -20,8 +20,6 @@ NO_FAULT = Claim(
 TOO_WIDE = 0.5
 """A bound from here on is not worth the words."""
 
-BOUND_BEGINS = "if losses were independent,"
-
 CUTS_WORKERS = (FaultKind.WORKER_KILL, FaultKind.BROKER_KILL, FaultKind.BROKER_RESTART)
 
 OURS = frozenset({Mark.ATTEMPT_DUPLICATE, Mark.ASKED_AGAIN})
@@ -100,4 +98,4 @@ def bound_words(lost: int, exposed: int) -> str:
     if round(share, 2) >= TOO_WIDE:
         return ""
     percent = format(Decimal(f"{share * 100:.2g}"), "f")  # never 3e-05
-    return f"{BOUND_BEGINS} at most {percent} % of all ({format_count(exposed)} exposed, 95 %)"
+    return f"if losses were independent, at most {percent} % of all ({format_count(exposed)} exposed, 95 %)"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from harness.analysis.bounds import clean_deployments_upper
-from harness.analysis.evidence import BETWEEN, summed
+from harness.analysis.evidence import BETWEEN, summed, told
 from harness.analysis.slo import expectation
 from harness.errors import ExitCode
 from harness.model import FaultKind, TrialStatus, Verdict
@@ -38,32 +38,24 @@ def _combined(kind: str, trials: Sequence[TrialRecord]) -> Guarantee:
     proving = [(trial, given) for trial, given in every if proves(trial)]
     first = every[0][1]
     if first.verdict is Verdict.NO_CLAIM:
-        return first if len(every) == 1 else first.model_copy(update={"exposed": _exposed(proving)})
+        known = [given for _, given in proving or every]
+        return summed(known, known)
     if not proving:
         why = next((f": {trial.reasons[0]}" for trial, _ in every if trial.reasons), "")
-        update = {"verdict": Verdict.UNKNOWN, "evidence": f"no trial left sound evidence{why}", "exposed": None}
-        return first.model_copy(update=update)
+        note = f"no trial left sound evidence{why}"
+        return told(Guarantee(fault=kind, claim=first.claim, verdict=Verdict.UNKNOWN, evidence="", notes=[note]))
     seen = [given.verdict for _, given in proving]
     order = (Verdict.VIOLATED, Verdict.UNKNOWN, Verdict.HELD, Verdict.NOT_EXERCISED)
     verdict = next(verdict for verdict in order if verdict in seen)
     deciding = [(trial, given) for trial, given in proving if given.verdict is verdict]
-    evidence = deciding[0][1].evidence
+    whole = summed([given for _, given in proving], [given for _, given in deciding])
+    evidence = whole.evidence
     if len(trials) > 1:
         how = "exercised in" if verdict is Verdict.HELD else "in"  # the verdict itself stands before its evidence
-        told = summed(
-            [given.evidence for _, given in proving],
-            [given.evidence for _, given in deciding],
-            held=verdict is Verdict.HELD,
-        )
-        evidence = BETWEEN.join([f"{how} {len(deciding)} of {len(trials)} trials", told])
+        evidence = BETWEEN.join([f"{how} {len(deciding)} of {len(trials)} trials", evidence])
     if verdict is Verdict.HELD:
         evidence += _deployments(kind, [trial for trial, _ in deciding])
-    return first.model_copy(update={"verdict": verdict, "evidence": evidence, "exposed": _exposed(proving)})
-
-
-def _exposed(proving: Sequence[tuple[TrialRecord, Guarantee]]) -> int | None:
-    counts = [given.exposed for _, given in proving if given.exposed is not None]
-    return sum(counts) if counts else None
+    return whole.model_copy(update={"evidence": evidence})
 
 
 def _deployments(kind: str, held: Sequence[TrialRecord]) -> str:

@@ -1,71 +1,80 @@
-"""The sentence of evidence of a guarantee: parts with ``; `` between them, and the sum of several trials' sentences.
+"""The sentence of evidence of a guarantee: written from its counts, for one trial and for several.
 
-A part is the loss (``3 of 90 exposed messages lost``, with the budget of the claim where it has one), a count of something else
-(``2 came again unacked``), a bound (``claims.bound_words``), or words without a count. ``guarantees`` writes them, ``combine`` adds them up.
+``guarantees`` counts, ``combine`` adds up; the words are written here only. In this order, with ``; `` between them: the loss
+(``3 of 90 exposed messages lost``, with the budget of the claim where it has one), counts of something else (``2 came again
+unacked``), how far a HELD reaches (``claims.bound_words``), words without a count.
 """
 
 from __future__ import annotations
 
-import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
-from harness.analysis.claims import BOUND_BEGINS, bound_words
+from harness.analysis.claims import bound_words
+from harness.model import Verdict
+from harness.record import Guarantee, Loss
 from harness.units import format_count as n_
 
 BETWEEN = "; "
-_LOST = re.compile(r"(?P<lost>[\d,]+) of (?P<of>[\d,]+) (?P<what>[^;]+?) lost(?: \(in flight: (?P<budget>[\d,]+)\))?")
-_COUNT = re.compile(r"(?P<count>[\d,]+) (?P<what>.+)")
 
 
-def lost_words(lost: int, of: int, what: str, budget: int | None = None) -> str:
-    """Returns the loss in words; ``budget``: how many the claim allows to be lost, None = it sets no number."""
-    allowed = "" if budget is None else f" (in flight: {n_(budget)})"
-    return f"{n_(lost)} of {n_(of)} {what} lost{allowed}"
+def told(guarantee: Guarantee) -> Guarantee:
+    """Returns the guarantee with its evidence in words."""
+    return guarantee.model_copy(update={"evidence": BETWEEN.join(_parts(guarantee))})
 
 
-def summed(every: Sequence[str], deciding: Sequence[str], *, held: bool) -> str:
-    """Returns one sentence for several trials: losses and counts of all of them, and the words of those that decided.
+def summed(every: Sequence[Guarantee], deciding: Sequence[Guarantee]) -> Guarantee:
+    """Returns one guarantee for several trials: losses and counts of all of them, the words and the reach of those that decided.
 
     Args:
-        held: the verdict is HELD: then without a loss the bound of those that decided stands at the end, over their sum.
+        every: all that prove something, at least one. deciding: those of them that have the verdict of the whole.
     """
-    losses = _losses(every)
-    parts = [losses] if losses else []
     counts: Counter[str] = Counter()
-    for part in _parts(every):
-        found = _COUNT.fullmatch(part)
-        if found and not _LOST.fullmatch(part):
-            counts[found["what"]] += _number(found["count"])
-    parts += [f"{n_(count)} {what}" for what, count in counts.items()]
-    words = [part for part in _parts(deciding) if not (_COUNT.fullmatch(part) or part.startswith(BOUND_BEGINS))]
-    parts += dict.fromkeys(words)
-    lost, of = _lost_of(every)[0], _lost_of(deciding)[1]
-    bound = bound_words(lost, of) if held and not lost else ""
-    return BETWEEN.join([*parts, bound] if bound else parts)
+    for given in every:
+        counts.update(given.counts)
+    exposed = [given.exposed for given in every if given.exposed is not None]
+    return told(
+        deciding[0].model_copy(
+            update={
+                "loss": _sum(given.loss for given in every),
+                "counts": dict(counts),
+                "notes": list(dict.fromkeys(note for given in deciding for note in _notes(given))),
+                "exposed": sum(exposed) if exposed else None,
+                "bounded": sum(given.bounded for given in deciding),
+            }
+        )
+    )
 
 
-def _parts(texts: Sequence[str]) -> list[str]:
-    return [part for text in texts for part in text.split(BETWEEN)]
+def _parts(guarantee: Guarantee) -> list[str]:
+    parts = [_loss_words(guarantee.loss)] if guarantee.loss else []
+    parts += [f"{n_(count)} {what}" for what, count in guarantee.counts.items()]
+    no_loss = guarantee.loss is not None and not guarantee.loss.lost
+    if guarantee.verdict is Verdict.HELD and no_loss and (bound := bound_words(0, guarantee.bounded)):
+        parts.append(bound)
+    return [*parts, *guarantee.notes]
 
 
-def _found(texts: Sequence[str]) -> list[re.Match[str]]:
-    return [found for part in _parts(texts) if (found := _LOST.fullmatch(part))]
+def _loss_words(loss: Loss) -> str:
+    allowed = "" if loss.budget is None else f" (in flight: {n_(loss.budget)})"
+    return f"{n_(loss.lost)} of {n_(loss.of)} {loss.what} lost{allowed}"
 
 
-def _lost_of(texts: Sequence[str]) -> tuple[int, int]:
-    found = _found(texts)
-    return sum(_number(each["lost"]) for each in found), sum(_number(each["of"]) for each in found)
+def _sum(losses: Iterable[Loss | None]) -> Loss | None:
+    known = [loss for loss in losses if loss is not None]
+    if not known:
+        return None
+    budgets = [loss.budget for loss in known if loss.budget is not None]
+    return Loss(
+        lost=sum(loss.lost for loss in known),
+        of=sum(loss.of for loss in known),
+        what=known[0].what,
+        budget=sum(budgets) if budgets else None,
+    )
 
 
-def _losses(texts: Sequence[str]) -> str:
-    """Returns the summed loss in words, "" where none of the sentences tells one."""
-    found = _found(texts)
-    if not found:
-        return ""
-    budgets = [_number(each["budget"]) for each in found if each["budget"]]
-    return lost_words(*_lost_of(texts), found[0]["what"], sum(budgets) if budgets else None)
-
-
-def _number(text: str) -> int:
-    return int(text.replace(",", ""))
+def _notes(guarantee: Guarantee) -> list[str]:
+    """Returns the words without a count; all of the sentence, where the record was written before it had counts."""
+    if guarantee.loss is None and not guarantee.counts and not guarantee.notes:
+        return [guarantee.evidence] if guarantee.evidence else []
+    return guarantee.notes

@@ -26,8 +26,8 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from harness.analysis.claims import NO_FAULT, allows_repeat, bound_words, claim_for, claim_words
-from harness.analysis.evidence import BETWEEN, lost_words
+from harness.analysis.claims import NO_FAULT, allows_repeat, claim_for, claim_words
+from harness.analysis.evidence import told
 from harness.analysis.exercised import acks_before, in_flight, why_not
 from harness.analysis.exposure import BROKER_FAULTS, Stand, blame, exposed, span
 from harness.analysis.identities import NEVER, Ints, KeyIndex, identity_keys
@@ -49,8 +49,7 @@ from harness.model import (
     Traits,
     Verdict,
 )
-from harness.record import Guarantee, LedgerCounts
-from harness.units import format_count as n_
+from harness.record import Guarantee, LedgerCounts, Loss
 
 Stands = npt.NDArray[np.uint8]
 
@@ -325,17 +324,28 @@ class _Court:
         else:
             verdict = Verdict.HELD
         says_nothing = not count and verdict is Verdict.NOT_EXERCISED  # "0 of 0": the reasons say it
-        parts = [] if says_nothing else [self._lost_words(kind, of_kind, lost, count)]
-        parts += [f"{n_(c)} {what}" for what, c in self.repeats_of[kind].items() if c]
+        counts = {what: c for what, c in self.repeats_of[kind].items() if c}
         if skipped := int(np.count_nonzero(touched & self.seen.by_skipping)):
-            parts.append(f"{n_(skipped)} {SKIPPED_WORDS}")
-        parts += _harm_words(found, self.repeats_of[kind])
+            counts[SKIPPED_WORDS] = skipped
+        harms = found.violated + found.unknown
+        counts |= {what: c for what, c in harms.items() if what not in (*_WITHOUT_COUNT, "lost", *counts)}
+        notes = [what for what in harms if what in _WITHOUT_COUNT]
         if verdict is Verdict.NOT_EXERCISED:
-            parts += reasons
+            notes += reasons
         if verdict is Verdict.HELD:
-            parts += self._limits_of_held(claim, of_kind, lost, count)
-        return Guarantee(
-            fault=kind.value, claim=claim_words(claim), verdict=verdict, evidence=BETWEEN.join(parts), exposed=count
+            notes += self._not_tried(claim, of_kind)
+        return told(
+            Guarantee(
+                fault=kind.value,
+                claim=claim_words(claim),
+                verdict=verdict,
+                evidence="",
+                exposed=count,
+                loss=None if says_nothing else self._loss(kind, of_kind, lost, count),
+                counts=counts,
+                notes=notes,
+                bounded=count,
+            )
         )
 
     def _touched(self, kind: FaultKind, of_kind: list[int]) -> Mask:
@@ -364,35 +374,23 @@ class _Court:
             reasons.append(reason)
         return list(dict.fromkeys(reasons))
 
-    def _lost_words(self, kind: FaultKind, of_kind: list[int], lost: int, count: int) -> str:
+    def _loss(self, kind: FaultKind, of_kind: list[int], lost: int, count: int) -> Loss:
         if kind is FaultKind.NONE:
             where = "confirmed messages" if not self.faults else "messages that met no fault"
-            return lost_words(lost, count, where)
+            return Loss(lost=lost, of=count, what=where)
         budgets = [self.budgets[at] for at in of_kind if at in self.budgets]
-        return lost_words(lost, count, "exposed messages", sum(budgets) if budgets else None)
+        return Loss(lost=lost, of=count, what="exposed messages", budget=sum(budgets) if budgets else None)
 
-    def _limits_of_held(self, claim: Claim | None, of_kind: list[int], lost: int, count: int) -> list[str]:
-        """Returns how far a HELD reaches."""
-        bound = "" if lost else bound_words(lost, count)
-        limits = [bound] if bound else []
+    def _not_tried(self, claim: Claim | None, of_kind: list[int]) -> list[str]:
+        """Returns which part of a claim that HELD was not put to the test."""
         strict = claim is not None and claim.may_repeat is not MayRepeat.ACKED
         faults: list[FaultRecord] = [self.faults[at] for at in of_kind]
         if strict and faults and not any(acks_before(fault, self.seen.moments) for fault in faults):
-            limits.append("no ack in the last second before it: repeats after an ack were not put to the test")
-        return limits
+            return ["no ack in the last second before it: repeats after an ack were not put to the test"]
+        return []
 
 
 SKIPPED_WORDS = "more delivered again and skipped by the workers' idempotency wrapper (effect lost, not by the broker)"
 _UNAVAILABLE = "unavailable: the broker did not come back"
 _DIED = "the broker ended unexpectedly, by no fault of the scenario"
-
-
-def _harm_words(found: _Finding, told: Counter[str]) -> list[str]:
-    """Returns the harms that the counts of losses and repeats do not tell yet."""
-    words = []
-    for what, count in (*found.violated.items(), *found.unknown.items()):
-        if what in (_UNAVAILABLE, _DIED):
-            words.append(what)
-        elif what != "lost" and not told.get(what):
-            words.append(f"{n_(count)} {what}")
-    return words
+_WITHOUT_COUNT = (_UNAVAILABLE, _DIED)

@@ -18,7 +18,7 @@ from harness.analysis.combine import combine_guarantees
 from harness.analysis.slo import expectation, figure_of, is_met, worst
 from harness.errors import ExitCode
 from harness.model import DurabilityClass, FaultKind, MayLose, TrialStatus, Verdict
-from harness.record import AtLeast, CaseRecord, Figure, Guarantee, RunRecord, TrialRecord, Unknown
+from harness.record import AtLeast, CaseRecord, Figure, Guarantee, Loss, RunRecord, TrialRecord, Unknown
 from harness.scenario.model import Bound
 
 TOO_SMALL = Unknown(unknown="n too small")
@@ -296,40 +296,70 @@ def test_violated_says_in_how_many_trials() -> None:
     assert verdicts(H, V, V).evidence == "in 2 of 3 trials; e2; e3"
 
 
-def told(*each: tuple[Verdict, str]) -> str:
+def summed(*each: Guarantee) -> str:
     """Returns the evidence of several trials together."""
     trials = [
-        TrialRecord(
-            number=n,
-            status=TrialStatus.VALID,
-            reasons=[],
-            folder="",
-            metrics={},
-            guarantees=[Guarantee(fault="broker kill", claim="", verdict=verdict, evidence=evidence)],
-        )
-        for n, (verdict, evidence) in enumerate(each, 1)
+        TrialRecord(number=n, status=TrialStatus.VALID, reasons=[], folder="", metrics={}, guarantees=[given])
+        for n, given in enumerate(each, 1)
     ]
     return combine_guarantees(trials)[0].evidence
 
 
+def seen(verdict: Verdict, lost: int, of: int, budget: int | None = None, **counts: int) -> Guarantee:
+    return Guarantee(
+        fault="broker kill",
+        claim="",
+        verdict=verdict,
+        evidence="",
+        exposed=of,
+        loss=Loss(lost=lost, of=of, what="exposed messages", budget=budget),
+        counts={what.replace("_", " "): count for what, count in counts.items()},
+        bounded=of,
+    )
+
+
+def words(verdict: Verdict, *notes: str, evidence: str = "") -> Guarantee:
+    return Guarantee(fault="broker kill", claim="", verdict=verdict, evidence=evidence, notes=list(notes))
+
+
 def test_the_evidence_of_several_trials_is_their_sum() -> None:
-    bound = "if losses were independent, at most 0.3 % of all (1,000 exposed, 95 %)"
-    first = f"0 of 1,000 exposed messages lost; 2 came again unacked; {bound}"
-    second = f"0 of 2,000 exposed messages lost; 3 came again unacked; 1 given twice; {bound}"
-    assert told((H, first), (H, second)) == (
+    first = seen(H, 0, 1000, came_again_unacked=2)
+    second = seen(H, 0, 2000, came_again_unacked=3, given_twice=1)
+    assert summed(first, second) == (
         "exercised in 2 of 2 trials; 0 of 3,000 exposed messages lost; 5 came again unacked; 1 given twice; "
         "if losses were independent, at most 0.1 % of all (3,000 exposed, 95 %)"
     )
-    lossy = "3 of 1,000 exposed messages lost (in flight: 5)"
-    assert told((H, "0 of 900 exposed messages lost (in flight: 4)"), (V, lossy)) == (
+    assert summed(seen(H, 0, 900, budget=4), seen(V, 3, 1000, budget=5)) == (
         "in 1 of 2 trials; 3 of 1,900 exposed messages lost (in flight: 9)"
     )
 
 
-def test_what_was_not_exercised_says_so_once() -> None:
-    assert told((N, "nothing was exposed to it"), (N, "nothing was exposed to it")) == (
-        "in 2 of 2 trials; nothing was exposed to it"
+def test_a_bound_speaks_only_for_the_trials_that_held() -> None:
+    assert summed(seen(N, 0, 500), seen(H, 0, 3000)) == (
+        "exercised in 1 of 2 trials; 0 of 3,500 exposed messages lost; "
+        "if losses were independent, at most 0.1 % of all (3,000 exposed, 95 %)"
     )
+
+
+def test_a_fault_without_a_claim_is_summed_too() -> None:
+    assert summed(seen(Verdict.NO_CLAIM, 1, 10), seen(Verdict.NO_CLAIM, 2, 20, given_twice=1)) == (
+        "3 of 30 exposed messages lost; 1 given twice"
+    )
+
+
+def test_a_record_of_before_the_counts_is_told_in_its_own_words() -> None:
+    old = words(H, evidence="0 of 900 exposed messages lost; 2 came again unacked")
+    assert summed(old) == old.evidence
+    assert summed(old, old) == f"exercised in 2 of 2 trials; {old.evidence}"
+    assert summed(old, seen(H, 0, 100, given_twice=1)) == (
+        f"exercised in 2 of 2 trials; 0 of 100 exposed messages lost; 1 given twice; "
+        f"if losses were independent, at most 3 % of all (100 exposed, 95 %); {old.evidence}"
+    )
+
+
+def test_what_was_not_exercised_says_so_once() -> None:
+    never = words(N, "nothing was exposed to it")
+    assert summed(never, never) == "in 2 of 2 trials; nothing was exposed to it"
 
 
 def test_trials_without_sound_evidence_prove_nothing() -> None:

@@ -13,7 +13,7 @@ from harness.analysis.exposure import Stand, blame, exposed, span
 from harness.analysis.moments import gather_moments
 from harness.analysis.reconcile import reconcile
 from harness.model import Claim, FaultKind, Mark, MayLose, MayRepeat, Traits, Verdict
-from harness.record import Guarantee, Unknown
+from harness.record import Guarantee, Loss, Unknown
 
 KILL = FaultKind.BROKER_KILL
 WORKER = FaultKind.WORKER_KILL
@@ -338,6 +338,19 @@ def test_while_an_exposed_message_is_undecided_the_verdict_is_unknown() -> None:
     assert given["none"].verdict is Verdict.HELD  # it was exposed to the kill
 
 
+def test_the_counts_stand_beside_their_words() -> None:
+    story = broker_kill()
+    story.facts_more |= {"faults": (fault(10, None),), "broker_back": False, "residue_sound": False}
+    story.lose(story.due(9.9, 20))
+    story.outcome[story.due(10, 20)] = "UNKNOWN"
+    story.confirmed[story.due(10, 20)] = NULL
+    given = guarantees(story)["broker kill"]
+    assert given.loss == Loss(lost=0, of=100, what="exposed messages")
+    assert given.counts == {"undecided": 100}
+    assert given.notes == ["unavailable: the broker did not come back"]
+    assert (given.exposed, given.bounded) == (100, 100)
+
+
 def test_a_broker_that_does_not_come_back_is_unavailable() -> None:
     story = broker_kill()
     story.facts_more |= {"faults": (fault(10, None),), "broker_back": False, "residue_sound": False}
@@ -347,7 +360,7 @@ def test_a_broker_that_does_not_come_back_is_unavailable() -> None:
     given = guarantees(story)
     assert given["broker kill"].verdict is Verdict.VIOLATED
     assert given["broker kill"].evidence == (
-        "0 of 100 exposed messages lost; unavailable: the broker did not come back; 100 undecided"
+        "0 of 100 exposed messages lost; 100 undecided; unavailable: the broker did not come back"
     )
     assert given["none"].verdict is Verdict.HELD
 
