@@ -36,6 +36,7 @@ def _claims(lost_by_restart: MayLose, kill: str, restart: str) -> tuple[Claim, .
         Claim(fault=FaultKind.NONE, may_lose=MayLose.NONE, may_repeat=MayRepeat.NONE, source=f"{_CONFIRMS}"),
         Claim(fault=FaultKind.WORKER_KILL, may_lose=MayLose.NONE, source=acks),
         Claim(fault=FaultKind.PRODUCER_KILL, may_lose=MayLose.NONE, may_repeat=MayRepeat.NONE, source=_CONFIRMS),
+        Claim(fault=FaultKind.REPLY_CUT, may_lose=MayLose.NONE, may_repeat=MayRepeat.NONE, source=_CONFIRMS),
         Claim(fault=FaultKind.BROKER_PAUSE, may_lose=MayLose.NONE, source=acks),
         Claim(fault=FaultKind.BROKER_RESTART, may_lose=lost_by_restart, source=restart),
         Claim(

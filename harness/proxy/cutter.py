@@ -2,9 +2,9 @@
 
 A cut proves itself. From the order on
 
-1. the next message of the trial that a producer sends, found by its envelope, chooses the connection. It waits until the broker
-   has answered all that went before (said something since, then nothing for :data:`SETTLED_NS`), together with whatever the
-   producer sends meanwhile;
+1. the next message of the trial, found by its envelope, that a producer sends on a connection where the broker spoke last chooses that
+   connection. It waits, with whatever the producer sends meanwhile, until the broker has said nothing for :data:`SETTLED_NS`: until
+   what went before is answered;
 2. the first bytes that the broker says after that answer this request: it was executed. They are swallowed, and the client is reset;
 3. the connection to the broker stays for as long as it has something to say (:data:`LINGER_NS`), so that all that was passed on is
    executed.
@@ -116,7 +116,7 @@ class Cutter(Relay):
         """Passes a request on; that of the connection to be cut waits until older ones are answered."""
         assert isinstance(pair, _Watched)
         senders = self._senders(pair, data)
-        if self._armed and self._victim is None and senders:
+        if self._armed and self._victim is None and senders and not pair.owed:
             self._victim = _Victim(pair=pair, producer=senders[0])
         victim = self._victim
         if victim is None or victim.pair is not pair:
@@ -164,12 +164,15 @@ class Cutter(Relay):
             self._armed, self._due_ns = True, t_ns
 
     def _ask(self, victim: _Victim) -> None:
-        """Passes the request on once the broker has nothing more to say to older ones."""
+        """Passes the request on once the broker has nothing more to say to older ones.
+
+        Nothing waits for an answer here: it might be owed to what this request is the rest of.
+        """
         pair = victim.pair
         if self._victim is not victim or victim.asked_ns:
             return
-        if pair.owed or now_ns() < pair.heard_ns + SETTLED_NS:
-            self.at(now_ns() + SETTLED_NS // 10, lambda: self._ask(victim))
+        if now_ns() < pair.heard_ns + SETTLED_NS:
+            self.at(pair.heard_ns + SETTLED_NS, lambda: self._ask(victim))
             return
         victim.asked_ns = now_ns()
         self.send(pair, pair.broker, bytes(victim.held))

@@ -28,7 +28,6 @@ START_LIMIT_S = 10.0
 END_LIMIT_S = 5.0
 
 _PLAIN = {"redis": 6379, "amqp": 5672, "postgresql": 5432, "postgres": 5432, "null": 0}
-_ENCRYPTING = ("require", "verify-ca", "verify-full")
 
 
 class ProxyLost(BrokerbenchError):
@@ -69,8 +68,8 @@ def why_not(address: str) -> str:
     if parts.scheme not in _PLAIN or not host:
         return f"its address is no URL with a host ({', '.join(_PLAIN)})"
     query = parse_qs(parts.query)
-    if set(query.get("sslmode", [])) & set(_ENCRYPTING):
-        return f"sslmode={query['sslmode'][0]} is encrypted, and replies are cut in plain connections only"
+    if set(query.get("sslmode", [])) - {"disable"}:
+        return f"sslmode={query['sslmode'][0]} may be encrypted, and replies are cut in plain connections only (sslmode=disable)"
     return "" if not query.get("host") else "its address names another host in its query"
 
 
@@ -81,8 +80,10 @@ def target_of(address: str) -> tuple[str, int]:
 
 
 def through(address: str, port: int) -> str:
-    """Returns the address of the same broker by way of a port on 127.0.0.1."""
+    """Returns the address of the same broker by way of a port on 127.0.0.1; libpq would encrypt by itself where the server can."""
     parts = urlsplit(address)
+    if parts.scheme.startswith("postgres") and "sslmode" not in parse_qs(parts.query):
+        parts = parts._replace(query="&".join(filter(None, (parts.query, "sslmode=disable"))))
     user = f"{parts.netloc.rpartition('@')[0]}@" if "@" in parts.netloc else ""
     return urlunsplit(parts._replace(netloc=f"{user}127.0.0.1:{port}"))
 

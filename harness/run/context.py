@@ -9,8 +9,10 @@ from pathlib import Path
 
 from harness.brokers.contract import DriverOptions
 from harness.deployments.contract import Deployment
+from harness.faults import faults
 from harness.journal import Journal
 from harness.load.door import Door
+from harness.proxy.proxy import THROUGH_PROXY
 from harness.run.health import probe_queue
 from harness.run.progress import Listener
 from harness.scenario.model import Case, Scenario
@@ -78,6 +80,11 @@ class TrialContext:
             answer_timeout_s=answer_timeout_s(self.scenario),
             auto_ack=workers.ack == "auto",
         )
+
+
+def needs_proxy(scenario: Scenario) -> bool:
+    """Returns whether the producers speak to the broker through a proxy, because a fault of the scenario needs it."""
+    return any(faults()[fault.verb, fault.target].kind in THROUGH_PROXY for fault in scenario.faults)
 
 
 def answer_timeout_s(scenario: Scenario) -> float:

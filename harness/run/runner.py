@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import secrets
 import shutil
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -21,8 +20,9 @@ from harness.ledger import require_room
 from harness.load.door import Door
 from harness.load.seam import farewell
 from harness.model import AS_FOUND, TrialStatus
+from harness.proxy.proxy import why_not
 from harness.record import CaseRecord, RunRecord, TrialRecord
-from harness.run.context import TrialContext
+from harness.run.context import TrialContext, needs_proxy
 from harness.run.entrance import check_door
 from harness.run.harvest import harvest
 from harness.run.health import described
@@ -70,7 +70,7 @@ class Run:
         self._options = options
         self._listener = listener
         self._run_id = secrets.randbits(64)
-        self._unavailable = _unavailable(scenario.cases, deployment)
+        self._unavailable = _unavailable(scenario, deployment)
         if self._unavailable and not options.skip_unavailable:
             raise UnavailableError(
                 "\n  ".join(dict.fromkeys(self._unavailable.values())),
@@ -238,9 +238,17 @@ class Run:
         self.folder.save(self.record)
 
 
-def _unavailable(cases: Sequence[Case], deployment: Deployment) -> dict[str, str]:
-    reasons = {case.id: deployment.unavailable(case.setup) for case in cases}
+def _unavailable(scenario: Scenario, deployment: Deployment) -> dict[str, str]:
+    reasons = {case.id: _no_proxy(scenario, case) or deployment.unavailable(case.setup) for case in scenario.cases}
     return {case_id: reason for case_id, reason in reasons.items() if reason}
+
+
+def _no_proxy(scenario: Scenario, case: Case) -> str:
+    """Returns why the proxy that a fault needs cannot stand before the broker, "" where it can or none is needed."""
+    if scenario.address is None or not needs_proxy(scenario):
+        return ""
+    reason = why_not(scenario.address.urls[case.setup.broker])
+    return f"{case.setup.name}: replies to producers cannot be cut: {reason}" if reason else ""
 
 
 def _first_case(case: Case, deployment: Deployment, unavailable: str) -> CaseRecord:

@@ -20,16 +20,17 @@ from harness.brokers import open_driver
 from harness.brokers.contract import Effective
 from harness.clock import now_ns
 from harness.deployments.contract import Broker, BrokerOptions
-from harness.errors import BrokerbenchError
+from harness.errors import BrokerbenchError, Unreachable
 from harness.facts import FaultRecord, ShardRecord
 from harness.faults import faults
 from harness.faults.contract import Stage
 from harness.load.seam import Fleet, FleetPlan
 from harness.model import AS_FOUND
-from harness.proxy.proxy import THROUGH_PROXY, Proxy
-from harness.run.context import TrialContext
+from harness.proxy.proxy import Proxy
+from harness.run.context import TrialContext, needs_proxy
 from harness.run.health import Probe, described
 from harness.run.nemesis import Nemesis, Planned
+from harness.run.outage import outage_words
 from harness.run.progress import FaultHealed, FaultInjected, PhaseChanged, Warned
 from harness.run.sampling import Sampler
 from harness.run.search import Search, search, unsearched
@@ -73,7 +74,9 @@ class Seen:
     sampler: Sampler | None = None
     stall_max_s: float = 0.0
     clock_error_s: float = 0.0
-    agents_stay: bool | None = None  # agents of other machines were told that another trial follows; None = none was told
+    agents_stay: bool | None = (
+        None  # agents of other machines were told that another trial follows; None = none was told
+    )
     warnings: list[str] = field(default_factory=list)
 
 
@@ -107,6 +110,7 @@ class Trial:
             raise
         finally:
             self._end_load()
+            self._note_outages()
 
     def _phases(self, cleanup: ExitStack, timeline: Timeline) -> None:
         broker = self._start_broker(cleanup, timeline)
@@ -114,7 +118,11 @@ class Trial:
         fleet = self._start_fleet(cleanup, timeline, broker, proxy)
         sampler = self._start_watchers(cleanup, broker, fleet)
         stage = Stage(
-            broker=broker, crew=fleet, healthy=self._probe(broker, of_fault=True), seed=self._context.scenario.seed, proxy=proxy
+            broker=broker,
+            crew=fleet,
+            healthy=self._probe(broker, of_fault=True),
+            seed=self._context.scenario.seed,
+            proxy=proxy,
         )
         nemesis = self._start_load(cleanup, timeline, stage, fleet)
         watch = Watch(fleet, sampler, self._context.listener, self.seen.warnings, broker=broker, nemesis=nemesis)
@@ -131,11 +139,17 @@ class Trial:
         if start_ns is not None and self.seen.load_end_ns is None:
             self.seen.load_end_ns = max(start_ns, now_ns())
 
+    def _note_outages(self) -> None:
+        """A broker that is not ours has no process whose end could be seen, only times at which nobody reached it."""
+        seen = self.seen
+        if self._context.scenario.address is not None and seen.load_start_ns is not None and not seen.broker_died:
+            seen.broker_died = outage_words(seen.connections, seen.load_start_ns)
+
     # The phases, in order.
 
     def _start_broker(self, cleanup: ExitStack, timeline: Timeline) -> Broker:
         context = self._context
-        self._phase(timeline, "starting broker")
+        self._phase(timeline, "starting broker" if context.scenario.address is None else "looking for the broker")
         broker = context.deployment.up(
             BrokerOptions(
                 setup=context.case.setup,
@@ -183,7 +197,7 @@ class Trial:
     def _start_proxy(self, cleanup: ExitStack, broker: Broker) -> Proxy | None:
         """Puts a proxy before the broker, for the producers only, where a fault needs it."""
         context = self._context
-        if not any(faults()[f.verb, f.target].kind in THROUGH_PROXY for f in context.scenario.faults):
+        if not needs_proxy(context.scenario):
             return None
         proxy = Proxy.start(broker.address, context.journal, run_id=context.run_id, trial=context.trial_id)
         cleanup.callback(proxy.close)
@@ -295,10 +309,10 @@ class Trial:
         driver = open_driver(self._context.driver_options(broker.address, "search"))
         try:
             driver.connect()
-            found = search(
-                driver, run_id=self._context.run_id, trial=self._context.trial_id, load_ended=load_ended
-            )
+            found = search(driver, run_id=self._context.run_id, trial=self._context.trial_id, load_ended=load_ended)
         except BrokerbenchError as error:
+            if not broker.ours and isinstance(error, Unreachable):
+                self.seen.broker_died = f"it cannot be reached any more: {error.problem}"
             self.seen.broker_back = (
                 self.seen.broker_back and broker.alive()
             )  # alive but full, say: only the search is lost

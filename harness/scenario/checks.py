@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from harness.scenario.addresses import EXTERNAL
+from harness.scenario.entries import SetupChoice
 from harness.scenario.model import Agents, FaultEntry, Load, Phases, Workers
 from harness.scenario.problems import Report
 from harness.scenario.source import Node
@@ -24,7 +25,7 @@ MAX_STEADY_S = 86_400.0
 class Draft:
     """A scenario so far; None = not known, because something of it was wrong: checks that need it are left out.
 
-    ``workers`` are those with the largest prefetch.
+    ``workers`` are those with the largest prefetch; ``idempotency`` are all wrappers that are asked for, ``setups`` all setups.
     """
 
     root: Node
@@ -33,6 +34,8 @@ class Draft:
     phases: Phases | None
     faults: tuple[FaultEntry, ...] | None
     agents: Any
+    setups: Sequence[SetupChoice] | None
+    idempotency: tuple[str, ...]
     deployment: Any
 
 
@@ -105,6 +108,23 @@ def _settling(draft: Draft) -> Iterator[Finding]:
         text = f"acknowledgements would wait as long as a hold lasts ({workers.visibility_s:g} s)"
         path = "workers.settle.linger" if _written(draft, "workers.settle.linger") else "workers.visibility"
         yield Finding(path, text, "settle.linger shorter than visibility")
+
+
+def _idempotency(draft: Draft) -> Iterator[Finding]:
+    wrappers = [word for word in draft.idempotency if word != "none"]
+    if not wrappers:
+        return
+    path, expected = "workers.idempotency", "setups with acks on Redis, where its keys are kept"
+    for choice in draft.setups or ():
+        if choice.setup.broker != "redis":
+            text = f"{wrappers[0]} keeps its keys in the Redis under test, and {choice.setup.name} has none"
+            yield Finding(path, text, expected, f"remove {choice.setup.name}, or the wrapper")
+        elif choice.setup.traits.at_most_once:
+            text = f"{wrappers[0]} is for messages that come twice, and {choice.setup.name} delivers each at most once"
+            yield Finding(path, text, expected, f"remove {choice.setup.name}, or the wrapper")
+    if draft.workers and draft.workers.ack == "auto":
+        text = f"{wrappers[0]} acknowledges what it skips, and with ack: auto nothing is acknowledged"
+        yield Finding(path, text, "ack: explicit", "remove workers.ack")
 
 
 def _steady(draft: Draft) -> Iterator[Finding]:
@@ -245,6 +265,20 @@ def _killed_producers(draft: Draft) -> Iterator[Finding]:
         alive -= killed
 
 
+def _cuts(draft: Draft) -> Iterator[Finding]:
+    """The last reply is cut while there is load; and the proxy that cuts it can be reached by producers of this machine only."""
+    for path, fault in _in_order(draft.faults or ()):
+        if (fault.verb, fault.target) != ("cut", "producer"):
+            continue
+        last_s = fault.at_s + (_count(fault) - 1) * float(fault.settings.get("every") or 0)
+        if draft.phases and fault.at_s < draft.phases.steady_s <= last_s:
+            text = f"the last of {_count(fault)} cuts comes at {last_s:g} s, and steady ends at {draft.phases.steady_s:g} s"
+            yield Finding(f"{path}.count", text, remedy="lower count or every, or make steady longer")
+        if isinstance(draft.agents, Agents) and draft.agents.remote:
+            text = f"{fault.label} needs producers on this machine, and agents of others may run them"
+            yield Finding(f"{path}.{fault.verb}", text, "agents of this machine only", "remove agents.remote")
+
+
 def _count(fault: FaultEntry) -> int:
     return int(fault.settings.get("count") or 1)
 
@@ -260,6 +294,7 @@ _CHECKS: tuple[Callable[[Draft], Iterator[Finding]], ...] = (
     _replay_arrival,
     _blocks,
     _settling,
+    _idempotency,
     _steady,
     _counts,
     _drain,
@@ -270,4 +305,5 @@ _CHECKS: tuple[Callable[[Draft], Iterator[Finding]], ...] = (
     _faults_on_external,
     _killed_workers,
     _killed_producers,
+    _cuts,
 )

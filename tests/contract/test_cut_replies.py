@@ -113,15 +113,14 @@ def test_with_the_clients_own_retries_what_was_cut_is_there_twice_and_confirmed(
     line = own_line(setup, client_retries="on")
     proxy = before(line)
     producer, witness = line.open("p0", via=proxy), line.open("w0")
-    striking = Striking(line, proxy, count=2)
-    cuts = proxy.cuts
-    outcomes, losses = publish_and_see(line, producer, lambda _: len(cuts(0, 0)) == 2)
+    striking = Striking(line, proxy, count=1)  # a second one might cut the second try of the same block
+    outcomes, losses = publish_and_see(line, producer, lambda _: len(proxy.cuts(0, 0)) == 1)
     assert striking.strike().hit
     evidence = striking.heal().evidence
     assert (set(outcomes.values()), losses) == ({Outcome.CONFIRMED}, 0)
-    assert (evidence["cuts"], evidence["messages"]) == (2, 2 * N)
-    copies = there(line, witness, len(outcomes) + 2 * N)
-    assert Counter(copies.values()) == {1: len(outcomes) - 2 * N, 2: 2 * N}
+    assert (evidence["cuts"], evidence["messages"]) == (1, N)
+    copies = there(line, witness, len(outcomes) + N)
+    assert Counter(copies.values()) == {1: len(outcomes) - N, 2: N}
 
 
 @only_setups(lambda setup: setup.library_retries is not None)
@@ -221,7 +220,7 @@ def test_the_proxy_ends_when_the_harness_is_killed(tmp_path: Path, monkeypatch: 
     [
         ("rediss://host:6379/0", "rediss:// is encrypted"),
         ("amqps://host:5671", "amqps:// is encrypted"),
-        ("postgresql://host/db?sslmode=verify-full", "sslmode=verify-full is encrypted"),
+        ("postgresql://host/db?sslmode=verify-full", "sslmode=verify-full may be encrypted"),
         ("unix:///run/redis.sock", "no URL with a host"),
         ("postgresql:///db?host=/run/postgresql", "no URL with a host"),
         ("postgresql://a:1,b:2/db", "no URL with one host and port"),

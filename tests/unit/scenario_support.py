@@ -69,6 +69,7 @@ FAULTS = (
     Spec("pause", "broker", (Key("for", "duration"),)),
     Spec("kill", "worker", (Key("count", "count", "1"), Key("replace_after", "duration or never", "1 s"))),
     Spec("kill", "producer", (Key("count", "count", "1"),)),
+    Spec("cut", "producer", (Key("count", "count", "1"), Key("every", "duration", "500 ms"))),
 )
 
 CATALOGUE = Catalogue(

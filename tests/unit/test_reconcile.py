@@ -367,7 +367,7 @@ def test_causes_stand_beside_their_row_of_the_deliveries_table() -> None:
     assert result.causes.to_list() == ["producer_duplicate", None, None, None]
     assert result.causes.dtype.categories.to_list() == [mark.value for mark in CAUSES]  # type: ignore[attr-defined]
     assert result.messages["producer_duplicate"].to_list() == [0, 1]
-    assert result.repeats.rows() == [(0, "producer_duplicate", 3000, 1000, False)]
+    assert result.repeats.rows() == [(0, "producer_duplicate", 3000, 1000, False, 110)]
 
 
 # -- further marks --------------------------------------------------------------------------------------------------------------

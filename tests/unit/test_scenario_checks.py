@@ -170,3 +170,17 @@ def test_agents_without_a_shard_are_refused(tmp_path: Path):
     assert problem_of(tmp_path, MINIMAL + "agents: {remote: 3}\n").text == "4 agents for 3 shards"
     problem = problem_of(tmp_path, MINIMAL + "agents: 4\n")
     assert (problem.text, problem.expected) == ("4 agents for 3 shards", "at most 3 (producers + workers)")
+
+
+def test_the_last_cut_comes_before_the_end_of_steady(tmp_path: Path):
+    assert read_text(tmp_path, with_faults("at: 10 s, cut: producer, count: 10, every: 1 s")).faults
+    problem = problem_of(tmp_path, with_faults("at: 10 s, cut: producer, count: 11, every: 1 s"))
+    assert (problem.key, problem.text) == (
+        "faults.0.count",
+        "the last of 11 cuts comes at 20 s, and steady ends at 20 s",
+    )
+
+
+def test_replies_are_cut_on_this_machine_only(tmp_path: Path):
+    problem = problem_of(tmp_path, with_faults("at: 10 s, cut: producer", more="agents: {local: 1, remote: 1}\n"))
+    assert (problem.key, problem.expected) == ("faults.0.cut", "agents of this machine only")
