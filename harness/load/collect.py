@@ -76,7 +76,10 @@ class Collector:
 
     def _pulled(self, agent: int, name: str, size: int) -> Path | None:
         def ask(offset: int, length: int) -> Mapping[str, Any]:
-            return self.remotes.ask(agent, "fetch", CHUNK_WAIT_S, name=name, offset=offset, length=length)
+            # Not asked again meanwhile: over a slow line the same chunk would come many times.
+            return self.remotes.ask(
+                agent, "fetch", CHUNK_WAIT_S, again_s=CHUNK_WAIT_S, name=name, offset=offset, length=length
+            )
 
         into = self.folder / Path(name).name
         try:

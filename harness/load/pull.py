@@ -13,7 +13,8 @@ from typing import Any
 from harness.clock import NS_PER_S, now_ns
 from harness.errors import EvidenceError
 
-CHUNK_BYTES = 1 << 20
+LEAST_BYTES, FIRST_BYTES, MOST_BYTES = 1 << 14, 1 << 18, 1 << 20
+"""Sizes of a chunk: it grows while chunks come, and shrinks where none comes in time, to what the line can carry."""
 SILENCE_S = 60.0
 
 Ask = Callable[[int, int], Mapping[str, Any]]
@@ -39,16 +40,18 @@ def pull(ask: Ask, size: int, into: Path, *, silence_s: float = SILENCE_S, clock
         EvidenceError: no sound chunk came for that long; ``into`` is removed.
         OSError: it cannot be written.
     """
-    done, sound_ns, wrong = 0, clock(), 0
+    done, sound_ns, wrong, length = 0, clock(), 0, FIRST_BYTES
     with into.open("wb") as file:
         while done < size:
-            wanted = min(CHUNK_BYTES, size - done)
+            wanted = min(length, size - done)
             got = ask(done, wanted)
             data = got.get("data", b"")
             if len(data) == wanted and zlib.crc32(data) == got.get("crc"):
                 file.write(data)
                 done, sound_ns = done + wanted, clock()
+                length = min(2 * length, MOST_BYTES)
                 continue
+            length = max(length // 2, LEAST_BYTES)
             wrong += bool(got)
             if clock() - sound_ns > silence_s * NS_PER_S:
                 break

@@ -175,8 +175,10 @@ class Remotes:
 
     # What agents are asked
 
-    def ask(self, agent: int, what: str, limit_s: float, **data: Any) -> dict[str, Any]:
-        """Returns the answer of an agent, {} where none came in time; asks again until then."""
+    def ask(
+        self, agent: int, what: str, limit_s: float, *, again_s: float = ASK_AGAIN_S, **data: Any
+    ) -> dict[str, Any]:
+        """Returns the answer of an agent, {} where none came in time; asks again every ``again_s`` until then."""
         member = self.members.get(agent)
         if member is None:
             return {}
@@ -192,7 +194,7 @@ class Remotes:
                     return {}
                 self._send(member.client, "ask", {"id": number, "what": what, "data": data})
                 with self._arrived:
-                    self._arrived.wait_for(lambda: number in self._answers, min(ASK_AGAIN_S, left_s))
+                    self._arrived.wait_for(lambda: number in self._answers or member.lost, min(again_s, left_s))
             return self._answers.pop(number)
         finally:
             with self._arrived:
