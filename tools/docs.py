@@ -194,11 +194,13 @@ def claim_tables() -> str:
         promises = {setup: promises_of(setup) for setup in group}
         made = {claim.fault for groups in promises.values() for _, claims in groups for claim in claims}
         kinds = [kind for kind in FaultKind if kind in made]
-        rows = [
-            (case_words(setup, settings, "<br>"), durability.value, *claim_cells(claims, kinds))
-            for setup, groups in promises.items()
-            for (durability, claims), settings in groups.items()
-        ]
+        cases: dict[
+            tuple[Setup, tuple[str, ...]], list[Settings]
+        ] = {}  # promises that differ in their source only are one
+        for setup, groups in promises.items():
+            for (durability, claims), settings in groups.items():
+                cases.setdefault((setup, (durability.value, *claim_cells(claims, kinds))), []).extend(settings)
+        rows = [(case_words(setup, settings, "<br>"), *cells) for (setup, cells), settings in cases.items()]
         head = ("setup", "durability", *map(fault_words, kinds))
         found = table(("fault", "setups", "where the promise is made"), sources(promises, kinds))
         parts.append(

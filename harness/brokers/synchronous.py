@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, ClassVar
 
 import numpy as np
@@ -96,6 +96,8 @@ class SynchronousDriver(ABC):
             return NO_DELIVERIES
         found += self.take(max_n - 1)
         entries = np.array([entry for entry, _ in found], np.int64)
+        if self.options.auto_ack:
+            list(self.tell(entries.tolist(), Settlement.ACK))
         return Deliveries([payload for _, payload in found], entries.tolist(), entries=entries, asked_ns=asked_ns)
 
     def cancel(self) -> Deliveries:
@@ -118,7 +120,8 @@ class SynchronousDriver(ABC):
         """Closes the connection."""
         if self.up:
             self.up = False
-            self.hang_up()
+            with suppress(Exception):  # contract: never raises; what is half made cannot be closed as if it were whole
+                self.hang_up()
 
     # For subclasses.
 

@@ -1,25 +1,36 @@
 """Real brokers for the contract suite, one per broker kind and settings, each test on a queue of its own.
 
 A server that this machine lacks skips its tests, with the reason; ``tests/conftest.py`` makes that a failure in CI. A test
-that does not apply to a setup is not made for it (``only_setups``).
+that does not apply to a setup is not made for it (``only_setups``). With ``BROKERBENCH_ADDRESS`` set to a URL the drivers of its broker are tested
+there, on a server that runs already: a driver of a third party is (docs/adding-a-driver.md).
 """
 
 from __future__ import annotations
 
 import itertools
+import os
 import secrets
 from collections.abc import Callable, Iterator, Mapping
+from urllib.parse import urlsplit
 
 import pytest
 
 from harness import brokers
-from harness.deployments.contract import Broker, BrokerOptions
+from harness.deployments.contract import Broker, BrokerOptions, Deployment
 from harness.deployments.embedded import EmbeddedDeployment
+from harness.deployments.external import ExternalDeployment
 from harness.journal import Journal
 from harness.model import Setup
 from tests.contract.line import Line
 
-DEPLOYMENT = EmbeddedDeployment()
+
+def _deployment() -> Deployment:
+    address = os.environ.get("BROKERBENCH_ADDRESS", "")
+    there = (setup.broker for setup in brokers.setups().values() if urlsplit(address).scheme in setup.schemes)
+    return ExternalDeployment(dict.fromkeys(there, address)) if address else EmbeddedDeployment()
+
+
+DEPLOYMENT = _deployment()
 StartBroker = Callable[[Setup, Mapping[str, str]], Broker]
 
 

@@ -14,11 +14,9 @@ import polars as pl
 import pytest
 
 from harness import tables
-from harness.brokers.contract import DriverOptions
 from harness.envelope import Stamper, parse
 from harness.errors import ExitCode
-from harness.faults.contract import FaultKey
-from harness.model import Class, DurabilityClass, FaultKind, Mark, Outcome, Setup, Verdict
+from harness.model import Class, DurabilityClass, Mark, Outcome, Verdict
 from harness.scenario.read import read_scenario
 from tests.docs.pages import PAGES, README, ROOT, blocks, commands, without_blocks
 
@@ -180,54 +178,6 @@ def test_the_payloads_in_the_page_of_the_envelope_are_what_it_says(page_reader: 
     }
     assert [page_reader(vector) for vector in vectors] == [{**expected, "padding_ok": True}] * 2
     assert parse(vectors).checksum_ok.all()
-
-
-def test_the_fault_in_the_page_on_faults_is_complete() -> None:
-    names: dict[str, Any] = {}
-    [code] = blocks(ROOT / "docs" / "adding-a-fault.md", "python")
-    exec(code, names)
-    fault = names["FAULT"]
-    assert isinstance(fault.keys[0], FaultKey)
-    assert fault.kind in FaultKind
-    steps: list[str] = []
-
-    class Broker:
-        up = True
-
-        def stop(self, timeout_s: float) -> dict[str, object]:
-            steps.append(f"stop {timeout_s}")
-            self.up = False
-            return {"graceful": True, "t_ns": 7}
-
-        def start(self) -> None:
-            steps.append("start")
-            self.up = True
-
-        def alive(self) -> bool:
-            return self.up
-
-    class Stage:
-        broker = Broker()
-
-        def healthy(self, timeout_s: float) -> int:
-            return 9
-
-    struck = fault({"stop_timeout": 2.0})
-    assert struck.inject(Stage()).hit is True
-    assert struck.heal(Stage()).t_ns == struck.heal(Stage()).t_ns == 9
-    assert steps == ["stop 2.0", "start", "stop 2.0", "start"]
-
-
-def test_the_declaration_in_the_page_on_drivers_is_a_setup() -> None:
-    names: dict[str, Any] = {}
-    [code] = blocks(ROOT / "docs" / "adding-a-driver.md", "python")
-    exec(code, names)
-    setup = names["SETUP"]
-    assert isinstance(setup, Setup)
-    parameters = setup.complete({})
-    assert setup.durability(parameters).value == "process-crash-safe"
-    assert [claim.fault for claim in setup.claims(parameters)] == [FaultKind.NONE, FaultKind.WORKER_KILL]
-    assert DriverOptions(setup=setup.name, address="", queue="bb_1", parameters=parameters, client="w0")
 
 
 def test_every_generated_page_is_up_to_date() -> None:
