@@ -16,7 +16,7 @@ _IN_URL = re.compile(r"(?i)\b([a-z][a-z0-9+.-]*://)([^\s\"'<>]*)@")  # to the la
 _IN_QUERY = re.compile(r"(?i)([?&]\w*(?:pass(?!file)|secret|token)\w*=)([^&\s\"'<>]*)")
 _PASSWORD_KEY = re.compile(r"(?i)pass(?!file)|secret|token")
 _PARTS = re.compile(r"(?s)([A-Za-z][A-Za-z0-9+.-]*)://([^?#]*)(.*)")
-_ANYWHERE = 8
+_ANYWHERE = 12
 """Length from which a secret is hidden wherever it stands; a shorter one only as a whole word: it may be ``redis``."""
 
 _kept: set[str] = set()

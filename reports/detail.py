@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from harness.model import LOSS_CLASSES, TrialStatus
+from harness.model import LOSS_CLASSES, DurabilityClass, TrialStatus
 from harness.record import CaseRecord, Example, ExampleDelivery, FaultResult, LedgerCounts, TrialRecord
 from harness.units import format_count
 from reports import figures, story, words
@@ -41,7 +41,9 @@ def case_section(
     parts = [
         f"### {code(case.id)}",
         f"**{story.sign(case, cut_off)}.** {text(story.sentence(case, cut_off))}",
-        f"{text(case.summary)}. Ran on {text(case.server)}; {text(case.durability_class.value)}.",
+        f"{text(case.summary)}. Ran on {text(case.server)}; "
+        + "; ".join(filter(None, [text(_durability(case)), text(story.as_found(case))]))
+        + ".",
         _trials(case),
         _guarantees(case),
         _slo(case),
@@ -54,6 +56,10 @@ def case_section(
         _warnings(case),
     ]
     return "\n\n".join(part for part in parts if part)
+
+
+def _durability(case: CaseRecord) -> str:
+    return "durability unknown" if case.durability_class is DurabilityClass.UNKNOWN else case.durability_class.value
 
 
 def _worst_trials(case: CaseRecord) -> list[TrialRecord]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TypeGuard
 
-from harness.model import DurabilityClass, FaultKind, TrialStatus, Verdict
+from harness.model import AS_FOUND, DurabilityClass, FaultKind, TrialStatus, Verdict
 from harness.record import AtLeast, CaseRecord, Figure, Guarantee, RunRecord, TrialRecord, Unknown
 from harness.units import format_count, format_rate
 from reports import figures, words
@@ -42,6 +42,15 @@ def _sign_of_loss(case: CaseRecord, lost: Loss, *, no_claim: bool) -> Sign:
     if lost.count == figures.by_skipping(figures.proving(case.trials)):
         return words.LOST_BY_SKIPPING
     return words.LOST_NO_CLAIM if no_claim else words.LOST_AS_CLAIMED
+
+
+def as_found(case: CaseRecord) -> str:
+    """Returns what a broker that is not ours turned out to be set to, in words; "" where nothing was left as it was found."""
+    told = []
+    for name in case.as_found:
+        value = case.parameters[name]
+        told.append(f"{name} {'unknown' if value == AS_FOUND else value or 'not set'}")
+    return f"as found: {', '.join(told)}" if told else ""
 
 
 def worst_first(cases: list[CaseRecord]) -> list[CaseRecord]:

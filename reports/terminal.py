@@ -284,4 +284,7 @@ def _print_indented(what: RenderableType, indent: int, console: Console) -> None
 def _print_generator(record: RunRecord, console: Console) -> None:
     """Prints how late the load generator was: the first thing to look at before any latency is believed."""
     console.print()
+    for case in record.cases:
+        if found := story.as_found(case):
+            console.print(Text(f"{case.id}, {found}"))
     console.print(Text(f"Load generator: {story.lag(record)}"))

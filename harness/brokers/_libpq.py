@@ -26,6 +26,7 @@ from harness.errors import ConnectionLost, EvidenceError, Unreachable, UsageErro
 from harness.redaction import shown
 
 BINARY = 1
+TLS_REMEDY = "name the authority that signed it: postgresql://…?sslmode=verify-full&sslrootcert=FILE"
 _DAMAGE = (pq.ExecStatus.FATAL_ERROR, pq.ExecStatus.BAD_RESPONSE)
 
 
@@ -168,7 +169,8 @@ class Session:
                 connection.finish()
                 raise
         except psycopg.Error as error:
-            raise Unreachable(f"PostgreSQL takes no connection: {_one_line(str(error))}") from error
+            remedy = TLS_REMEDY if "certificate" in str(error) else ""
+            raise Unreachable(f"PostgreSQL takes no connection: {_one_line(str(error))}", remedy=remedy) from error
         connection.notice_handler = self._notice
         self._connection = connection
         self._poll = select.poll()

@@ -6,6 +6,7 @@ consumer starts with the first ``consume``. A channel that the broker closes (40
 
 from __future__ import annotations
 
+import ssl
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -18,6 +19,7 @@ from pika.spec import Basic
 from harness.brokers._outcomes import Outcomes
 from harness.brokers._rabbitmq_acks import Unacked
 from harness.brokers._rabbitmq_confirms import Answer, Window
+from harness.brokers._rabbitmq_tls import REMEDY
 from harness.brokers._rabbitmq_wire import Wire, parameters_of, words
 from harness.brokers.contract import (
     NO_DELIVERIES,
@@ -92,7 +94,8 @@ class RabbitMQDriver:
         try:
             wire = self._wire = Wire(parameters, limit_s)
         except (OSError, exceptions.AMQPError) as error:
-            raise Unreachable(f"RabbitMQ does not answer: {words(error)}") from None
+            remedy = REMEDY if isinstance(error, ssl.SSLError) else ""
+            raise Unreachable(f"RabbitMQ does not answer: {words(error)}", remedy=remedy) from None
         try:
             while not wire.is_open:
                 self._pump_until(deadline)

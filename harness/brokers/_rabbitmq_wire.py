@@ -17,6 +17,7 @@ from typing import Any
 from pika import URLParameters, exceptions, tcp_socket_opts
 from pika.connection import Connection
 
+from harness.brokers._rabbitmq_tls import split_tls
 from harness.clock import NS_PER_S, now_ns
 from harness.errors import Unreachable
 
@@ -31,13 +32,15 @@ _NOT_NOW = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 def parameters_of(address: str, name: str) -> URLParameters:
     """Returns pika's parameters for an address, with its retries off; raises Unreachable for one that pika cannot read."""
+    plain, tls = split_tls(address)
     try:
-        parameters = URLParameters(address)
+        parameters = URLParameters(plain)
     except Exception:  # pika evaluates parts of the URL; its messages may quote the password
         raise Unreachable(
             "RabbitMQ's address cannot be read",
             expected="amqp://user:password@host:port/vhost, special characters as %xx",
         ) from None
+    parameters.ssl_options = tls
     parameters.client_properties = {**(parameters.client_properties or {}), "connection_name": name}
     parameters.connection_attempts = 1
     parameters.blocked_connection_timeout = None  # a blocked connection is told, not closed

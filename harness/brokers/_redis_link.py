@@ -11,13 +11,15 @@ import select
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
 from redis._parsers.hiredis import NOT_ENOUGH_DATA, _HiredisParser
 from redis.backoff import NoBackoff
-from redis.connection import Connection, parse_url
+from redis.connection import Connection, SSLConnection, parse_url
 from redis.exceptions import (
+    AuthenticationError,
     BusyLoadingError,
     MasterDownError,
     NoPermissionError,
@@ -31,13 +33,17 @@ from redis.retry import Retry
 
 from harness.brokers.contract import Flags, Ints
 from harness.clock import NS_PER_S, now_ns
-from harness.errors import ConnectionLost, Unreachable
+from harness.errors import ConnectionLost, Unreachable, UsageError
 
 Command = Sequence[str | bytes | int]
 Judge = Callable[[Any], int]
 
 _NOT_EXECUTED = (OutOfMemoryError, BusyLoadingError, ReadOnlyError, MasterDownError, NoPermissionError)
 _NOT_EXECUTED_CODES = frozenset({"MISCONF", "NOREPLICAS", "BUSY", "WRONGTYPE"})
+TLS_REMEDY = "name the authority that signed it: rediss://…?ssl_ca_certs=FILE"
+_OF_ADDRESS = ("host", "port", "path", "db", "username", "password", "connection_class")
+_TLS_FILES = {"ssl_ca_certs", "ssl_certfile", "ssl_keyfile"}
+_EXPECTED = "redis://USER:PASSWORD@HOST:PORT/DB, or rediss://…?ssl_ca_certs=FILE&ssl_certfile=…&ssl_keyfile=…"
 READ_BYTES = 1 << 17  # one recv takes the replies of a whole window
 
 
@@ -136,7 +142,7 @@ class Link:
     def connect(self) -> None:
         """Connects anew, and asks once; raises Unreachable when nobody answers or the server is still loading."""
         self.close()
-        settings: dict[str, Any] = parse_url(self._address)  # type: ignore[no-untyped-call]
+        settings = _settings(self._address)
         connection: Any = settings.pop("connection_class", Connection)(
             **settings,
             parser_class=_HiredisParser,  # see `_read`
@@ -153,7 +159,10 @@ class Link:
             connection.read_response()
         except (RedisError, OSError) as error:
             connection.disconnect()
-            raise Unreachable(f"Redis does not answer: {error}") from error
+            if isinstance(error, AuthenticationError):
+                raise Unreachable(f"Redis refuses the password: {error}") from error
+            remedy = TLS_REMEDY if "CERTIFICATE" in str(error) else ""
+            raise Unreachable(f"Redis does not answer: {error}", remedy=remedy) from error
         # From now on only waits of our own count; the socket's time-out is left for sends into a full buffer.
         connection.socket_timeout = self._answer_timeout_s
         connection._parser._socket_timeout = self._answer_timeout_s
@@ -292,6 +301,25 @@ class Link:
         """Sleeps until the socket has something to read, in µs where poll() knows only ms, up to ``wait_s``."""
         if wait_s > 0:
             select.select([self._alive()._sock], [], [], wait_s)
+
+
+def _settings(address: str) -> dict[str, Any]:
+    """Returns what redis-py reads out of an address; raises UsageError where that is not about where, who, or TLS."""
+    try:
+        settings: dict[str, Any] = parse_url(address)  # type: ignore[no-untyped-call]
+        other = sorted(key for key in settings if not key.startswith("ssl_") and key not in _OF_ADDRESS)
+        if settings.get("connection_class") is not SSLConnection:
+            other += sorted(key for key in settings if key.startswith("ssl_"))
+    except ValueError as error:
+        raise UsageError(f"redis-py cannot read the address: {error}", expected=_EXPECTED) from error
+    if other:
+        raise UsageError(f"the address of Redis holds {', '.join(other)}", expected=_EXPECTED)
+    for key in _TLS_FILES & settings.keys():  # redis-py says only that "no such file" was found
+        try:
+            Path(settings[key]).read_bytes()
+        except OSError as error:
+            raise UsageError(f"{key} in the address of Redis, {settings[key]}: {error.strerror}") from error
+    return settings
 
 
 def _sound(reply: Any) -> Any:

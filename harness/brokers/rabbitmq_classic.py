@@ -44,6 +44,7 @@ SETUP = Setup(
     broker="rabbitmq",
     summary="durable classic queue v2, mandatory publishes with confirms, pushed up to the prefetch, acked with `multiple`",
     traits=Traits(redelivered_flag=True, settle_detects_stale=True, pushes=True),
+    schemes=("amqp", "amqps"),
     parameters=(
         Parameter(
             name="persistent",

@@ -45,6 +45,7 @@ SETUP = Setup(
     broker="rabbitmq",
     summary="quorum queue, mandatory publishes with confirms, pushed up to the prefetch, acked with `multiple`, dead letters at least once",
     traits=Traits(redelivered_flag=True, settle_detects_stale=True, pushes=True),
+    schemes=("amqp", "amqps"),
     parameters=(
         Parameter(
             name="delivery_limit",

@@ -107,6 +107,16 @@ def addresses(
     return _of_brokers(written, brokers, setups, root, report)
 
 
+def secrets_in_one_piece(root: Node, text: str, report: Report) -> None:
+    """Remembers the passwords of all addresses that are written, and refuses one that the file's text does not hold as it is:
+    what is written with escapes or over several lines could not be hidden in the copy of the scenario that a run keeps."""
+    written = root.entries.get("address")
+    for node in () if written is None else (written, *written.entries.values(), *written.items):
+        if redaction.keep(node.text) and not node.place.option and node.text not in text:
+            problem = "an address with a password is written with escapes or over several lines"
+            report.add(node.place, node.path, problem, expected="the URL in one piece", remedy="or ${NAME}")
+
+
 def _of_brokers(
     written: Mapping[str, Node], brokers: Mapping[str, None], setups: Sequence[Setup], root: Node, report: Report
 ) -> Addresses:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from harness.errors import UsageError
+from harness.redaction import hide
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -69,7 +70,7 @@ class Report:
 
     def add(self, place: Place, key: str, text: str, *, expected: str = "", remedy: str = "") -> None:
         """Notes one problem; the same one is noted once."""
-        problem = Problem(place=place, key=key, text=text, expected=expected, remedy=remedy)
+        problem = Problem(place=place, key=hide(key), text=hide(text), expected=expected, remedy=hide(remedy))
         if problem not in self._found:
             self._found.append(problem)
 

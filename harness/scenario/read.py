@@ -8,7 +8,7 @@ from typing import Any
 
 from harness import redaction
 from harness.scenario import expand, shipped
-from harness.scenario.addresses import addresses
+from harness.scenario.addresses import addresses, secrets_in_one_piece
 from harness.scenario.build import load_of, timed, workers_of
 from harness.scenario.catalogue import Catalogue
 from harness.scenario.checks import Draft, check
@@ -42,6 +42,7 @@ def read_scenario(
     root = trials_override(override(root, overrides, report), trials)
     values = scenario_table(catalogue).read(root, report)
     scenario = _assemble(values, root, report) if isinstance(values, dict) else None
+    secrets_in_one_piece(root, text, report)
     report.raise_if_any()
     assert scenario is not None
     noted = _noted(overrides, trials)

@@ -14,6 +14,8 @@ from harness.scenario.model import Scenario
 from harness.scenario.problems import Problem, ScenarioError
 from harness.scenario.read import read_scenario
 
+SCHEMES = {"redis": ("redis", "rediss"), "postgres": ("postgresql", "postgres")}
+
 
 def _setup(name: str, *parameters: Parameter) -> Setup:
     return Setup(
@@ -24,6 +26,7 @@ def _setup(name: str, *parameters: Parameter) -> Setup:
         parameters=parameters,
         durability=lambda _: DurabilityClass.MEMORY,
         claims=lambda _: (),
+        schemes=SCHEMES.get(name.partition("-")[0], ()),
     )
 
 
@@ -34,9 +37,12 @@ def _count(text: str) -> int:
 
 
 PERSISTENCE = Parameter(
-    name="persistence", values=("aof-everysec", "none", "aof-always"), meaning="what survives the server"
+    name="persistence",
+    values=("aof-everysec", "none", "aof-always"),
+    meaning="what survives the server",
+    of_broker=True,
 )
-COMMIT = Parameter(name="synchronous_commit", values=("on", "off"))
+COMMIT = Parameter(name="synchronous_commit", values=("on", "off"), of_broker=True)
 UNLOGGED = Parameter(name="unlogged", values=("false", "true"))
 
 SETUPS = (
@@ -75,6 +81,7 @@ FAULTS = (
 CATALOGUE = Catalogue(
     setups={setup.name: setup for setup in SETUPS},
     faults={(fault.verb, fault.target): fault for fault in FAULTS},
+    deployments=("embedded", "external"),
 )
 
 MINIMAL = "question: Does it work?\nsetups: [redis-stream]\nload: {rate: 1000/s}\n"

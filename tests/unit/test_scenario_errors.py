@@ -115,11 +115,9 @@ def test_a_typing_error_gets_the_nearest_name(tmp_path: Path, line: str, key: st
 @pytest.mark.parametrize(
     ("line", "key"),
     [
-        ("address: redis://localhost", "address"),
         ("network: [bridge, host]", "network"),
         ("client: container", "client"),
         ("deployment: docker", "deployment"),
-        ("deployment: external", "deployment"),
         ("faults: [{at: 9 s, partition: broker}]", "faults.0.partition"),
         ("faults: [{at: 9 s, power-loss: broker}]", "faults.0.power-loss"),
         ("faults: [{at: 9 s, recreate: broker}]", "faults.0.recreate"),

@@ -207,7 +207,7 @@ def test_the_expanded_form_is_plain_json_and_knows_every_value(tmp_path: Path):
     }
     assert expanded["faults"][1]["settings"] == {"count": 2, "replace_after": None}
     assert set(expanded) == {
-        *("name", "question", "expect", "deployment", "cases", "load", "workers", "phases", "faults"),
+        *("name", "question", "expect", "deployment", "address", "cases", "load", "workers", "phases", "faults"),
         *("trials", "agents", "seed", "slo"),
     }
 

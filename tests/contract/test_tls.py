@@ -1,0 +1,196 @@
+"""Encrypted addresses against real brokers: the whole way over TLS, and what is told where the other side cannot be trusted."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
+
+import pytest
+
+from harness import brokers
+from harness.brokers.contract import DriverOptions
+from harness.deployments.contract import Broker, BrokerOptions
+from harness.deployments.external import ExternalDeployment
+from harness.errors import UnavailableError, Unreachable, UsageError
+from harness.journal import Journal
+from harness.model import Settlement, SettleOutcome, Setup
+from tests.contract.conftest import DEPLOYMENT
+from tests.contract.line import Line, eventually
+from tests.contract.secured import NAME, Certificates, secure, with_keys
+
+CAPABLE = {
+    "redis": ("BROKERBENCH_REDIS_SERVER", "/usr/bin/redis-server", "redis-server"),
+    "postgres": ("BROKERBENCH_POSTGRES_BIN", "/usr/lib/postgresql/*/bin", "postgresql"),
+}
+"""Servers that were built with TLS, those of the wheels were not: variable, where Debian has it, its package."""
+
+TRUSTING = {"redis": "ssl_ca_certs", "postgres": "sslrootcert", "rabbitmq": "cacertfile"}
+SHOWING = {
+    "redis": ("ssl_certfile", "ssl_keyfile"),
+    "postgres": ("sslcert", "sslkey"),
+    "rabbitmq": ("certfile", "keyfile"),
+}
+DESIGN = {"redis": "redis-stream", "postgres": "postgres-lease", "rabbitmq": "rabbitmq-classic"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Secured:
+    """A broker that speaks TLS: what to speak to it with, and its address without keys."""
+
+    setup: Setup
+    files: Certificates
+    address: str
+
+    def keys(self, **other: str | Path) -> dict[str, str | Path]:
+        """Returns the keys of a client that is trusted and that trusts the server."""
+        kind = self.setup.broker
+        certificate, key = SHOWING[kind]
+        given: dict[str, str | Path] = {TRUSTING[kind]: self.files.authority}
+        given |= {certificate: self.files.client, key: self.files.client_key}
+        return given | ({"sslmode": "verify-full"} if kind == "postgres" else {}) | other
+
+    def line(self, **other: str | Path) -> Line:
+        """Returns a queue at the address with these keys."""
+        address = with_keys(self.address, self.keys(**other))
+        broker = cast("Broker", SimpleNamespace(address=address, alive=lambda: True))
+        return Line(self.setup, self.setup.complete({}, as_found=True), broker)
+
+
+@pytest.fixture(scope="module", params=DESIGN)
+def secured(
+    request: pytest.FixtureRequest, journal: Journal, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Secured]:
+    """A broker of each kind."""
+    kind = request.param
+    setup = brokers.setup(DESIGN[kind])
+    base = journal.temp_folder(f"tls-{kind}")
+    base.chmod(0o711)
+    with pytest.MonkeyPatch.context() as patch:
+        if kind in CAPABLE:
+            variable, place, package = CAPABLE[kind]
+            found = sorted(Path("/").glob(place[1:]))
+            if not found:
+                pytest.skip(f"{place} is missing; remedy: apt install {package}")
+            patch.setenv(variable, str(found[-1]))
+        if reason := DEPLOYMENT.unavailable(setup):
+            pytest.skip(reason)
+        broker = DEPLOYMENT.up(
+            BrokerOptions(
+                setup=setup,
+                parameters=setup.complete({}),
+                folder=base / "broker",
+                logs=tmp_path_factory.mktemp("logs"),
+                journal=journal,
+            )
+        )
+    try:
+        files = Certificates.make(base)
+        address = secure(broker, base / "broker", kind, files)
+        eventually(lambda: serves(setup, broker.address), "it serves again")
+        yield Secured(setup=setup, files=files, address=address)
+    finally:
+        broker.down()
+
+
+def serves(setup: Setup, address: str) -> bool:
+    """Returns whether a broker takes a plain connection."""
+    driver = brokers.open_driver(
+        DriverOptions(
+            setup=setup.name,
+            address=address,
+            queue="bb_tls_0",
+            parameters=setup.complete({}, as_found=True),
+            client="waiting",
+        )
+    )
+    try:
+        driver.connect()
+    except Unreachable:
+        return False
+    finally:
+        driver.close()
+    return True
+
+
+def test_messages_of_many_records_go_through_and_the_driver_says_that_it_is_encrypted(secured: Secured) -> None:
+    """A TLS record holds 16 KiB: what is left in the library's buffer is not seen by looking at the socket."""
+    with secured.line() as line:
+        producer, worker = line.open("producer"), line.open("worker", prefetch=500)
+        assert producer.prepare().encrypted is True
+        seqs = list(range(400))
+        for first in range(0, 400, 100):
+            line.publish(producer, seqs[first : first + 100], payload_bytes=2048)
+        received = line.receive(worker, 400)
+        assert sorted(received.seqs) == seqs
+        assert set(line.settle(worker, received, Settlement.ACK).values()) == {SettleOutcome.OK}
+        assert line.found(producer) == {}
+
+
+def refusal(secured: Secured, address: str) -> Unreachable:
+    """Returns why a driver does not connect; it must not take long over it."""
+    driver = brokers.open_driver(
+        DriverOptions(
+            setup=secured.setup.name,
+            address=address,
+            queue="bb_tls_1",
+            parameters=secured.setup.complete({}, as_found=True),
+            client="refused",
+            connect_timeout_s=20.0,
+        )
+    )
+    begun = time.monotonic()
+    with pytest.raises(Unreachable) as caught:
+        driver.connect()
+    assert time.monotonic() - begun < 10
+    driver.close()
+    return caught.value
+
+
+def test_an_authority_that_is_not_ours_is_told_with_the_remedy(secured: Secured) -> None:
+    stranger = with_keys(secured.address, secured.keys(**{TRUSTING[secured.setup.broker]: secured.files.stranger}))
+    error = refusal(secured, stranger)
+    assert "certificate verify failed" in error.problem
+    assert TRUSTING[secured.setup.broker] in error.remedy
+
+
+def test_a_host_that_the_certificate_does_not_name_is_told(secured: Secured) -> None:
+    other = with_keys(secured.address.replace(f"@{NAME}:", "@127.0.0.1:"), secured.keys())
+    error = refusal(secured, other)
+    assert "127.0.0.1" in error.problem
+    assert "match" in error.problem or "not valid for" in error.problem
+
+
+def test_a_broker_that_cannot_be_trusted_is_refused_before_anything_is_made(
+    secured: Secured, journal: Journal, tmp_path: Path
+) -> None:
+    address = with_keys(secured.address, secured.keys(**{TRUSTING[secured.setup.broker]: secured.files.stranger}))
+    deployment = ExternalDeployment({secured.setup.broker: address})
+    options = BrokerOptions(
+        setup=secured.setup,
+        parameters=secured.setup.complete({}, as_found=True),
+        folder=tmp_path,
+        logs=tmp_path,
+        journal=journal,
+        queues=("bb_tls_1",),
+    )
+    with pytest.raises(UnavailableError, match="certificate verify failed"):
+        deployment.up(options)
+
+
+def test_a_file_that_is_missing_is_named(secured: Secured, tmp_path: Path) -> None:
+    address = with_keys(secured.address, secured.keys(**{TRUSTING[secured.setup.broker]: tmp_path / "absent.pem"}))
+    driver = brokers.open_driver(
+        DriverOptions(
+            setup=secured.setup.name,
+            address=address,
+            queue="bb_tls_1",
+            parameters=secured.setup.complete({}, as_found=True),
+            client="refused",
+        )
+    )
+    with pytest.raises((Unreachable, UsageError), match=r"absent\.pem"):
+        driver.connect()
