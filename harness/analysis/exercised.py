@@ -85,7 +85,9 @@ def _producer_kill(fault: FaultRecord, facts: TrialFacts, moments: Moments) -> s
 
 
 def _pause(fault: FaultRecord, moments: Moments) -> str:
-    start, end = fault.injected_ns or 0, fault.healed_ns
+    # It heals once a probe has gone through, which takes its time; answers may come as soon as the broker goes on.
+    start, resumed_ns = fault.injected_ns or 0, fault.evidence.get("resumed_ns")
+    end = resumed_ns if isinstance(resumed_ns, int) else fault.healed_ns
     if end is None or end <= start:
         return "the pause has no end"
     events = [moments.confirmed_ns, moments.settled_ns, moments.delivery_events_ns]

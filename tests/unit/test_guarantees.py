@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 from trials import MS, NULL, Story, at, claim, connection, copy, fault, producer, worker
 
-from harness.analysis.claims import allows_repeat, bound_words, claim_for, claim_words
+from harness.analysis.claims import allows_repeat, bound_words, claim_for, claim_words, with_auto_ack
 from harness.analysis.exposure import Stand, blame, exposed, span
 from harness.analysis.moments import gather_moments
 from harness.analysis.reconcile import reconcile
@@ -608,6 +609,13 @@ def test_a_pause_is_exercised_by_silence_while_messages_were_due() -> None:
     assert given.evidence.endswith("answers came during the pause (longest silence 50% of it)")
 
 
+def test_a_pause_ends_when_the_broker_goes_on_whenever_a_probe_gets_through() -> None:
+    story = pause()
+    late = replace(fault(10, 15, FaultKind.BROKER_PAUSE), evidence={"resumed_ns": at(12)})
+    story.facts_more = {"faults": (late,)}
+    assert verdict(story, FaultKind.BROKER_PAUSE) is Verdict.HELD
+
+
 # Several faults.
 
 
@@ -681,3 +689,19 @@ def test_blame(stands: list[list[int]], budgets: dict[int, int], violated: Any, 
     array = np.array(stands, np.uint8).reshape(-1, 2)
     found = blame(array, budgets)
     assert ({**found.violated}, {**found.unknown}) == (violated, unknown)
+
+
+@pytest.mark.parametrize(
+    ("claimed", "of_workers", "then"),
+    [
+        (MayLose.NONE, MayLose.IN_FLIGHT, MayLose.IN_FLIGHT),
+        (MayLose.NONE, MayLose.ALL, MayLose.ALL),
+        (MayLose.WINDOW, MayLose.IN_FLIGHT, MayLose.WINDOW_OR_IN_FLIGHT),
+        (MayLose.ALL, MayLose.IN_FLIGHT, MayLose.ALL),
+    ],
+)
+def test_with_auto_ack_what_ends_a_workers_connection_may_lose_what_the_worker_had(
+    claimed: MayLose, of_workers: MayLose, then: MayLose
+) -> None:
+    claims = [claim(kind, claimed) for kind in (FaultKind.WORKER_KILL, FaultKind.BROKER_KILL, FaultKind.BROKER_PAUSE)]
+    assert [one.may_lose for one in with_auto_ack(claims, of_workers)] == [then, then, claimed]
