@@ -62,11 +62,11 @@ def _sign(finding: Finding) -> tuple[str, str]:
 
 def _told(finding: Finding) -> Text:
     """Returns what was found, and what it means: on the same line where all is well."""
-    text = Text(finding.value, style="bold")
+    text = Text.assemble((finding.value, "bold"))
     if finding.meaning:
-        text.append(f"{' · ' if finding.verdict is Rating.OK else chr(10)}{finding.meaning}", style="not bold")
+        text.append(f"{' · ' if finding.verdict is Rating.OK else chr(10)}{finding.meaning}")
     if finding.remedy:
-        text.append(f"\nremedy: {finding.remedy}", style="not bold cyan")
+        text.append(f"\nremedy: {finding.remedy}", style="cyan")
     return text
 
 

@@ -255,7 +255,7 @@ def _places(chosen: str) -> Iterator[tuple[Path, str]]:
 @cache
 def _version_of(folder: Path) -> tuple[int, ...]:
     """Returns the version of the server in a folder, () where there is none that runs."""
-    if not (folder / "initdb").is_file():
+    if not os.access(folder / "initdb", os.X_OK):
         return ()
     try:
         told = ask([folder / "postgres", "--version"]).out

@@ -270,7 +270,7 @@ def _server(explicit: str) -> tuple[Path, str]:
         folders += sorted(Path("/").glob(pattern.lstrip("/")), reverse=True)
     for folder in folders:
         path = folder / "rabbitmq-server"
-        if path.is_file() and os.access(path, os.X_OK):
+        if os.access(path, os.X_OK) and path.is_file():  # in this order: a folder of another user's may be on the PATH
             real = _behind_wrapper(path)
             return real, str(real.parent)
     raise UnavailableError("no rabbitmq-server is found", expected="one on the PATH", remedy=REMEDY)

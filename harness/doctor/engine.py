@@ -13,15 +13,19 @@ from harness.doctor.finding import Check, Seen, missing, ok, unknown, worse
 from harness.errors import UnavailableError
 from harness.programs import Answer, ask
 
-LIMIT_S = 8.0
+LIMIT_S = 5.0
 FOR = "for brokers in containers; no scenario of this version uses it"
 NOTHING_NOW = "nothing to do now"
 
 
 def checks() -> Iterator[Check]:
     """Yields the checks of this module."""
-    yield Check(id="docker.engine", group="Not needed by this version", what="Docker engine", look=lambda: engine(_info()))
-    yield Check(id="docker.compose", group="Not needed by this version", what="compose", look=lambda: compose(*_compose()))
+    yield Check(
+        id="docker.engine", group="Not needed by this version", what="Docker engine", look=lambda: engine(_info())
+    )
+    yield Check(
+        id="docker.compose", group="Not needed by this version", what="compose", look=lambda: compose(*_compose())
+    )
     yield Check(id="docker.swarm", group="Not needed by this version", what="swarm", look=lambda: swarm(_info()))
 
 

@@ -289,7 +289,7 @@ def _quiet() -> Seen:
 
 def quiet(load: float, cores_usable: float, stolen: float) -> Seen:
     """Judges what else the machine does: mean ``load`` of a minute, and the share of CPU time ``stolen`` since the boot."""
-    value = f"load {load:.1f} on {cores_usable:g} cores, {stolen:.2%} stolen by the hypervisor"
+    value = f"load {load:.1f} on {cores_usable:g} core{'' if cores_usable == 1 else 's'}, {stolen:.2%} stolen by the hypervisor"
     if stolen >= STOLEN:
         return worse(
             value,

@@ -34,7 +34,7 @@ def state(folder: Path, writable: bool) -> Seen:
 
 def nearest(path: Path) -> Path:
     """Returns the path itself, or the nearest above it that exists."""
-    return next(place for place in (path, *path.absolute().parents) if place.exists())
+    return next(place for place in (path, *path.absolute().parents) if os.access(place, os.F_OK))
 
 
 def _leftovers() -> Seen:

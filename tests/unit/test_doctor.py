@@ -6,6 +6,8 @@ import fcntl
 import json
 import os
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Mapping
 from pathlib import Path
@@ -291,6 +293,27 @@ class TestTraces:
     def test_a_folder_that_is_not_there_yet_is_judged_by_the_nearest_above(self, tmp_path: Path) -> None:
         assert traces.nearest(tmp_path / "a" / "b") == tmp_path
         assert traces.nearest(tmp_path) == tmp_path
+
+    @pytest.mark.skipif(os.geteuid() != 0, reason="takes another user, whom only root can become")
+    def test_folders_that_may_not_be_entered_are_no_error(self, tmp_path: Path) -> None:
+        closed = tmp_path / "closed"
+        closed.mkdir(mode=0o700)
+        looked = (
+            "import os, sys; from pathlib import Path; from harness.doctor.traces import nearest;"
+            "from harness.deployments import embedded_rabbitmq, embedded_postgres, embedded_redis;"
+            "os.setgroups([]); os.setgid(65534); os.setuid(65534); print(nearest(Path(sys.argv[1]) / 'a' / 'b'));"
+            "[m.unavailable() for m in (embedded_rabbitmq, embedded_postgres, embedded_redis)]"
+        )
+        for variables in ({"PATH": f"{closed}:/usr/bin"}, {"BROKERBENCH_POSTGRES_BIN": str(closed)}):
+            done = subprocess.run(
+                [sys.executable, "-c", looked, str(closed)],
+                env=os.environ | variables,
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            assert done.stderr == ""
+            assert Path(done.stdout.strip()) in (closed, *closed.parents)
 
     @pytest.mark.parametrize(
         ("ended", "living", "rating", "value"),
