@@ -147,7 +147,7 @@ def _text(x: float, y: float, words: str, kind: str = "", anchor: str = "start")
 
 def _frame(end: float) -> Iterator[str]:
     """Yields the time axis, the band of the kill, the line of the search."""
-    yield f'<rect class="band" x="{_x(KILL)}" y="{TOP - 16}" width="{_x(BACK) - _x(KILL):g}" height="{end - TOP + 22}"/>'
+    yield f'<rect class="band" x="{_x(KILL)}" y="{TOP - 16}" width="{_x(BACK) - _x(KILL):g}" height="{end - TOP + 16}"/>'
     for time in (KILL, BACK):
         yield f'<line class="edge" x1="{_x(time)}" x2="{_x(time)}" y1="{TOP - 16}" y2="{end}"/>'
     yield f'<line class="axis" stroke-dasharray="1 4" stroke-width="2" x1="{_x(SEARCH)}" x2="{_x(SEARCH)}" y1="{TOP - 16}" y2="{end}"/>'
