@@ -197,7 +197,10 @@ def _lost(case: CaseRecord, proving: list[TrialRecord], lost: Loss) -> str:
         return f"{head} — {_judged(case)}"
     which = "them" if skipped == lost.count else f"{format_count(skipped)} of them"
     told = f"{head} — the broker delivered {which} again, and the workers' idempotency wrapper skipped them"
-    return told if skipped == lost.count else f"{told}; of the others {_judged(case)}"
+    if skipped < lost.count:
+        return f"{told}; of the others {_judged(case)}"
+    violated = _first(case, Verdict.VIOLATED)
+    return f"{told}; BROKE its claim: {_plain(violated.evidence)}" if violated else told
 
 
 def _judged(case: CaseRecord) -> str:

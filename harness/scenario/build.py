@@ -18,7 +18,7 @@ from harness.scenario.source import Node
 Values = Mapping[str, Any]
 
 RETRY_BACKOFF_S = 0.1
-EXPANDING = ("prefetch",)
+EXPANDING = ("prefetch", "idempotency")
 """Keys of ``workers`` that may be a list."""
 
 
@@ -108,6 +108,7 @@ def workers_of(values: Values) -> tuple[tuple[Workers, Values], ...] | None:
         work_kind=values["kind"],
         visibility_s=values["visibility"],
         sweep_s=values["sweep"],
+        idempotency=values["idempotency"],
     )
     lists = {name: values[name] for name in EXPANDING if isinstance(values[name], tuple)}
     combinations = [dict(zip(lists, chosen, strict=True)) for chosen in itertools.product(*lists.values())]

@@ -239,6 +239,12 @@ WORKERS = Table(
             default="1 s",
             meaning="how often workers look for holds that have run out",
         ),
+        Key(
+            name="idempotency",
+            shape=OneOrMore(item=Words(words=("none", "delete-in-finally", "key-first", "done-marker"))),
+            default="none",
+            meaning="what shall keep a message that comes twice from having two effects (redis only); a list expands to cases",
+        ),
     ),
 )
 

@@ -64,6 +64,7 @@ class Workers:
     Args:
         ack: ``explicit`` or ``auto``. work: ``none``, ``constant`` or ``exponential`` with mean ``work_s``.
         work_kind: ``sleep`` or ``cpu``.
+        idempotency: the wrapper around the work (``harness.load.idempotency``), or ``none``.
     """
 
     count: int
@@ -76,6 +77,7 @@ class Workers:
     work_kind: str
     visibility_s: float
     sweep_s: float
+    idempotency: str = "none"
 
     @property
     def longest_hold_s(self) -> float:

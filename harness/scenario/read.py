@@ -63,6 +63,8 @@ def _assemble(values: dict[str, Any], root: Node, report: Report) -> dict[str, A
         root=root,
         load=load,
         workers=None if staff is None else max((each for each, _ in staff), key=lambda each: each.prefetch),
+        setups=None if values["setups"] is BAD else values["setups"],
+        idempotency=() if staff is None else tuple(each.idempotency for each, _ in staff),
         phases=phases,
         faults=None if faults is BAD else faults,
         agents=values["agents"],

@@ -119,6 +119,19 @@ def test_a_message_given_back_comes_again(line: Line, what: Settlement) -> None:
     assert line.found(other) == {}
 
 
+@only_setups(lambda setup: setup.traits.reclaims)
+def test_what_another_holds_by_now_cannot_be_given_back(line: Line) -> None:
+    producer, slow, quick = line.open("p0"), line.open("w0"), line.open("w1")
+    line.publish(producer, range(3))
+    late = line.receive(slow, 3)
+    held = line.receive(quick, 3, reclaiming=True)
+    assert line.settle(slow, late, Settlement.RELEASE) == dict.fromkeys(range(3), SettleOutcome.STALE)
+    other = line.open("w2", visibility_s=60.0)
+    assert other.reclaim(60.0) == 0
+    assert other.consume(3, 0.02).payloads == []
+    assert line.settle(quick, held, Settlement.ACK) == dict.fromkeys(range(3), SettleOutcome.OK)
+
+
 def test_a_dead_message_lies_with_the_dead_letters_and_does_not_come_again(line: Line) -> None:
     producer, worker = line.open("p0"), line.open("w0", prefetch=2)
     line.publish(producer, range(4))

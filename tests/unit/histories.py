@@ -51,6 +51,7 @@ def delivery(seq: int = 0, received_ns: int = 1000, **more: Any) -> dict[str, An
         "delivery_count": None,
         "checksum_ok": True,
         "foreign": False,
+        "skipped": None,
     }
     return {**row, **more}
 

@@ -70,7 +70,7 @@ def class_of(  # noqa: PLR0911 – a rule each
     history: History, outcome: str | None, deliveries: list[Row], copies: list[Row]
 ) -> str:
     seen = bool(deliveries or copies)
-    finished = any(row["finished_ns"] is not None for row in deliveries)
+    finished = any(row["finished_ns"] is not None or row["skipped"] == "DONE" for row in deliveries)
     sound = history.facts.residue_sound and not any(
         s.kind == "worker" and (s.slots_found == -1 or s.slots_found < s.slots_reported) for s in history.facts.shards
     )
@@ -113,6 +113,7 @@ def judge_one(  # noqa: PLR0917 – a transcription
     finishes = sum(row["finished_ns"] is not None for row in deliveries)
     if finishes > 1:
         marks["duplicate_effect"] = finishes - 1
+    marks["skipped"] += sum(row["skipped"] is not None for row in deliveries)
     marks["corrupt"] += sum(not row["checksum_ok"] for row in deliveries)
     for found in copies:
         if name in ("processed", "recovered") and found["place"] != "dead_letter":

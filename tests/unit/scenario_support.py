@@ -22,7 +22,7 @@ def _setup(name: str, *parameters: Parameter) -> Setup:
         name=name,
         broker=name.partition("-")[0],
         summary=f"{name} for tests",
-        traits=Traits(),
+        traits=Traits(at_most_once=name == "redis-list"),
         parameters=parameters,
         durability=lambda _: DurabilityClass.MEMORY,
         claims=lambda _: (),

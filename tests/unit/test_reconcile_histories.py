@@ -59,6 +59,7 @@ def deliveries(draw: st.DrawFn) -> list[dict[str, Any]]:
                 redelivered=draw(st.sampled_from([None, True, False])),
                 checksum_ok=draw(st.sampled_from([True, True, False])),
                 foreign=draw(st.sampled_from([False] * 9 + [True])),
+                skipped=draw(st.sampled_from([None] * 8 + ["TAKEN", "DONE"])) if finished is None else None,
             )
         )
         if draw(st.integers(0, 15)) == 0:
