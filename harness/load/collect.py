@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from harness.clock import now_ns
-from harness.errors import BrokerbenchError
+from harness.errors import BrokerbenchError, EvidenceError
 from harness.ledger import to_our_clock
 from harness.load.clocks import Offset
 from harness.load.pull import pull
@@ -59,7 +59,9 @@ class Collector:
             member.lost = False  # it may have come back, and has kept what it saw
             answer = self.remotes.ask(agent, "files", self.silence_s, names=list(names))
             if "files" not in answer:
-                self.problems.append(f"the slots {whose} could not be had: it does not answer")
+                self.problems.append(
+                    f"the slots {whose} could not be had: {'it has ended' if member.has_ended() else 'it does not answer'}"
+                )
                 return
             got = [path for name, size in answer["files"].items() if (path := self._pulled(agent, name, size))]
             offset = member.offset()
@@ -77,9 +79,12 @@ class Collector:
     def _pulled(self, agent: int, name: str, size: int) -> Path | None:
         def ask(offset: int, length: int) -> Mapping[str, Any]:
             # Not asked again meanwhile: over a slow line the same chunk would come many times.
-            return self.remotes.ask(
+            answer = self.remotes.ask(
                 agent, "fetch", CHUNK_WAIT_S, again_s=CHUNK_WAIT_S, name=name, offset=offset, length=length
             )
+            if not answer and self.remotes.members[agent].has_ended():
+                raise EvidenceError(f"the agent has ended after {offset:,} of {size:,} bytes")
+            return answer
 
         into = self.folder / Path(name).name
         try:

@@ -93,7 +93,7 @@ class Coordinator:
         )
         for name in ("hello", "idle", "shard", "sample", "killed", "flushed"):
             nodes.hear(name, getattr(self, f"_on_{name}"))
-        for name in ("knock", "unfit", "answer", "seen", "state"):
+        for name in ("knock", "unfit", "leaves", "answer", "seen", "state"):
             nodes.hear(name, getattr(self, f"_on_{name}"))
 
     def run(self) -> None:
@@ -258,6 +258,11 @@ class Coordinator:
 
     def _on_unfit(self, environment: Any, msg: Any) -> None:
         self._remotes.unfit(msg.node_id, msg.data["text"])
+
+    def _on_leaves(self, environment: Any, msg: Any) -> None:
+        if member := self._remotes.leaves(msg.node_id):
+            self._lost(member.index, f"agent {member.index} (of another machine) has left")
+            self._ended_with(member.index)
 
     def _on_answer(self, environment: Any, msg: Any) -> None:
         self._remotes.answered(msg.node_id, msg.data)

@@ -294,7 +294,7 @@ def _be_remote(lines: Iterator[bytes]) -> None:
         for _ in lines:
             pass
         if hasattr(Supervisor, "agent"):
-            Supervisor.agent.end()
+            Supervisor.agent.desert()  # type: ignore[attr-defined]
         os._exit(0)
 
     gevent.spawn(follow_parent)

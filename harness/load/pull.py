@@ -37,9 +37,17 @@ def pull(ask: Ask, size: int, into: Path, *, silence_s: float = SILENCE_S, clock
         clock: returns ns; injected by tests.
 
     Raises:
-        EvidenceError: no sound chunk came for that long; ``into`` is removed.
+        EvidenceError: no sound chunk came for that long; ``into`` is removed. So it is after any error of ``ask``.
         OSError: it cannot be written.
     """
+    try:
+        _pull(ask, size, into, silence_s, clock)
+    except BaseException:
+        into.unlink(missing_ok=True)
+        raise
+
+
+def _pull(ask: Ask, size: int, into: Path, silence_s: float, clock: Callable[[], int]) -> None:
     done, sound_ns, wrong, length = 0, clock(), 0, FIRST_BYTES
     with into.open("wb") as file:
         while done < size:
@@ -56,6 +64,5 @@ def pull(ask: Ask, size: int, into: Path, *, silence_s: float = SILENCE_S, clock
             if clock() - sound_ns > silence_s * NS_PER_S:
                 break
     if done < size:
-        into.unlink()
         damaged = f", {wrong} damaged" if wrong else ""
         raise EvidenceError(f"{done:,} of {size:,} bytes came, then none for {silence_s:g} s{damaged}")

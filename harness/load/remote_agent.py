@@ -164,6 +164,12 @@ class RemoteAgent(Agent):
         time.sleep(LEAVING_S)
         return self._left
 
+    def desert(self) -> None:
+        """Says goodbye before the trial is done, and ends the shards."""
+        self._send("leaves")
+        time.sleep(LEAVING_S)
+        self.end()
+
     def assign(self, data: dict[str, Any]) -> dict[str, Any]:
         """Gives a shard to an idle user, with a folder of this machine for its slots."""
         config = replace(config_from_json(data["config"]), folder=self._folder)

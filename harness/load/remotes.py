@@ -23,6 +23,8 @@ SILENT_S = 10.0
 """An agent of which nothing has been heard for so long is lost."""
 CUT_S = 3.0
 """So is one whose connection has ended and was not made anew by then."""
+SUDDEN_S = 2.0
+"""A connection that ends so soon after the agent was heard ended with its process: a cable that is cut is silent for longer first."""
 _NEWEST = 50  # looks of which the best says how the clocks stand now
 
 Send = Callable[[str, str, dict[str, Any]], bool]
@@ -35,7 +37,8 @@ class Remote:
 
     Attributes:
         index: as in the assignment. client: its identity on the wire. joined: it is ready for shards.
-        heard_ns, reached_ns: when it last said anything, when it was last connected. lost: given up during the load.
+        heard_ns: when it last said anything. cut_ns: when it was first found not to be connected; 0 = it is.
+        lost: given up during the load. left: it said that it goes.
         looks: at its clock. domain: of its clock.
     """
 
@@ -43,8 +46,9 @@ class Remote:
     client: str
     joined: bool = False
     lost: bool = False
+    left: bool = False
     heard_ns: int = 0
-    reached_ns: int = 0
+    cut_ns: int = 0
     domain: ClockDomain | None = None
     looks: list[Look] = field(default_factory=list)
     newest: deque[Look] = field(default_factory=lambda: deque(maxlen=_NEWEST))
@@ -53,6 +57,14 @@ class Remote:
         """Takes one look at its clock."""
         self.looks.append(look)
         self.newest.append(look)
+
+    def is_cut(self) -> bool:
+        """Returns whether it is not connected, and has been so for long enough to come back."""
+        return self.cut_ns > 0 and now_ns() - self.cut_ns > CUT_S * NS_PER_S
+
+    def has_ended(self) -> bool:
+        """Returns whether nothing will come of it any more: it has left, or its process has ended."""
+        return self.left or (self.is_cut() and self.cut_ns - self.heard_ns < SUDDEN_S * NS_PER_S)
 
     @property
     def one_clock(self) -> bool:
@@ -151,6 +163,14 @@ class Remotes:
         self._tell(client, f"an agent was refused: {text}")
         self._changed()
 
+    def leaves(self, client: str) -> Remote | None:
+        """An agent goes before it was told to; returns it."""
+        member = self.of(client)
+        if member is not None:
+            member.left = True
+            self.give_up(member)
+        return member
+
     def answered(self, client: str, data: dict[str, Any]) -> None:
         """An answer to :meth:`ask`."""
         if member := self.of(client):
@@ -190,7 +210,7 @@ class Remotes:
         try:
             while number not in self._answers:
                 left_s = deadline - time.monotonic()
-                if left_s <= 0 or member.lost:
+                if left_s <= 0 or member.lost or member.has_ended():
                     return {}
                 self._send(member.client, "ask", {"id": number, "what": what, "data": data})
                 with self._arrived:
@@ -204,7 +224,9 @@ class Remotes:
         """Looks at the clock of every agent once, which tells it that we live, and us whether it is connected."""
         for member in list(self.members.values()):
             if self._send(member.client, "look", {"asked_ns": now_ns(), **self._token()}):
-                member.reached_ns = now_ns()
+                member.cut_ns = 0
+            elif not member.cut_ns:
+                member.cut_ns = now_ns()
 
     def silent(self) -> list[tuple[Remote, str]]:
         """Returns agents that are to be given up now, and why."""
@@ -215,7 +237,7 @@ class Remotes:
                 continue
             if now - member.heard_ns > SILENT_S * NS_PER_S:
                 found.append((member, f"was not heard for {SILENT_S:g} s"))
-            elif now - max(member.reached_ns, member.heard_ns) > CUT_S * NS_PER_S:
+            elif member.is_cut():
                 found.append((member, "is no longer connected"))
         return found
 

@@ -151,9 +151,13 @@ def test_silence_and_a_cut_connection_are_noticed_and_asking_ends_at_once(remote
     assert remotes.silent() == []
     a, b = remotes.members[1], remotes.members[2]
     a.heard_ns -= 11 * S
-    b.heard_ns -= 4 * S
     line.connected = False
     remotes.pulse()
+    b.cut_ns -= 4 * S
+    b.heard_ns -= 4 * S
+    assert b.has_ended()
+    b.heard_ns -= 5 * S  # it was silent first: the cable, not its process
+    assert not b.has_ended()
     assert [(member.index, why) for member, why in remotes.silent()] == [
         (1, "was not heard for 10 s"),
         (2, "is no longer connected"),
