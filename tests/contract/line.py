@@ -57,18 +57,14 @@ class Line:
         if via is not None:
             address = through(address, via.port)
         complete: dict[str, Any] = {
+            "address": address,
+            "parameters": self.parameters,
             "queue": self.queue,
             "visibility_s": VISIBILITY_S,
             "prefetch": PREFETCH,
             **options,
         }
-        driver = CheckedDriver(
-            open_driver(
-                DriverOptions(
-                    setup=self.setup.name, address=address, parameters=self.parameters, client=client, **complete
-                )
-            )
-        )
+        driver = CheckedDriver(open_driver(DriverOptions(setup=self.setup.name, client=client, **complete)))
         self._opened.append(driver)
         return driver
 
