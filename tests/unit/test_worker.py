@@ -104,7 +104,7 @@ class MemoryDriver:
 class Stage:
     """One worker; its clock advances by 1 ms at each look, so that moments differ."""
 
-    def __init__(self, folder: Path, workers: Workers = WORKERS, *, auto: bool = False) -> None:
+    def __init__(self, folder: Path, workers: Workers = WORKERS, *, auto: bool = False, pushes: bool = False) -> None:
         self.now = 0
         self.driver = MemoryDriver()
         self.file = SlotFile.create(
@@ -125,6 +125,7 @@ class Stage:
             orders=self.orders,
             workers=workers,
             auto=auto,
+            pushes=pushes,
             seed=(1, 0),
             clock=self.clock,
         )
@@ -283,6 +284,26 @@ def test_after_a_loss_it_connects_again_and_goes_on_fetching(tmp_path: Path) -> 
     assert stage.file.used == 1
     log = (tmp_path / "w0.connections.jsonl").read_text().splitlines()
     assert [line.split('"reason": ')[1] for line in log] == ['"connected"}', '"cut"}', '"reconnected"}']
+
+
+def test_where_the_broker_pushes_a_fetch_is_outstanding_until_the_worker_stops(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, pushes=True)
+    stage.give(payloads(2))
+    stage.worker.turn()
+    assert int(stage.file._header["fetch_max_n"][0]) == 10
+    stage.orders.stop = True
+    stage.worker.run()
+    assert int(stage.file._header["fetch_max_n"][0]) == 0
+
+
+def test_told_to_stop_it_works_and_settles_what_was_pushed_until_then(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, pushes=True)
+    stage.driver.pushed = Deliveries(payloads(3), [0, 1, 2])
+    stage.orders.stop = True
+    stage.worker.run()
+    assert stage.slots["seq"].tolist() == [0, 1, 2]
+    assert stage.slots["state"].tolist() == [DeliveryState.SETTLED] * 3
+    assert stage.driver.settled == [[0, 1, 2]]
 
 
 def test_told_to_stop_it_waits_for_the_last_answers(tmp_path: Path) -> None:
