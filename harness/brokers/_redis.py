@@ -178,7 +178,7 @@ class RedisDriver:
     def connections(self) -> list[str] | None:
         """Returns the names of the queue's other connections; None where this Redis lets us not ask."""
         own, listing = self.call(("CLIENT", "ID"), ("CLIENT", "LIST"))
-        if isinstance(listing, NoPermissionError):
+        if isinstance(listing, NoPermissionError) or isinstance(own, NoPermissionError):
             return None
         clients = (
             dict(item.split("=", 1) for item in line.split()) for line in self.checked(listing).decode().splitlines()
