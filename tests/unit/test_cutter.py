@@ -130,6 +130,7 @@ def test_a_side_that_says_no_more_still_hears(server: Server, front: Front) -> N
         assert got(client, 6) == b"answer"
         broker.close()
         assert client.recv(1) == b""
+    front.now(lambda: None)
     assert not front.cutter.pairs
 
 
