@@ -20,7 +20,17 @@ from harness.scenario.schema import json_schema
 from harness.schedule import expected_messages
 
 CATALOGUE = Catalogue(setups=setups(), faults=faults())
-NAMES = ["broker-graceful-restart", "broker-pause", "crash", "overload", "quickstart", "saturate", "smoke", "worker-kill"]
+NAMES = [
+    "broker-graceful-restart",
+    "broker-pause",
+    "client-retry-duplicates",
+    "crash",
+    "overload",
+    "quickstart",
+    "saturate",
+    "smoke",
+    "worker-kill",
+]
 
 
 def read(name: str) -> Scenario:
