@@ -8,12 +8,21 @@ from pathlib import Path
 
 import pytest
 
-from tests.docs.pages import DOCS
+from tests.docs.pages import DOCS, ROOT, commands
 from tests.docs.reader import Reader, first_missing
+
+FOLLOWED = ["adding-a-scenario.md", "adding-a-fault.md", "adding-a-driver.md"]
+
+
+def test_what_other_pages_tell_to_type_is_a_shipped_scenario() -> None:
+    """Tests of their own run those, and every one passes ``check``."""
+    pages = [page for page in DOCS.glob("*.md") if page.name not in FOLLOWED]
+    typed = {line for page in pages for line in commands(page)}
+    assert typed <= {f"brokerbench run {path.stem}" for path in (ROOT / "scenarios").glob("*.yaml")}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", ["adding-a-scenario.md", "adding-a-fault.md"])
+@pytest.mark.parametrize("page", FOLLOWED[:2])
 def test_the_page_is_true_to_the_letter(page: str, tmp_path: Path) -> None:
     with Reader(tmp_path) as reader:
         reader.follow(DOCS / page)
