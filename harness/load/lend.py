@@ -72,6 +72,8 @@ def _serve(door: Door, folder: Path, logs: Path, journal: Journal, tell: Callabl
                 tell(f"the run has the {said['wanted']} agents that it asks for: waiting in case it needs one more")
             elif said["event"] == "loading":
                 tell(f"{_count(said['shards'], 'shard')} running")
+            elif said["event"] in ("cut", "back"):
+                tell("the connection is back" if said["event"] == "back" else "the connection is cut")
             elif said["event"] == "handing":
                 tell(f"handing over the slots of {_count(said['shards'], 'shard')}")
             else:

@@ -142,7 +142,7 @@ class RemoteAgent(Agent):
             Ended: the coordinator is lost; its shards have been ended.
         """
         told_s = time.monotonic()
-        losses, ended = self._calls.lost, False
+        losses, ended, up = self._calls.lost, False, True
         while self._left is None:
             time.sleep(0.05)
             if self._replaced:
@@ -152,6 +152,9 @@ class RemoteAgent(Agent):
                 losses = self._calls.lost
                 if not is_answered(self._door.at):  # its process has ended: it listens as long as it lives
                     self._lose("the coordinator has ended")
+            if self._calls.up != up:
+                up = self._calls.up
+                self._say("back" if up else "cut")
             if silent_s > SILENT_S and not ended:
                 ended = True
                 logging.info("nothing heard for %s s: ending the shards", SILENT_S)

@@ -313,6 +313,12 @@ class Fleet:
             every = [record(shard) for shard in self._shards.values()]
         return [replace(shard, expected_exit=True) if shard.name in self._ended_by_us else shard for shard in every]
 
+    def remote_cpu_s(self) -> float:
+        """Returns the CPU seconds that shards on other machines have used, as they told."""
+        local = self._plan.agents.local
+        with self._changed:
+            return sum(shard.get("cpu_s", 0.0) for shard in self._shards.values() if shard["agent"] >= local)
+
     def connections(self) -> pl.DataFrame:
         """Returns when connections came up and were lost (``tables.CONNECTIONS``), from the shards' own logs, by time."""
         rows = []

@@ -105,7 +105,8 @@ class Sampler:
             return
         shares = self._fleet.live().core_shares
         self._rows.extend((t_ns, name, CORE_SHARE, share) for name, (t_ns, share) in shares.items())
-        self._add("load", cpu_s=sum(self._load_cpu.values()), memory_bytes=memory, written_bytes=None)
+        cpu_s = sum(self._load_cpu.values()) + self._fleet.remote_cpu_s()
+        self._add("load", cpu_s=cpu_s, memory_bytes=memory, written_bytes=None)
 
     def _sample_depth(self) -> None:
         asked_ns = now_ns()

@@ -19,6 +19,7 @@ import pytest
 
 from harness.record import CaseRecord, RunRecord, TrialRecord
 from harness.store import RunFolder, TrialFolder
+from tests.system.lan import Machine
 
 COMMAND = [sys.executable, "-c", "from harness.cli import main; main()"]
 LIMIT_S = 240
@@ -78,10 +79,10 @@ class Bench:
         """Returns the environment of a command."""
         return {**os.environ, "BROKERBENCH_STATE": str(self.home / "state"), "COLUMNS": "160", **further}
 
-    def start(self, *words: str, **further: str) -> subprocess.Popen[str]:
-        """Starts a command in a session of its own and returns it."""
+    def start(self, *words: str, inside: Machine | None = None, **further: str) -> subprocess.Popen[str]:
+        """Starts a command in a session of its own, on another machine where one is given, and returns it."""
         process = subprocess.Popen(
-            [*COMMAND, *words],
+            inside.enter(*COMMAND, *words) if inside else [*COMMAND, *words],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
