@@ -58,6 +58,18 @@ def test_a_holder_that_gives_signs_of_life_keeps_its_messages(line: Line) -> Non
     assert set(line.settle(holder, held, Settlement.ACK).values()) == {SettleOutcome.OK}
 
 
+@only_setups(lambda setup: setup.name == "redis-reliable-list")
+def test_a_holder_in_the_middle_of_a_job_keeps_its_messages_by_signs_of_life(line: Line) -> None:
+    producer, holder, other = line.open("p0"), line.open("w0"), line.open("w1")
+    line.publish(producer, range(3))
+    held = line.receive(holder, 3)
+    until = time.monotonic() + 2 * VISIBILITY_S
+    while time.monotonic() < until:
+        holder.give_sign()
+        assert other.reclaim(VISIBILITY_S) == 0
+    assert set(line.settle(holder, held, Settlement.ACK).values()) == {SettleOutcome.OK}
+
+
 @knows_acks
 def test_two_reapers_give_each_message_back_once(line: Line) -> None:
     producer, dying = line.open("p0"), line.open("w0")

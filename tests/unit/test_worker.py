@@ -320,3 +320,57 @@ def test_told_to_stop_it_waits_for_the_last_answers(tmp_path: Path) -> None:
 
 def _with(**changes: Any) -> Workers:
     return replace(WORKERS, **changes)
+
+
+class GivingSigns(MemoryDriver):
+    """Holds what it holds as long as it gives signs of life."""
+
+    signs = 0
+
+    def give_sign(self) -> None:
+        self.signs += 1
+        if not self.reachable:
+            raise ConnectionLost("cut")
+
+
+def signing(folder: Path, kind: str) -> tuple[Stage, GivingSigns]:
+    """Returns a worker whose jobs take 40 ms of 100 ms of visibility, so that a look is due every 12.5 ms of real time."""
+    workers = replace(WORKERS, work="constant", work_s=0.04, work_kind=kind, visibility_s=0.1)
+    stage = Stage(folder)
+    driver = stage.worker._connection.driver = stage.driver = GivingSigns()
+    stage.worker = Worker(
+        inbox=stage.worker._inbox,
+        file=stage.file,
+        connection=stage.worker._connection,
+        orders=stage.orders,
+        workers=workers,
+        auto=False,
+        seed=(1, 0),
+    )
+    return stage, driver
+
+
+@pytest.mark.parametrize("kind", ["sleep", "cpu"])
+def test_a_sign_of_life_is_given_in_the_middle_of_a_job(tmp_path: Path, kind: str) -> None:
+    stage, driver = signing(tmp_path, kind)
+    stage.give(payloads(1))
+    stage.worker.turn()
+    assert driver.signs >= 1
+    assert driver.settled == [[0]]
+
+
+def test_a_connection_that_breaks_at_a_sign_lets_the_jobs_end_and_settles_nothing(tmp_path: Path) -> None:
+    stage, driver = signing(tmp_path, "sleep")
+    stage.give(payloads(2))
+    consume = driver.consume
+
+    def consume_and_break(max_n: int, wait_s: float) -> Deliveries:
+        found = consume(max_n, wait_s)
+        driver.reachable = False
+        return found
+
+    driver.consume = consume_and_break  # type: ignore[method-assign]
+    stage.worker.turn()
+    assert driver.signs == 1
+    assert (stage.slots["finished_ns"] > 0).tolist() == [True, True]
+    assert driver.settled == []
