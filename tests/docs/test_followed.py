@@ -11,7 +11,7 @@ import pytest
 from tests.docs.pages import DOCS, ROOT, commands
 from tests.docs.reader import Reader, first_missing
 
-FOLLOWED = ["adding-a-scenario.md", "adding-a-fault.md", "adding-a-driver.md", "external.md"]
+FOLLOWED = ["adding-a-scenario.md", "adding-a-fault.md", "adding-a-driver.md", "external.md", "agents.md"]
 
 
 def test_what_other_pages_tell_to_type_is_a_shipped_scenario() -> None:
@@ -42,6 +42,12 @@ def test_the_page_on_brokers_that_run_already_is_true_to_the_letter(tmp_path: Pa
         pytest.skip("redis-server is not on the PATH; remedy: apt install redis-server")
     with Reader(tmp_path, replacing={"6399": str(free_port())}) as reader:
         reader.follow(DOCS / "external.md")
+
+
+@pytest.mark.slow
+def test_the_page_on_several_machines_is_true_to_the_letter(tmp_path: Path) -> None:
+    with Reader(tmp_path, replacing={"127.0.0.1:5557": f"127.0.0.1:{free_port()}"}) as reader:
+        reader.follow(DOCS / "agents.md")
 
 
 def test_what_a_page_shows_must_be_printed_in_that_order_whatever_the_numbers() -> None:
