@@ -10,9 +10,13 @@ import re
 from urllib.parse import parse_qsl, quote, unquote
 
 HIDDEN = "***"
+ELLIPSIS = "…"
+"""Stands for a password in messages that show how an address is written."""
 
 _VARIABLE = re.compile(r"\$\{\w+\}")
-_IN_URL = re.compile(r"(?i)\b([a-z][a-z0-9+.-]*://)([^\s\"'<>]*)@")  # to the last @: a password may hold one unescaped
+_IN_URL = re.compile(
+    r"(?i)\b([a-z][a-z0-9+.-]{0,30}://)([^\s\"'<>]*)@"
+)  # to the last @: a password may hold one unescaped
 _IN_QUERY = re.compile(r"(?i)([?&]\w*(?:pass(?!file)|secret|token)\w*=)([^&\s\"'<>]*)")
 _PASSWORD_KEY = re.compile(r"(?i)pass(?!file)|secret|token")
 _PARTS = re.compile(r"(?s)([A-Za-z][A-Za-z0-9+.-]*)://([^?#]*)(.*)")
@@ -52,7 +56,7 @@ def shown(address: str) -> str:
 
 def _without_password(found: re.Match[str]) -> str:
     user, colon, password = found[2].partition(":")
-    if _VARIABLE.fullmatch(password if colon else user):
+    if _VARIABLE.fullmatch(password if colon else user) or password == ELLIPSIS:
         return found[0]
     return f"{found[1]}{user}:{HIDDEN}@" if colon else f"{found[1]}{HIDDEN}@"
 

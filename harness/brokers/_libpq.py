@@ -329,7 +329,7 @@ def _conninfo(address: str, *, settings: Sequence[str], **words: str | int) -> s
     except psycopg.ProgrammingError as error:
         raise UsageError(
             f"libpq cannot read the address {shown(address)}: {_one_line(str(error))}",
-            expected="postgresql://USER:PASSWORD@HOST:PORT/DATABASE?…",
+            expected="postgresql://USER:…@HOST:PORT/DATABASE?…",
             remedy="write special characters of the password percent-encoded",
         ) from error
 

@@ -38,7 +38,7 @@ def parameters_of(address: str, name: str) -> URLParameters:
     except Exception:  # pika evaluates parts of the URL; its messages may quote the password
         raise Unreachable(
             "RabbitMQ's address cannot be read",
-            expected="amqp://user:password@host:port/vhost, special characters as %xx",
+            expected="amqp://USER:…@HOST:PORT/VHOST, special characters as %xx",
         ) from None
     parameters.ssl_options = tls
     parameters.client_properties = {**(parameters.client_properties or {}), "connection_name": name}

@@ -43,7 +43,7 @@ _NOT_EXECUTED_CODES = frozenset({"MISCONF", "NOREPLICAS", "BUSY", "WRONGTYPE"})
 TLS_REMEDY = "name the authority that signed it: rediss://…?ssl_ca_certs=FILE"
 _OF_ADDRESS = ("host", "port", "path", "db", "username", "password", "connection_class")
 _TLS_FILES = {"ssl_ca_certs", "ssl_certfile", "ssl_keyfile"}
-_EXPECTED = "redis://USER:PASSWORD@HOST:PORT/DB, or rediss://…?ssl_ca_certs=FILE&ssl_certfile=…&ssl_keyfile=…"
+_EXPECTED = "redis://USER:…@HOST:PORT/DB, or rediss://…?ssl_ca_certs=FILE&ssl_certfile=…&ssl_keyfile=…"
 READ_BYTES = 1 << 17  # one recv takes the replies of a whole window
 
 

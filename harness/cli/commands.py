@@ -150,6 +150,7 @@ def list_(as_json: bool) -> None:
             "name": s.name,
             "summary": s.summary,
             "parameters": [p.name for p in s.parameters],
+            "schemes": list(s.schemes),
             "unavailable": deployment.unavailable(s),
         }
         for s in setups().values()

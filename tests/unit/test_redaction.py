@@ -52,6 +52,7 @@ def test_an_address_is_shown_without_user_and_options(address: str, printed: str
         ("postgresql://h/d?passfile=/home/me/.pgpass", "postgresql://h/d?passfile=/home/me/.pgpass"),
         ("redis://:${PASSWORD}@db:1", "redis://:${PASSWORD}@db:1"),
         ("${ADDRESS}", "${ADDRESS}"),
+        ("expected: redis://USER:…@HOST", "expected: redis://USER:…@HOST"),
         ("redis-stream@external saw redis://db:1", "redis-stream@external saw redis://db:1"),
     ],
 )
