@@ -25,7 +25,10 @@ NAMES = [
     "broker-pause",
     "client-retry-duplicates",
     "crash",
+    "idempotency-trap",
+    "lease-shorter-than-job",
     "overload",
+    "prefetch-sweep",
     "quickstart",
     "saturate",
     "smoke",
@@ -91,6 +94,28 @@ def test_broker_pause_stops_for_two_of_thirty_seconds_and_holds_outlast_it():
     assert [(fault.label, fault.settings) for fault in scenario.faults] == [("pause broker", {"for": 2.0})]
     assert (scenario.phases.steady_s, scenario.load.profile[0].rates_per_s) == (30.0, (2000.0,))
     assert scenario.workers.visibility_s > 2.0
+
+
+def test_prefetch_sweep_has_every_prefetch_on_every_setup_and_no_hold_runs_out_by_itself():
+    scenario = read("prefetch-sweep")
+    assert {case.workers.prefetch for case in scenario.cases} == {1, 10, 100, 1000}
+    assert len(scenario.cases) == 4 * len({case.setup.name for case in scenario.cases})
+    assert scenario.workers.visibility_s > 2 * 1000 * scenario.workers.work_s
+    assert (
+        scenario.workers.count / scenario.workers.work_s < scenario.load.profile[0].rates_per_s[0]
+    )  # messages always wait
+
+
+def test_idempotency_trap_compares_all_wrappers():
+    scenario = read("idempotency-trap")
+    wrappers = [case.workers.idempotency for case in scenario.cases]
+    assert wrappers == ["none", "delete-in-finally", "key-first", "done-marker"]
+
+
+def test_lease_shorter_than_job_has_jobs_on_both_sides_of_the_lease():
+    workers = read("lease-shorter-than-job").workers
+    assert (workers.work, workers.prefetch) == ("exponential", 1)  # a hold is one job
+    assert workers.work_s < workers.visibility_s < 3 * workers.work_s
 
 
 def test_saturate_is_closed_loop_on_the_five_setups():
