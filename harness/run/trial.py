@@ -31,7 +31,6 @@ from harness.run.context import TrialContext, needs_proxy
 from harness.run.health import Probe, described
 from harness.run.nemesis import Nemesis, Planned
 from harness.run.outage import outage_words
-from harness.run.outage import outage_words
 from harness.run.progress import FaultHealed, FaultInjected, PhaseChanged, Warned
 from harness.run.sampling import Sampler
 from harness.run.search import Search, search, unsearched
