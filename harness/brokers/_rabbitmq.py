@@ -19,6 +19,8 @@ from pika.spec import Basic
 from harness.brokers._outcomes import Outcomes
 from harness.brokers._rabbitmq_acks import Unacked
 from harness.brokers._rabbitmq_confirms import Answer, Window
+from harness.brokers._rabbitmq_pushed import Arrived
+from harness.brokers._rabbitmq_search import bodies_of
 from harness.brokers._rabbitmq_tls import REMEDY
 from harness.brokers._rabbitmq_wire import Wire, parameters_of, words
 from harness.brokers.contract import (
@@ -38,15 +40,11 @@ from harness.errors import ConnectionLost, Unreachable
 from harness.model import Outcome, Place, Settlement, SettleOutcome
 
 GOODBYE_S = 2.0
-RETURN_S = 2.0
 PAGE = 1000
-MOST_UNACKED = 65535  # what AMQP can ask for; "no limit" means 2,000 to a quorum queue
 BARRIER_NS = 2_000_000
 """Between two barriers that nobody waits for: each costs the broker as much as a message."""
 
 Arguments = Mapping[str, str | int]
-Arrived = tuple[int, bool, bytes, Mapping[str, Any] | None]
-"""Delivery tag, redelivered, body, headers."""
 
 
 class RabbitMQDriver:
@@ -99,8 +97,8 @@ class RabbitMQDriver:
         try:
             while not wire.is_open:
                 self._pump_until(deadline)
-            self._publishing = self._open_channel(deadline)
-            self._call(lambda done: self._publishing.confirm_delivery(self._on_confirm, done), deadline=deadline)
+            self._publishing = self.open_channel(deadline)
+            self.call(lambda done: self._publishing.confirm_delivery(self._on_confirm, done), deadline=deadline)
         except ConnectionLost as error:
             raise Unreachable(f"RabbitMQ does not take the connection: {error.problem}") from None
         self._publishing.add_on_return_callback(self._on_return)
@@ -137,16 +135,14 @@ class RabbitMQDriver:
         """Publishes with ``mandatory`` through the default exchange; what the socket does not take leaves with the next polls."""
         tokens = np.array(block.tokens, np.int64)
         try:
-            self._pump(0.0)
+            self.pump(0.0)
         except ConnectionLost:
             self._confirmed.add(tokens, Outcome.NOT_SENT.value, now_ns())
             raise
         bodies = block.as_bytes()
         self._window.published(tokens, bodies, self._up().position)
-        publish, queue, properties = self._publishing.basic_publish, self.queue, self._properties
-        for body in bodies:
-            publish("", queue, body, properties, True)
-        self._pump(0.0)
+        self._up().publish(self._publishing, self.queue, self._properties, bodies)
+        self.pump(0.0)
 
     def poll_confirms(self, wait_s: float) -> Confirms:
         """Returns the outcomes that have come."""
@@ -155,7 +151,7 @@ class RabbitMQDriver:
             if self._wire.block_reason:
                 self._window.touch()
             elif self._window.waiting_ns(now_ns()) > self.options.answer_timeout_s * NS_PER_S:
-                self._lose(self._overdue())
+                self.lose(self._overdue())
         return self._confirmed.confirms()
 
     def _on_confirm(self, frame: Any) -> None:
@@ -172,9 +168,9 @@ class RabbitMQDriver:
         deadline = now_ns() + int(wait_s * NS_PER_S)
         if not (self._arrived and self.options.auto_ack):  # those are ours whatever became of the connection
             self._subscribe()
-            self._pump(0.0)
+            self.pump(0.0)
             while not self._arrived and (left_ns := deadline - now_ns()) > 0:
-                self._pump(left_ns / NS_PER_S)
+                self.pump(left_ns / NS_PER_S)
         return self._hand_out(max_n)
 
     def cancel(self) -> Deliveries:
@@ -187,18 +183,18 @@ class RabbitMQDriver:
                 # pika would give back, or with auto-ack drop, what is pushed before the broker has heard of it.
                 self._consuming._cancelled.discard(consumer)
 
-            self._call(leave)
+            self.call(leave)
         return self._hand_out(len(self._arrived))
 
     def _subscribe(self) -> None:
         if self._consumer:
             return
         if self._consuming is None:
-            self._consuming = self._open_channel()
+            self._consuming = self.open_channel()
             self._unacked.begin()
-        self._call(lambda done: self._consuming.basic_qos(prefetch_count=self.options.prefetch, callback=done))
+        self.call(lambda done: self._consuming.basic_qos(prefetch_count=self.options.prefetch, callback=done))
         self._consuming.add_on_cancel_callback(self._on_cancelled_by_broker)
-        self._call(
+        self.call(
             lambda done: self._consuming.basic_consume(
                 self.queue,
                 self._on_delivery,
@@ -208,6 +204,7 @@ class RabbitMQDriver:
             )
         )
         self._consumer = self.options.client
+        self._up().take_pushed(self._consuming.channel_number, self._arrived.append)
 
     def _on_delivery(self, _: Any, method: Any, properties: Any, body: bytes) -> None:
         self._arrived.append((method.delivery_tag, method.redelivered, body, properties.headers))
@@ -252,7 +249,7 @@ class RabbitMQDriver:
             self._poll(self._settled, self._unacked, wait_s)
             overdue_ns = now_ns() - self._unacked.asked_ns if self._unacked.asking else 0
             if overdue_ns > self.options.answer_timeout_s * NS_PER_S:
-                self._lose(self._overdue())
+                self.lose(self._overdue())
         return self._settled.settled()
 
     def _ask(self, now: int, *, at_once: bool) -> None:
@@ -264,7 +261,7 @@ class RabbitMQDriver:
 
     def give_sign(self) -> None:
         """Sends the heartbeats that are due: RabbitMQ closes a connection that stays mute for a minute, say in a long job."""
-        self._pump(0.0)
+        self.pump(0.0)
 
     def reclaim(self, min_idle_s: float) -> int:
         """Returns 0: RabbitMQ gives back by itself what a closed connection held."""
@@ -274,8 +271,8 @@ class RabbitMQDriver:
 
     def depth(self) -> Depth:
         """Returns what is ready; what is unacked AMQP does not tell."""
-        ready, consumers = self._counted(self.queue)
-        return Depth(ready=ready, dead=self._counted(self.dead)[0], consumers=consumers)
+        ready, consumers = self.counted(self.queue)
+        return Depth(ready=ready, dead=self.counted(self.dead)[0], consumers=consumers)
 
     def connections(self) -> None:
         """Returns None: AMQP does not tell."""
@@ -284,53 +281,24 @@ class RabbitMQDriver:
     def residue(self) -> Iterator[Residue]:
         """Yields what is ready in both queues, by consuming without an ack, and gives it back."""
         for queue, place in ((self.dead, Place.DEAD_LETTER), (self.queue, Place.READY)):
-            found = self._found(queue)
+            found = bodies_of(self, queue)
             for start in range(0, len(found), PAGE):
                 yield Residue(place, found[start : start + PAGE])
 
     def purge(self) -> None:
         """Deletes both queues; our own consumer first, whose end by the broker would count as a loss."""
         self.cancel()
-        self._call(lambda done: self._publishing.queue_delete(self.queue, callback=done))
-        self._call(lambda done: self._publishing.queue_delete(self.dead, callback=done))
+        self.call(lambda done: self._publishing.queue_delete(self.queue, callback=done))
+        self.call(lambda done: self._publishing.queue_delete(self.dead, callback=done))
 
-    def _counted(self, queue: str, channel: Any = None) -> tuple[int, int]:
+    def counted(self, queue: str) -> tuple[int, int]:
         """Returns how many messages are ready in a queue, and how many consumers it has."""
-        said = self._call(lambda done: (channel or self._publishing).queue_declare(queue, passive=True, callback=done))
+        return self.declared(queue)
+
+    def declared(self, queue: str, channel: Any = None) -> tuple[int, int]:
+        """Returns what a passive declaration says of the same, on a channel of its own or on the one that publishes."""
+        said = self.call(lambda done: (channel or self._publishing).queue_declare(queue, passive=True, callback=done))
         return said.method.message_count, said.method.consumer_count
-
-    def _found(self, queue: str) -> list[bytes]:
-        """Returns the bodies of all that is ready.
-
-        A consumer holds 65,535 at most, so further ones join while messages are left. The queue is read to its end when it says
-        that nothing is ready, and the channel has then answered once more: what was on its way has come before that.
-        """
-        bodies: list[bytes] = []
-        ready, _ = self._counted(queue)
-        if not ready:
-            return bodies
-        channel = self._open_channel()
-        seen = -1
-        while ready:
-            if len(bodies) == seen:  # nothing came since: there is no consumer yet, or all are full
-                self._call(lambda done: self._consume_unacked(channel, queue, bodies, done))
-            seen = len(bodies)
-            self._pump(0.05)
-            ready, _ = self._counted(queue, channel)
-            self._call(lambda done: channel.basic_qos(prefetch_count=MOST_UNACKED, callback=done))
-        self._call(lambda done: self._close_channel(channel, done))
-        self._wait_until_back(queue, len(bodies))
-        return bodies
-
-    def _consume_unacked(self, channel: Any, queue: str, bodies: list[bytes], done: Callable[[Any], None]) -> None:
-        channel.basic_qos(prefetch_count=MOST_UNACKED)
-        channel.basic_consume(queue, lambda _, __, ___, body: bodies.append(body), callback=done)
-
-    def _wait_until_back(self, queue: str, count: int) -> None:
-        """Waits a bounded time until what was given back is ready again; less comes where a delivery limit is reached."""
-        deadline = now_ns() + int(RETURN_S * NS_PER_S)
-        while now_ns() < deadline and self._counted(queue)[0] < count:
-            self._pump(0.01)
 
     def close(self, abort: bool = False) -> None:
         """Says goodbye and reads its answer, a bounded time; with ``abort`` just closes."""
@@ -346,16 +314,16 @@ class RabbitMQDriver:
     # How all of it speaks.
 
     def _declare(self, queue: str, arguments: Arguments) -> None:
-        self._call(
+        self.call(
             lambda done: self._publishing.queue_declare(queue, durable=True, arguments=dict(arguments), callback=done)
         )
 
-    def _open_channel(self, deadline: int | None = None) -> Any:
-        channel = self._call(lambda done: self._up().channel(on_open_callback=done), deadline=deadline)
+    def open_channel(self, deadline: int | None = None) -> Any:
+        channel = self.call(lambda done: self._up().channel(on_open_callback=done), deadline=deadline)
         channel.add_on_close_callback(self._on_channel_closed)
         return channel
 
-    def _close_channel(self, channel: Any, done: Callable[[Any], None]) -> None:
+    def close_channel(self, channel: Any, done: Callable[[Any], None]) -> None:
         channel.add_on_close_callback(lambda _, __: done(None))
         channel.close()
 
@@ -363,7 +331,7 @@ class RabbitMQDriver:
         if not isinstance(reason, exceptions.ChannelClosedByClient) and self._wire is not None:
             self._wire.end(reason)
 
-    def _call(self, send: Callable[[Callable[[Any], None]], object], *, deadline: int | None = None) -> Any:
+    def call(self, send: Callable[[Callable[[Any], None]], object], *, deadline: int | None = None) -> Any:
         """Sends a method with a callback for its answer, and returns that answer; raises ConnectionLost where none comes."""
         self._check()
         answers: list[Any] = []
@@ -371,7 +339,7 @@ class RabbitMQDriver:
         try:
             send(answers.append)
         except exceptions.AMQPError as error:
-            self._lose(error)
+            self.lose(error)
         while not answers:
             self._pump_until(until)
         return answers[0]
@@ -379,8 +347,8 @@ class RabbitMQDriver:
     def _pump_until(self, deadline: int) -> None:
         left_ns = deadline - now_ns()
         if left_ns <= 0:
-            self._lose(self._overdue())
-        self._pump(left_ns / NS_PER_S)
+            self.lose(self._overdue())
+        self.pump(left_ns / NS_PER_S)
 
     def _overdue(self) -> TimeoutError:
         return TimeoutError("no answer in time")
@@ -388,11 +356,11 @@ class RabbitMQDriver:
     def _poll(self, outcomes: Outcomes, waiting: Window | Unacked, wait_s: float) -> None:
         """Reads until there is an outcome, nothing waits for one, or the time is over; at least once."""
         deadline = now_ns() + int(wait_s * NS_PER_S)
-        self._pump(0.0)
+        self.pump(0.0)
         while waiting and not outcomes and (left_ns := deadline - now_ns()) > 0:
-            self._pump(left_ns / NS_PER_S)
+            self.pump(left_ns / NS_PER_S)
 
-    def _pump(self, wait_s: float) -> None:
+    def pump(self, wait_s: float) -> None:
         wire = self._up()
         wire.pump(wait_s)
         if self._answers:
@@ -403,14 +371,14 @@ class RabbitMQDriver:
     def _check(self) -> None:
         error = self._up().ended
         if error is not None:
-            self._lose(error)
+            self.lose(error)
 
     def _up(self) -> Wire:
         if self._wire is None:
             raise ConnectionLost("there is no connection")
         return self._wire
 
-    def _lose(self, error: BaseException) -> NoReturn:
+    def lose(self, error: BaseException) -> NoReturn:
         self._abandon()
         raise ConnectionLost(f"the connection to RabbitMQ is lost: {words(error)}") from None
 

@@ -240,15 +240,21 @@ def test_a_queue_of_the_same_name_that_is_made_otherwise_is_told(line: Line) -> 
 
 
 @quorum_only
-def test_a_quorum_queue_without_its_server_is_an_outcome_in_bounded_time(line: Line) -> None:
-    producer, worker = line.open("p0", answer_timeout_s=1.0), line.open("w0", answer_timeout_s=1.0)
-    server = f"{{'%2F_{line.queue}', node()}}"
-    assert "ok" in erlang(line, f"ra:stop_server(quorum_queues, {server})")
+def test_a_quorum_queue_without_its_server_is_an_outcome_in_bounded_time_and_never_an_empty_queue(
+    setup: Setup, own_line: OwnLine
+) -> None:
+    line = own_line(setup)
+    producer, worker, searcher = (line.open(name, answer_timeout_s=1.0) for name in ("p0", "w0", "s0"))
+    line.publish(producer, range(3))
+    assert "ok" in erlang(line, f"ra:stop_server(quorum_queues, {{'%2F_{line.queue}', node()}})")
     with pytest.raises(ConnectionLost, match=r"541 INTERNAL_ERROR|no answer in time"):
         worker.consume(1, 1.0)
-    outcomes, _ = publish_until_answered(producer, line.block(range(5)))
-    assert outcomes == dict.fromkeys(range(5), Outcome.UNKNOWN)
-    assert "ok" in erlang(line, f"ra:restart_server(quorum_queues, {server})")
+    for operation in (searcher.depth, lambda: list(searcher.residue())):
+        with pytest.raises(ConnectionLost):
+            operation()  # a passive declaration says: no message, no consumer
+        searcher.connect()
+    outcomes, _ = publish_until_answered(producer, line.block(range(10, 15)))
+    assert outcomes == dict.fromkeys(range(10, 15), Outcome.UNKNOWN)
 
 
 @both
