@@ -1,7 +1,8 @@
 """pika's connection over a plain socket that our polls drive: what is ready is read, what waits is sent, nothing else happens.
 
 pika's own adapters bring an event loop each, or wait for every single answer. This one is pika's ``Connection`` with the methods
-that pika leaves to adapters: frames, channels, confirms, consumers and heartbeats are all pika's. Frames are collected
+that pika leaves to adapters: frames, channels, confirms, consumers and heartbeats are all pika's. What all messages of a block
+share, pika encodes once; what repeats from delivery to delivery, it decodes once (``_rabbitmq_pushed``). Frames are collected
 and leave in one write; a socket that takes no more never blocks us, for the rest waits here. Neighbour: ``_rabbitmq``.
 """
 
@@ -11,12 +12,15 @@ import logging
 import select
 import socket
 import ssl
+import struct
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from pika import URLParameters, exceptions, tcp_socket_opts
+from pika import BasicProperties, URLParameters, exceptions, frame, tcp_socket_opts
 from pika.connection import Connection
+from pika.spec import FRAME_BODY, FRAME_END, Basic
 
+from harness.brokers._rabbitmq_pushed import Arrived, Pushed, frame_end
 from harness.brokers._rabbitmq_tls import split_tls
 from harness.clock import NS_PER_S, now_ns
 from harness.errors import Unreachable
@@ -26,6 +30,8 @@ TLS_READS = 8  # a TLS socket gives 16 KiB at a time
 PIECE_BYTES = 1024
 """pika copies what is left of its input for every frame: in small pieces that costs nothing."""
 TLS_WRITE_BYTES = 1 << 14
+
+BODY_BEGIN, BODY_END = struct.Struct(">BHI"), bytes((FRAME_END,))
 
 _NOT_NOW = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
@@ -79,6 +85,9 @@ class Wire(Connection):  # type: ignore[misc]  # pika has no types
         self._socket: Any = None
         self._tls = parameters.ssl_options is not None
         self._terminating = False
+        self._pushed: Pushed | None = None
+        self._frame_buffer: bytes  # pika's
+        self._begun = b""  # of a frame or delivery that has not come whole
         super().__init__(parameters, None, self._on_ended, self._on_ended)
         self.add_on_connection_blocked_callback(self._on_blocked)
         self.add_on_connection_unblocked_callback(self._on_unblocked)
@@ -129,6 +138,23 @@ class Wire(Connection):  # type: ignore[misc]  # pika has no types
             self.taken += count
             self._rest = self._rest[count:]
 
+    def publish(self, channel: Any, queue: str, properties: BasicProperties, bodies: Sequence[bytes]) -> None:
+        """Publishes messages of one length, ``mandatory`` and through the default exchange; they leave with the next flush."""
+        number, length = channel.channel_number, len(bodies[0])
+        if not 0 < length <= self._body_max_length:  # more frames, or fewer
+            for body in bodies:
+                channel.basic_publish("", queue, body, properties, True)
+            return
+        method = frame.Method(number, Basic.Publish(exchange="", routing_key=queue, mandatory=True))
+        begin = BODY_BEGIN.pack(FRAME_BODY, number, length)
+        before = method.marshal() + frame.Header(number, length, properties).marshal() + begin
+        self._frames += (before, (BODY_END + before).join(bodies), BODY_END)
+
+    def take_pushed(self, channel: int, sink: Callable[[Arrived], object]) -> None:
+        """From now on gives deliveries on a channel that look like one before to ``sink``; the others still go through pika."""
+        self._pushed = Pushed(channel, sink)
+        self._begun, self._frame_buffer = self._begun + self._frame_buffer, b""
+
     def abort(self) -> None:
         """Closes the socket without a goodbye; idempotent."""
         self.end(ConnectionAbortedError("the connection was closed"))
@@ -173,6 +199,8 @@ class Wire(Connection):  # type: ignore[misc]  # pika has no types
 
     def _digest(self, data: bytes) -> bool:
         try:
+            if self._pushed is not None:
+                return self._digest_pushed(self._begun + data, self._pushed)
             for start in range(0, len(data), PIECE_BYTES):
                 self._on_data_available(data[start : start + PIECE_BYTES])
                 if self._terminating:
@@ -181,6 +209,23 @@ class Wire(Connection):  # type: ignore[misc]  # pika has no types
             self.end(error)
             return False
         return True
+
+    def _digest_pushed(self, data: bytes, pushed: Pushed) -> bool:
+        at = 0
+        while True:
+            stop, count = pushed.take(data, at)
+            self.bytes_received += stop - at  # what pika's heartbeats go by
+            self.frames_received += 3 * count
+            at = stop
+            end = frame_end(data, at)
+            stop = pushed.learn(data, at, end) if end else 0
+            if not stop:
+                self._begun = data[at:]
+                return True
+            self._on_data_available(data[at:stop])
+            at = stop
+            if self._terminating:
+                return False
 
     def _run_timers(self) -> None:
         if not self._timers:
