@@ -317,7 +317,8 @@ class Fleet:
         """Returns the CPU seconds that shards on other machines have used, as they told."""
         local = self._plan.agents.local
         with self._changed:
-            return sum(shard.get("cpu_s", 0.0) for shard in self._shards.values() if shard["agent"] >= local)
+            used = [float(shard.get("cpu_s", 0.0)) for shard in self._shards.values() if shard["agent"] >= local]
+        return sum(used)
 
     def connections(self) -> pl.DataFrame:
         """Returns when connections came up and were lost (``tables.CONNECTIONS``), from the shards' own logs, by time."""
