@@ -76,10 +76,11 @@ def test_quickstart_has_enough_messages_for_a_p99_before_its_fault():
     assert expected_messages(scenario.load, scenario.phases, from_s=start_s, to_s=start_s + first_s - 1) > 10_000
 
 
-def test_worker_kill_covers_the_five_setups_and_redelivers_within_the_run():
+def test_worker_kill_covers_the_seven_setups_and_redelivers_within_the_run():
     scenario = read("worker-kill")
     assert [case.setup.name for case in scenario.cases] == [
-        *("redis-list", "redis-reliable-list", "redis-stream", "postgres-lease", "postgres-delete"),
+        *("redis-list", "redis-reliable-list", "redis-stream", "rabbitmq-classic", "rabbitmq-quorum"),
+        *("postgres-lease", "postgres-delete"),
     ]
     (fault,) = scenario.faults
     workers = scenario.workers
@@ -87,6 +88,19 @@ def test_worker_kill_covers_the_five_setups_and_redelivers_within_the_run():
     assert fault.settings == {"count": 4, "replace_after": 1.0}  # half of them: some surely hold something
     assert fault.at_s + workers.visibility_s + 2 * workers.sweep_s < scenario.phases.steady_s
     assert workers.count / workers.work_s > 1.3 * 1000  # the load, with room to catch up
+
+
+def test_crash_has_seven_cases_and_a_burst_that_waits_when_the_broker_dies():
+    scenario = read("crash")
+    assert [case.id.removesuffix("@embedded") for case in scenario.cases] == [
+        *("redis-stream[persistence=none]", "redis-stream"),
+        *("rabbitmq-classic", "rabbitmq-classic[persistent=false]", "rabbitmq-quorum"),
+        *("postgres-lease", "postgres-lease[synchronous_commit=off]"),
+    ]
+    (fault,) = scenario.faults
+    before = [piece.duration_s for piece in scenario.load.profile[:2]]
+    assert (fault.label, fault.at_s) == ("kill broker", pytest.approx(sum(before) + 0.02))
+    assert scenario.load.profile[1].rates_per_s == (20_000.0,)
 
 
 def test_broker_pause_stops_for_two_of_thirty_seconds_and_holds_outlast_it():
