@@ -99,7 +99,7 @@ def causes(repeats: Repeats, connections: pl.DataFrame, facts: TrialFacts, trait
         _holder_died(p, d.received_ns, facts.shards)
         | _holder_was_cut(p, d.received_ns, connections, facts.shards)
         | _struck_between(p.received_ns, d.received_ns, facts, BROKER_FAILURES)
-        | _hold_ran_out(p, d.received_ns, facts, traits)
+        | _hold_ran_out(p, d, facts, traits)
     )
     rules = (
         (Mark.ATTEMPT_DUPLICATE, of_attempt < 0),
@@ -120,7 +120,7 @@ def expired(repeats: Repeats, facts: TrialFacts, traits: Traits) -> Bools:
     """Returns which repeats came when p, as in :func:`causes`, had been held for the visibility time; shape (n,)."""
     _, _, p_row = _compared_with(repeats, traits)
     p = repeats.take(np.maximum(p_row, 0))
-    return (p_row >= 0) & _hold_ran_out(p, repeats.received_ns, facts, traits)
+    return (p_row >= 0) & _hold_ran_out(p, repeats, facts, traits)
 
 
 def _compared_with(d: Repeats, traits: Traits) -> tuple[Bools, Ints, Ints]:
@@ -220,9 +220,13 @@ def _holder_was_cut(p: Repeats, until_ns: Ints, connections: pl.DataFrame, shard
     return cut
 
 
-def _hold_ran_out(p: Repeats, until_ns: Ints, facts: TrialFacts, traits: Traits) -> Bools:
-    """Returns which holds may have reached the visibility time-out: the broker's clock starts between asking and receiving."""
+def _hold_ran_out(p: Repeats, d: Repeats, facts: TrialFacts, traits: Traits) -> Bools:
+    """Returns for which repeats a hold may have reached the visibility time-out: the broker's clock starts between asking and receiving.
+
+    Mostly that of p. A worker that stood still after it had asked for d may receive it last: then d was handed out first, and it was
+    its hold that ran out before p.
+    """
     if not traits.reclaims:
         return np.zeros(len(p), np.bool_)
-    held_ns: Ints = until_ns - p.asked_ns
+    held_ns: Ints = np.maximum(d.received_ns - p.asked_ns, p.received_ns - d.asked_ns)
     return held_ns >= round(facts.visibility_s * NS_PER_S)

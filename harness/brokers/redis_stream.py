@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import repeat
 from operator import itemgetter
 from typing import Any
@@ -34,7 +35,7 @@ from harness.brokers._redis_claims import (
 )
 from harness.brokers._redis_link import Command, not_executed
 from harness.brokers.contract import NO_DELIVERIES, Deliveries, Depth, DriverOptions, Flags, Ints, Residue
-from harness.clock import now_ns
+from harness.clock import NS_PER_S, now_ns
 from harness.model import Place, Settlement, SettleOutcome, Setup, Traits
 
 SETUP = Setup(
@@ -85,14 +86,22 @@ return 1
 """
 
 
+@dataclass(slots=True)
+class _Claimed:
+    """An entry taken over and not delivered yet: its payload, its deliveries so far, and when it was taken over last."""
+
+    payload: bytes
+    count: int
+    t_ns: int
+
+
 class RedisStream(RedisDriver):
     """A stream with one consumer group. Handles are entry ids (bytes)."""
 
     def __init__(self, options: DriverOptions) -> None:
         super().__init__(options)
         self._held: set[bytes] = set()
-        self._claimed: list[tuple[bytes, bytes, int]] = []  # id, payload, deliveries so far
-        self._claimed_ns = 0
+        self._claimed: dict[bytes, _Claimed] = {}
         self._cursor = b"0-0"
 
     def connect(self) -> None:
@@ -113,6 +122,7 @@ class RedisStream(RedisDriver):
 
     def consume(self, max_n: int, wait_s: float) -> Deliveries:
         """Delivers what was reclaimed, else new entries; makes the group anew where the broker has come back empty."""
+        self._drop_outlasted()
         if self._claimed:
             return self._deliver_claimed(max_n)
         asked_ns = now_ns()
@@ -147,17 +157,23 @@ class RedisStream(RedisDriver):
         )
 
     def _deliver_claimed(self, max_n: int) -> Deliveries:
-        taken, self._claimed = self._claimed[:max_n], self._claimed[max_n:]
-        ids, payloads, counts = map(list, zip(*taken, strict=True))
+        ids = list(self._claimed)[:max_n]
+        taken = [self._claimed.pop(key) for key in ids]
         self._held.update(ids)
         return Deliveries(
-            payloads,
+            [entry.payload for entry in taken],
             ids,
             entries=entry_numbers(ids),
             redelivered=np.ones(len(ids), np.uint8),
-            counts=np.array(counts, np.uint16),
-            asked_ns=self._claimed_ns,
+            counts=np.array([entry.count for entry in taken], np.uint16),
+            asked_ns=min(entry.t_ns for entry in taken),
         )
+
+    def _drop_outlasted(self) -> None:
+        """Forgets what has lain in our hand for so long that others may have taken it; what they have not, is idle and comes again."""
+        since_ns = now_ns() - int(self.options.visibility_s * NS_PER_S)
+        for key in [key for key, entry in self._claimed.items() if entry.t_ns <= since_ns]:
+            del self._claimed[key]
 
     def settle(self, tokens: Ints, handles: Sequence[Any], what: Settlement) -> None:
         """Acks and deletes in one script; RELEASE and RETRY let the next reclaim of anybody take them."""
@@ -202,13 +218,13 @@ class RedisStream(RedisDriver):
 
     def _keep(self, taken: dict[bytes, bytes], claimed_ns: int) -> int:
         """Puts what was taken over into the hand, with its delivery counts; what lies there already stays once."""
-        for known in self._claimed:
-            taken.pop(known[0], None)
+        for key in taken.keys() & self._claimed.keys():  # ours for longer now
+            self._claimed[key].t_ns = claimed_ns
+            del taken[key]
         if not taken:
             return 0
         counts = self._counts(min(taken, key=_order), max(taken, key=_order))
-        self._claimed += [(key, payload, counts.get(key, 2)) for key, payload in taken.items()]
-        self._claimed_ns = claimed_ns
+        self._claimed |= {key: _Claimed(payload, counts.get(key, 2), claimed_ns) for key, payload in taken.items()}
         return len(taken)
 
     def _counts(self, first: bytes, last: bytes) -> dict[bytes, int]:

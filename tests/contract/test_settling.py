@@ -144,6 +144,19 @@ def test_what_another_holds_by_now_cannot_be_given_back(line: Line) -> None:
     assert line.settle(quick, held, Settlement.ACK) == dict.fromkeys(range(3), SettleOutcome.OK)
 
 
+@only_setups(lambda setup: setup.traits.reclaims)
+def test_what_was_taken_back_is_delivered_only_while_it_is_ours(line: Line) -> None:
+    producer, dying, slow, quick = line.open("p0"), line.open("w0"), line.open("w1"), line.open("w2")
+    line.publish(producer, range(3))
+    line.receive(dying, 3)
+    dying.close(abort=True)
+    eventually(lambda: slow.reclaim(VISIBILITY_S) > 0, "nothing was taken back")
+    time.sleep(1.1 * VISIBILITY_S)  # stands still before it asks for them
+    held = line.receive(quick, 3, reclaiming=True)
+    assert sorted(held.seqs) == [0, 1, 2]
+    assert slow.consume(3, 0.02).payloads == []
+
+
 def test_a_dead_message_lies_with_the_dead_letters_and_does_not_come_again(line: Line) -> None:
     producer, worker = line.open("p0"), line.open("w0", prefetch=2)
     line.publish(producer, range(4))

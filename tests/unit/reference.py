@@ -185,7 +185,11 @@ def cause_of(history: History, d: Row, earlier: list[Row]) -> str:
             any(t <= d["received_ns"] for t in ends)
             or cut
             or broker_fault(since, ("broker kill", "broker restart"))
-            or (traits.reclaims and d["received_ns"] - p["asked_ns"] >= round(facts.visibility_s * 1e9)),
+            or (
+                traits.reclaims
+                and max(d["received_ns"] - p["asked_ns"], p["received_ns"] - d["asked_ns"])
+                >= round(facts.visibility_s * 1e9)
+            ),
         ),
         ("given_twice", True),
     )

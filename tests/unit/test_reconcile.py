@@ -470,3 +470,14 @@ def test_repeats_and_further_attempts_are_not_reordered() -> None:
     sent = [attempt(0), attempt(0, 2), attempt(1, sent_ns=111)]
     order = [delivery(0, 1000), delivery(1, 1001), delivery(0, 1002), delivery(0, 1003, attempt=2)]
     assert "reordered" not in marks(History(attempts=sent, deliveries=order))
+
+
+def test_a_worker_that_stood_still_after_asking_may_receive_last_what_it_was_given_first() -> None:
+    # Given to worker 0 at 1,000, whose hold ran out at 6,000; worker 1 got it at 6,100, worker 0 saw its own only at 6,200.
+    late = delivery(received_ns=6200, asked_ns=1000, worker=0, entry=7, **UNSETTLED)
+    first = delivery(received_ns=6100, asked_ns=6050, worker=1, entry=7)
+    result = History(deliveries=[first, late]).reconciled()
+    assert result.causes.to_list() == [None, "redelivered_unacked"]
+    assert result.repeats["expired"].to_list() == [True]
+    early = delivery(received_ns=6200, asked_ns=1200, worker=0, entry=7, **UNSETTLED)  # nobody else could have it yet
+    assert History(deliveries=[first, early]).reconciled().causes.to_list() == [None, "given_twice"]
