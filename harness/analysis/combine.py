@@ -41,7 +41,8 @@ def _combined(kind: str, trials: Sequence[TrialRecord]) -> Guarantee:
         known = [given for _, given in proving or every]
         return summed(known, known)
     if not proving:
-        why = next((f": {trial.reasons[0]}" for trial, _ in every if trial.reasons), "")
+        # The first line: a broker's last words stand with the trial.
+        why = next((f": {trial.reasons[0].splitlines()[0]}" for trial, _ in every if trial.reasons), "")
         note = f"no trial left sound evidence{why}"
         return told(Guarantee(fault=kind, claim=first.claim, verdict=Verdict.UNKNOWN, evidence="", notes=[note]))
     seen = [given.verdict for _, given in proving]
