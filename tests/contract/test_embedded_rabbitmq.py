@@ -56,8 +56,13 @@ def node(start_broker: StartBroker) -> Iterator[EmbeddedRabbitMQ]:
     """One node for the tests that leave it running."""
     broker = start_broker(SETUP, {})
     assert isinstance(broker, EmbeddedRabbitMQ)
-    yield broker
-    broker.down()
+    try:
+        with closing(connected(broker.address)) as connection:
+            connection.channel().queue_declare(QUEUE, durable=True)
+        time.sleep(SETUP.settles_in_s)
+        yield broker
+    finally:
+        broker.down()
 
 
 def connected(address: str) -> pika.BlockingConnection:
@@ -67,7 +72,6 @@ def connected(address: str) -> pika.BlockingConnection:
 def put(address: str, body: bytes) -> None:
     connection = connected(address)
     channel = connection.channel()
-    channel.queue_declare(QUEUE, durable=True)
     channel.confirm_delivery()
     channel.basic_publish("", QUEUE, body, pika.BasicProperties(delivery_mode=2), mandatory=True)
     connection.close()
@@ -217,7 +221,7 @@ def test_ports_that_others_took_in_between_are_left_to_them(
         try:
             assert given == []
             assert not {port for _, port in set().union(*listening(node).values())} & set(numbers)
-            put(node.address, b"works")
+            connected(node.address).close()
         finally:
             node.down()
 
