@@ -145,7 +145,7 @@ def test_what_another_holds_by_now_cannot_be_given_back(line: Line) -> None:
 
 
 @only_setups(lambda setup: setup.traits.reclaims)
-def test_what_was_taken_back_is_delivered_only_while_it_is_ours(line: Line) -> None:
+def test_a_hold_that_was_taken_back_is_delivered_only_while_it_is_ours(line: Line) -> None:
     producer, dying, slow, quick = line.open("p0"), line.open("w0"), line.open("w1"), line.open("w2")
     line.publish(producer, range(3))
     line.receive(dying, 3)
