@@ -221,16 +221,24 @@ def _judged(case: CaseRecord) -> str:
 
 
 def _kept(case: CaseRecord, proving: list[TrialRecord]) -> str:
-    when = words.when(_faults(proving))
+    faults = _faults(proving)
     if violated := _first(case, Verdict.VIOLATED):
+        when = _when_judged(violated, faults)
         return f"BROKE its claim {when}, though it lost no confirmed message: {_plain(violated.evidence)}"
     if unknown := _first(case, Verdict.UNKNOWN):
-        return f"UNKNOWN {when}: {_plain(unknown.evidence)}"
+        return f"UNKNOWN {_when_judged(unknown, faults)}: {_plain(unknown.evidence)}"
     if untried := _first(case, Verdict.NOT_EXERCISED):
+        when = _when_judged(untried, faults)
         return f"lost nothing, but nothing was put to the test {when}: NOT EXERCISED ({_plain(untried.evidence)})"
     if figures.lost(proving) is None:
         return "no figure of loss"
-    return f"kept every confirmed message {when} ({_none_lost(case, proving)}){_repeated(proving)}"
+    return f"kept every confirmed message {words.when(faults)} ({_none_lost(case, proving)}){_repeated(proving)}"
+
+
+def _when_judged(guarantee: Guarantee, faults: list[str]) -> str:
+    """Returns what the verdict is about: one kind of fault, or the messages that met none of those that struck."""
+    apart = guarantee.fault == FaultKind.NONE and bool(faults)
+    return "apart from the faults" if apart else words.when([guarantee.fault])
 
 
 def _none_lost(case: CaseRecord, proving: list[TrialRecord]) -> str:

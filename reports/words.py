@@ -206,6 +206,7 @@ _REMEDIES = (  # the first that matches
     ),
     ("ended by itself", "see the log of that name in the trial's folder: something else than the scenario ended it"),
     ("saturat", "lower load.rate, or give the load more producers or cores: this says nothing about the broker"),
+    ("before it to heal", "leave more time between the faults, and after them"),
     ("never fired", "make the load longer than the fault's `at`, or set `at` earlier"),
     ("never struck", "make the load longer than the fault's `at`, or set `at` earlier"),
     ("slots", _SPACE),

@@ -178,11 +178,23 @@ def _settings(facts: TrialFacts) -> Iterator[str]:
 def _faults(facts: TrialFacts) -> Iterator[str]:
     for fault in facts.faults:
         if fault.injected_ns is None:
-            yield f"fault never fired: {fault.label}"
+            earlier = _in_the_way(fault, facts)
+            why = f", which waited for {earlier.label} before it to heal" if earlier else ""
+            yield f"fault never fired: {fault.label}{why}"
         elif not fault.hit:
             yield f"fault never fired: {fault.label} was ordered, and nothing shows that it hit"
         elif _after_the_load(fault, facts):
             yield f"fault fired after the load had ended: {fault.label} ({_when(fault, facts)})"
+
+
+def _in_the_way(fault: FaultRecord, facts: TrialFacts) -> FaultRecord | None:
+    """Returns the fault on the same target that had not healed when this one was due: they wait for each other."""
+    target = fault.label.rpartition(" ")[2]
+    for other in facts.faults:
+        struck = other.injected_ns is not None and other.label.rpartition(" ")[2] == target
+        if struck and (other.healed_ns is None or other.healed_ns > fault.planned_ns):
+            return other
+    return None
 
 
 def _after_the_load(fault: FaultRecord, facts: TrialFacts) -> bool:

@@ -85,6 +85,13 @@ class TestSentences:
         case = records.case(trials=[records.trial(lost=1)], guarantees=[allowed])
         assert story.sentence(case).endswith("— its claim allows that (may lose what was confirmed in the last 2 s).")
 
+    def test_a_verdict_is_told_with_the_fault_that_it_is_about(self) -> None:
+        untried = records.guarantee(Verdict.NOT_EXERCISED, fault="worker kill", evidence="0 held")
+        case = records.case(guarantees=[records.guarantee(), untried])
+        assert "nothing was put to the test when workers were killed: NOT EXERCISED (0 held)" in story.sentence(case)
+        apart = records.guarantee(Verdict.UNKNOWN, fault="none", evidence="9 undecided.")
+        assert "UNKNOWN apart from the faults: 9 undecided" in story.sentence(records.case(guarantees=[apart]))
+
     def test_a_loss_without_a_claim_is_told_as_such(self) -> None:
         case = records.case(trials=[records.trial(lost=3)], guarantees=[records.guarantee(Verdict.NO_CLAIM)])
         assert story.sentence(case).endswith("— it claims nothing about that.")

@@ -103,6 +103,14 @@ def test_due_messages_that_nothing_held_and_nobody_sent_are_the_generators_fault
     assert judged(held).status is TrialStatus.VALID
 
 
+def test_a_fault_that_waited_for_the_one_before_it_until_the_end_says_so() -> None:
+    first = fault(5, None)
+    second = replace(fault(None, None, index=1), planned_ns=at(7))
+    assert judged(faults=(first, second)).reasons[-1] == (
+        "fault never fired: broker kill, which waited for broker kill before it to heal"
+    )
+
+
 def test_a_fault_that_never_fired_makes_a_trial_invalid() -> None:
     trial = judged(faults=(fault(None, None),))
     assert trial.reasons == ("fault never fired: broker kill",)
