@@ -102,7 +102,10 @@ class Guarantee(_Part):
     loss: Loss | None = None
     counts: dict[str, int] = Field(default={}, description="of what else was seen, by its words")
     notes: list[str] = Field(default=[], description="what else there is to say, without a count")
-    bounded: int = Field(default=0, description="how many exposed messages a HELD without a loss speaks for")
+    bounded: int = Field(
+        default=0,
+        description="how many messages a HELD without a loss speaks for: those exposed; worker kill: those that the killed held",
+    )
 
 
 class LedgerCounts(_Part):

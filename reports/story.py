@@ -243,9 +243,14 @@ def _when_judged(guarantee: Guarantee, faults: list[str]) -> str:
 
 def _none_lost(case: CaseRecord, proving: list[TrialRecord]) -> str:
     total = words.count(figures.confirmed(proving), "confirmed")[:-1]  # "40,021 confirmed"
-    exposed = [g.exposed for g in case.guarantees if g.fault != FaultKind.NONE and g.exposed is not None]
+    exposed = [(g.exposed, g.fault) for g in case.guarantees if g.fault != FaultKind.NONE and g.exposed is not None]
     told = f"0 of {total} lost"
-    return f"{told}; {format_count(max(exposed))} {_were(max(exposed))} in the broker at that time" if exposed else told
+    if not exposed:
+        return told
+    most, fault = max(exposed)
+    # What ends the broker is one moment; all else lasts, and messages come and go meanwhile.
+    when = "at that time" if fault in (FaultKind.BROKER_KILL, FaultKind.BROKER_RESTART) else "while that lasted"
+    return f"{told}; {format_count(most)} {_were(most)} in the broker {when}"
 
 
 def _repeated(proving: list[TrialRecord]) -> str:

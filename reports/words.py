@@ -162,7 +162,7 @@ RUN_FIGURES = {
 
 GLOSSARY = {
     "confirmed": "the broker said that it has the message; only such a message can be lost",
-    "exposed": "confirmed, and in the broker while the fault lasted",
+    "exposed": "confirmed, and in the broker while the fault lasted; kill or restart of the broker: when it ended",
     "end to end": "from the moment at which a message was due to its first receipt by a worker",
     "completion": "from the moment at which a message was due to the end of its work",
     "lag": "how late the load generator itself sent what was due; above its bound the trial is invalid",

@@ -92,10 +92,10 @@ def claim_words(claim: Claim | None) -> str:
     return f"{loses[claim.may_lose]}; {repeats[claim.may_repeat]}{copies}{strands}"
 
 
-def bound_words(lost: int, exposed: int) -> str:
+def bound_words(lost: int, exposed: int, what: str = "exposed") -> str:
     """Returns the 95 % upper bound of the share lost, with the condition under which it holds; "" where it says next to nothing."""
     share = poisson_upper(lost) / exposed if exposed else 1.0
     if round(share, 2) >= TOO_WIDE:
         return ""
     percent = format(Decimal(f"{share * 100:.2g}"), "f")  # never 3e-05
-    return f"if losses were independent, at most {percent} % of all ({format_count(exposed)} exposed, 95 %)"
+    return f"if losses were independent, at most {percent} % of all ({format_count(exposed)} {what}, 95 %)"

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from harness.analysis.claims import bound_words
-from harness.model import Verdict
+from harness.model import FaultKind, Verdict
 from harness.record import Guarantee, Loss
 from harness.units import format_count as n_
 
@@ -50,7 +50,8 @@ def _parts(guarantee: Guarantee) -> list[str]:
     parts = [_loss_words(guarantee.loss)] if guarantee.loss else []
     parts += [f"{n_(count)} {what}" for what, count in guarantee.counts.items()]
     no_loss = guarantee.loss is not None and not guarantee.loss.lost
-    if guarantee.verdict is Verdict.HELD and no_loss and (bound := bound_words(0, guarantee.bounded)):
+    what = "held by killed workers" if guarantee.fault == FaultKind.WORKER_KILL else "exposed"
+    if guarantee.verdict is Verdict.HELD and no_loss and (bound := bound_words(0, guarantee.bounded, what)):
         parts.append(bound)
     return [*parts, *guarantee.notes]
 

@@ -11,6 +11,9 @@ Read here as follows, where the page leaves it open:
 - A broker learns of a worker's death by the closed connection: what it hands to the dead in between belongs to the kill, so a
   worker kill lasts at least until the process was reaped and 100 ms more.
 - A fault that never healed lasts until the end.
+- A message that was sent when the broker's processes had ended cannot be hurt by what ended them: exposed to a kill or a restart is only
+  what was sent (by its first attempt) until then. A graceful stop confirms until it ends. Where the evidence does not say how long
+  the end took, all that was sent until it healed counts.
 """
 
 from __future__ import annotations
@@ -26,11 +29,13 @@ import numpy.typing as npt
 
 from harness.analysis.identities import NEVER
 from harness.analysis.moments import Mask, Moments
+from harness.clock import NS_PER_S
 from harness.facts import FaultRecord, TrialFacts
 from harness.model import FaultKind, Outcome
 
 NOTICE_NS = 100_000_000
 BROKER_FAULTS = (FaultKind.BROKER_KILL, FaultKind.BROKER_RESTART, FaultKind.BROKER_PAUSE)
+ENDS_BROKER = (FaultKind.BROKER_KILL, FaultKind.BROKER_RESTART)
 
 
 class Stand(IntEnum):
@@ -66,6 +71,15 @@ def span(fault: FaultRecord, facts: TrialFacts) -> tuple[int, int]:
     return fault.injected_ns, end
 
 
+def _last_sent_ns(fault: FaultRecord, facts: TrialFacts) -> int:
+    """Returns until when a message must have been sent to be exposed: the end of the broker's processes, or of the fault."""
+    start, end = span(fault, facts)
+    took_s = fault.evidence.get("took_s")
+    if fault.kind not in ENDS_BROKER or not isinstance(took_s, int | float) or not fault.evidence.get("gone", True):
+        return end
+    return min(end, start + round((took_s + facts.clock_error_s) * NS_PER_S))
+
+
 def exposed(moments: Moments, fault: FaultRecord, facts: TrialFacts, *, settles_itself: bool) -> Mask:
     """Returns which identities were exposed to a fault that fired.
 
@@ -75,11 +89,11 @@ def exposed(moments: Moments, fault: FaultRecord, facts: TrialFacts, *, settles_
     start, end = span(fault, facts)
     left = moments.received_ns if settles_itself and fault.kind in BROKER_FAULTS else moments.settled_ns
     found: Mask = (moments.outcome == Outcome.CONFIRMED) & (moments.confirmed_ns <= end)
-    found &= (moments.sent_ns <= end) & (left >= start)
+    found &= (moments.sent_ns <= _last_sent_ns(fault, facts)) & (left >= start)
     return found
 
 
-def blame(stands: npt.NDArray[np.uint8], budgets: Mapping[int, int]) -> Blame:
+def blame(stands: npt.NDArray[np.uint8], budgets: Mapping[int, int], groups: Sequence[int] | None = None) -> Blame:
     """Returns which faults a set of harms breaks.
 
     A harm that some fault allows is explained by it; the faults that forbid it stay unknown. Limited faults explain as many as
@@ -88,17 +102,19 @@ def blame(stands: npt.NDArray[np.uint8], budgets: Mapping[int, int]) -> Blame:
 
     Args:
         stands: shape (harms, faults), a :class:`Stand` each. budgets: fault → how many harms it may explain, for LIMITS.
+        groups: fault → the position under which its harms are told, each harm once; its own where not given.
     """
     violated: Counter[int] = Counter()
     unknown: Counter[int] = Counter()
-    groups = _patterns(stands)
-    over = _over_budget(groups, budgets)
-    for pattern, count in groups:
+    patterns = _patterns(stands)
+    over = _over_budget(patterns, budgets)
+    told = range(stands.shape[1]) if groups is None else groups
+    for pattern, count in patterns:
         of = {stand: [fault for fault, its in enumerate(pattern) if its == stand] for stand in Stand}
         if of[Stand.ALLOWS] or set(of[Stand.LIMITS]) - over:
-            unknown.update(dict.fromkeys(of[Stand.FORBIDS], count))
+            unknown.update(dict.fromkeys((told[at] for at in of[Stand.FORBIDS]), count))
         else:  # all that could explain these forbid them: those beyond their budget too
-            violated.update(dict.fromkeys(of[Stand.LIMITS] + of[Stand.FORBIDS], count))
+            violated.update(dict.fromkeys((told[at] for at in of[Stand.LIMITS] + of[Stand.FORBIDS]), count))
     return Blame(violated=violated, unknown=unknown)
 
 

@@ -28,8 +28,9 @@ import polars as pl
 
 from harness.analysis.claims import NO_FAULT, allows_repeat, claim_for, claim_words
 from harness.analysis.evidence import told
-from harness.analysis.exercised import acks_before, in_flight, why_not
+from harness.analysis.exercised import acks_before, in_flight, struck, why_not
 from harness.analysis.exposure import BROKER_FAULTS, Stand, blame, exposed, span
+from harness.analysis.held import held_by
 from harness.analysis.identities import NEVER, Ints, KeyIndex, identity_keys
 from harness.analysis.moments import Mask, Moments
 from harness.analysis.repeats import repeat_words
@@ -120,6 +121,9 @@ class _Court:
     def __init__(self, seen: Seen, claims: Sequence[Claim]) -> None:
         self.seen = seen
         self.faults = injected(seen.facts.faults)
+        self.of_kind: dict[FaultKind, list[int]] = {}  # a harm that met two faults of one kind counts once
+        for at, fault in enumerate(self.faults):
+            self.of_kind.setdefault(fault.kind, []).append(at)
         self.claims = {fault.kind: claim_for(fault.kind, claims) for fault in seen.facts.faults}
         self.claims[FaultKind.NONE] = claim_for(FaultKind.NONE, claims)
         self.exposed = [
@@ -162,12 +166,12 @@ class _Court:
         if own:
             getattr(self.found[FaultKind.NONE], side)[what] += own
         if may_only:
-            for at, fault in enumerate(self.faults):
-                may = int(np.count_nonzero(stands[:, at] >= Stand.LIMITS))
+            for kind, of_kind in self.of_kind.items():
+                may = int(np.count_nonzero((stands[:, of_kind] >= Stand.LIMITS).any(axis=1)))
                 if may:
-                    self.found[fault.kind].unknown[what] += may
+                    self.found[kind].unknown[what] += may
             return
-        result = blame(stands[~apart], self.budgets)
+        result = blame(stands[~apart], self.budgets, [self.of_kind[fault.kind][0] for fault in self.faults])
         for at, fault in enumerate(self.faults):
             if result.violated.get(at):
                 self.found[fault.kind].violated[what] += result.violated[at]
@@ -262,8 +266,8 @@ class _Court:
             apart = (stands == Stand.APART).all(axis=1)
             words = repeat_words(cause, expired=ran_out)
             self.repeats_of[FaultKind.NONE][words] += int(np.count_nonzero(apart))
-            for at, fault in enumerate(self.faults):
-                self.repeats_of[fault.kind][words] += int(np.count_nonzero(stands[:, at] != Stand.APART))
+            for kind, of_kind in self.of_kind.items():
+                self.repeats_of[kind][words] += int(np.count_nonzero((stands[:, of_kind] != Stand.APART).any(axis=1)))
             allowed = allows_repeat(self.claims[FaultKind.NONE] or NO_FAULT, cause, expired=ran_out)
             may_only = cause is Mark.DUPLICATE_OF_UNKNOWN_ORIGIN
             self._blame(words, stands, may_only=may_only, nobodys=np.full(len(stands), not allowed))
@@ -308,7 +312,7 @@ class _Court:
 
     def _verdict(self, kind: FaultKind) -> Guarantee:
         claim, found = self.claims[kind], self.found[kind]
-        of_kind = [at for at, fault in enumerate(self.faults) if fault.kind is kind]
+        of_kind = self.of_kind.get(kind, [])
         touched = self._touched(kind, of_kind)
         count = int(np.count_nonzero(touched))
         lost = int(np.count_nonzero(touched & self.is_lost))
@@ -344,7 +348,7 @@ class _Court:
                 loss=None if says_nothing else self._loss(kind, of_kind, lost, count),
                 counts=counts,
                 notes=notes,
-                bounded=count,
+                bounded=self._held(of_kind) if kind is FaultKind.WORKER_KILL else count,
             )
         )
 
@@ -373,6 +377,11 @@ class _Court:
                 return []
             reasons.append(reason)
         return list(dict.fromkeys(reasons))
+
+    def _held(self, of_kind: list[int]) -> int:
+        """Returns how many messages killed workers held: a death touches those, however many more were in the broker."""
+        killed = [shard for at in of_kind for shard in struck(self.faults[at], self.seen.facts)]
+        return sum(len(held_by(self.seen.deliveries, s.number, s.killed_ns)) for s in killed if s.killed_ns is not None)
 
     def _loss(self, kind: FaultKind, of_kind: list[int], lost: int, count: int) -> Loss:
         if kind is FaultKind.NONE:

@@ -131,8 +131,10 @@ class ProcessTree:
                 _send(process, signal.SIGKILL)
             gone = _wait_until(lambda: not any(map(_runs, struck)), GONE_TIMEOUT_S)
             left = [process.pid for process in struck if _runs(process)]
+            took_s = (now_ns() - t_ns) / 1e9
             status = self._end_incarnation()
-        return {"pids": [p.pid for p in struck], "gone": gone, "left": left, "status": status, "t_ns": t_ns}
+        pids = [process.pid for process in struck]
+        return {"pids": pids, "gone": gone, "left": left, "status": status, "took_s": took_s, "t_ns": t_ns}
 
     def stop(self, timeout_s: float, *, order: signal.Signals = signal.SIGTERM) -> dict[str, object]:
         """Sends ``order`` to the main process and waits for the whole tree; kills it after ``timeout_s``.
@@ -145,9 +147,10 @@ class ProcessTree:
         if self._main is not None:
             _send(self._main, order)
         graceful = _wait_until(lambda: not any(map(_runs, self._without_companion(asked + self.members()))), timeout_s)
-        took_s = (now_ns() - t_ns) / 1e9
         if not graceful:
-            return {**self.kill(), "graceful": False, "took_s": took_s, "t_ns": t_ns}
+            killed = self.kill()
+            return {**killed, "graceful": False, "took_s": (now_ns() - t_ns) / 1e9, "t_ns": t_ns}
+        took_s = (now_ns() - t_ns) / 1e9
         with self._lock:
             self._measure()  # the main process is a zombie until we reap it: its sums are still to be read
             status = self._end_incarnation()

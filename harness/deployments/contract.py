@@ -61,10 +61,12 @@ class Broker(Protocol):
 
     def kill(self) -> Mapping[str, object]:
         """SIGKILLs the whole process tree: stops the main process, lists descendants, kills all, waits until they are
-        gone. Returns evidence: ``{"pids": [...], "gone": True, "t_ns": …}``, with the time of the first signal."""
+        gone. Returns evidence: ``{"pids": [...], "gone": True, "took_s": …, "t_ns": …}``, with the time of the first signal
+        and how long it took until all were gone: what is sent after that cannot have been hurt."""
 
     def stop(self, timeout_s: float) -> Mapping[str, object]:
-        """Asks it to end gracefully; kills it after ``timeout_s``. Returns evidence with ``graceful`` and ``t_ns``."""
+        """Asks it to end gracefully; kills it after ``timeout_s``. Returns evidence with ``graceful``,
+        ``took_s`` until all were gone, and ``t_ns``."""
 
     def pause(self) -> Mapping[str, object]:
         """SIGSTOPs the whole process tree. Returns evidence: the states read back and ``t_ns``."""

@@ -13,6 +13,7 @@ from harness.analysis.claims import allows_repeat, bound_words, claim_for, claim
 from harness.analysis.exposure import Stand, blame, exposed, span
 from harness.analysis.moments import gather_moments
 from harness.analysis.reconcile import reconcile
+from harness.facts import FaultRecord
 from harness.model import Claim, FaultKind, Mark, MayLose, MayRepeat, Traits, Verdict
 from harness.record import Guarantee, Loss, Unknown
 
@@ -203,6 +204,51 @@ def moments(story: Story) -> Any:
         tables.attempts, tables.deliveries, tables.residue, tables.connections, story.facts(), story.traits
     )
     return gather_moments(tables.attempts.lazy(), tables.deliveries.lazy(), found.messages)
+
+
+@pytest.mark.parametrize("kind", [KILL, FaultKind.BROKER_RESTART])
+def test_what_was_sent_when_the_broker_had_ended_is_not_exposed_to_its_end(kind: FaultKind) -> None:
+    # All that was due from 10 s on was sent at once and confirmed by the broker that came back, before it healed at 12 s.
+    story = broker_kill((claim(kind),))
+    late = story.due(10, 12)
+    story.sent[late], story.confirmed[late] = story.intended[late], at(11.5)
+    took = replace(fault(10, 12, kind), evidence={"took_s": 0.003})
+    story.facts_more = {"faults": (took,)}
+    given = guarantees(story)
+    assert (given[kind.value].exposed, given[kind.value].bounded) == (
+        8,
+        8,
+    )  # due 9.996 to 9.999 s, and 10.000 to 10.003 s
+    assert given["none"].exposed == 20_000 - 8
+    story.lose([10_003, 10_004])  # sent as it ended, and after that
+    given = guarantees(story)
+    assert given[kind.value].evidence == "1 of 8 exposed messages lost"
+    assert given["none"].evidence == "1 of 19,992 messages that met no fault lost"
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        fault(10, 12),  # a run folder of before
+        replace(fault(10, 12), evidence={"took_s": 0.003, "gone": False}),
+        replace(fault(10, 12, FaultKind.BROKER_PAUSE), evidence={"took_s": 0.003}),
+    ],
+)
+def test_without_the_end_of_the_broker_all_that_was_confirmed_until_the_heal_is_exposed(told: FaultRecord) -> None:
+    story = broker_kill()
+    late = story.due(10, 12)
+    story.sent[late], story.confirmed[late] = story.intended[late], at(11.5)
+    assert np.count_nonzero(exposed(moments(story), told, story.facts(), settles_itself=False)) == 2_004
+
+
+def test_a_kill_of_a_broker_that_was_empty_is_not_exercised_whatever_came_until_it_healed() -> None:
+    story = broker_kill()
+    late = story.due(10, 12)
+    story.sent[late], story.confirmed[late] = at(11), at(11.5)
+    story.settled[9_990:10_000] = story.intended[9_990:10_000]
+    story.facts_more = {"faults": (replace(fault(10, 12), evidence={"took_s": 0.003}),)}
+    given = guarantees(story)["broker kill"]
+    assert (given.verdict, given.exposed, given.evidence) == (Verdict.NOT_EXERCISED, 0, "nothing was exposed to it")
 
 
 def test_where_a_delivery_settles_itself_the_stay_ends_at_receipt_for_a_broker_and_at_the_finish_for_a_worker() -> None:
@@ -564,6 +610,17 @@ def test_a_delivery_whose_ack_was_on_its_way_and_that_never_came_again_was_not_h
     assert trial.faults[0].recovery["redelivery_max"] == Unknown(unknown="nothing was held")
 
 
+def test_the_bound_of_a_worker_kill_speaks_for_what_the_killed_worker_held() -> None:
+    story = worker_kill((claim(WORKER),), held=60)
+    story.traits = Traits()
+    story.more_deliveries = [story.delivery(which, at(11)) for which in range(9_938, 9_998)]
+    given = guarantees(story)["worker kill"]
+    assert (given.verdict, given.bounded) == (Verdict.HELD, 60)
+    assert given.exposed is not None
+    assert given.exposed > 60
+    assert "at most 5 % of all (60 held by killed workers, 95 %)" in given.evidence
+
+
 def test_what_was_lost_in_the_fetch_of_a_killed_worker_was_held() -> None:
     story = worker_kill((claim(WORKER, MayLose.IN_FLIGHT),), held=0, fetch_open=True, fetch_max_n=2)
     story.lose([10_005, 10_006])
@@ -629,6 +686,19 @@ def test_one_guarantee_per_kind_of_fault_with_none_first() -> None:
     assert list(guarantees(story)) == ["none", "broker kill", "worker kill"]
 
 
+def test_a_harm_that_met_two_faults_of_one_kind_counts_once() -> None:
+    # Received before the kill at 10 s and again after the one at 14 s: each repeat lies around both.
+    story = broker_kill((claim(KILL),))
+    story.facts_more = {"faults": (fault(10, 12), fault(14, 15, index=1))}
+    for which in (9_998, 9_999):
+        story.settled[which] = NULL
+    story.more_deliveries = [story.delivery(9_998, at(16)), story.delivery(9_999, at(16.1))]
+    assert guarantees(story)["broker kill"].counts == {"came again unacked": 2}
+    story.claims = (claim(KILL, may_repeat=MayRepeat.NONE),)
+    given = guarantees(story)["broker kill"]
+    assert (given.verdict, given.counts) == (Verdict.VIOLATED, {"came again unacked": 2})
+
+
 def two_faults(first: Claim, second: Claim) -> Story:
     """A worker kill at 5 s and a broker kill at 10 s; message 4,999 is confirmed before both and never received: exposed to both."""
     story = broker_kill((first, second))
@@ -689,6 +759,10 @@ def test_blame(stands: list[list[int]], budgets: dict[int, int], violated: Any, 
     array = np.array(stands, np.uint8).reshape(-1, 2)
     found = blame(array, budgets)
     assert ({**found.violated}, {**found.unknown}) == (violated, unknown)
+
+
+def test_blame_tells_a_harm_once_for_faults_that_are_told_together() -> None:
+    assert blame(np.array([[FORBIDS, FORBIDS]] * 2, np.uint8), {}, [0, 0]).violated == {0: 2}
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import cast
 
 import psutil
 import pytest
@@ -102,6 +103,7 @@ def test_a_kill_ends_every_member_even_one_in_a_session_of_its_own(tree: Process
     assert evidence["left"] == []
     assert evidence["status"] == -signal.SIGKILL
     assert evidence["pids"] == [main, *sorted(children)]
+    assert 0 < cast("float", evidence["took_s"]) < LIMIT_S
     assert not any(map(runs, [main or 0, *children]))
     assert not tree.alive()
     assert tree.members() == []
@@ -133,6 +135,7 @@ def test_a_stop_that_is_not_obeyed_ends_in_a_kill(tree: ProcessTree) -> None:
     run(tree, STUBBORN)
     evidence = tree.stop(0.1)
     assert evidence["graceful"] is False
+    assert cast("float", evidence["took_s"]) > 0.1  # until the kill was over
     assert evidence["status"] == -signal.SIGKILL
     assert not tree.alive()
 
