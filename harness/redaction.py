@@ -44,31 +44,39 @@ def hide(text: str) -> str:
     return text if _known is None else _known.sub(HIDDEN, text)
 
 
+def is_ambiguous(address: str) -> bool:
+    """Returns whether a URL holds an ``@`` that must be percent-encoded: libraries differ on which of several ends the password."""
+    _, _, rest = address.partition("://")
+    authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
+    return rest.count("@") > 1 or ("@" in rest and "@" not in authority)
+
+
 def shown(address: str) -> str:
     """Returns an address as it may be printed and stored: scheme, host, port and path, no user, no options."""
     parts = _PARTS.fullmatch(address.strip())
     if parts is None:
         return HIDDEN
+    if is_ambiguous(address):
+        return f"{parts[1]}://{HIDDEN}"
     _, _, place = parts[2].partition("/")[0].rpartition("@")
     path = parts[2].partition("/")[2]
-    return f"{parts[1]}://{HIDDEN}" if "@" in path else hide(f"{parts[1]}://{place}{'/' if path else ''}{path}")
+    return hide(f"{parts[1]}://{place}{'/' if path else ''}{path}")
 
 
 def _without_password(found: re.Match[str]) -> str:
     user, colon, password = found[2].partition(":")
     if _VARIABLE.fullmatch(password if colon else user) or password == ELLIPSIS:
         return found[0]
-    return f"{found[1]}{user}:{HIDDEN}@" if colon else f"{found[1]}{HIDDEN}@"
+    plain = colon and not re.search("[@/?#]", user)  # else a part of the password may stand before its colon
+    return f"{found[1]}{user}:{HIDDEN}@" if plain else f"{found[1]}{HIDDEN}@"
 
 
 def _passwords(address: str) -> set[str]:
     parts = _PARTS.fullmatch(address.strip())
     if parts is None:
         return set()
-    authority = parts[2].partition("/")[0]
-    if "@" not in authority:  # an unescaped slash in the password, or no user at all
-        authority = parts[2]
-    userinfo, at, _ = authority.rpartition("@")
+    # up to the last @: a password may hold one unescaped, or a slash
+    userinfo, at, _ = (parts[2] + parts[3] if is_ambiguous(address) else parts[2]).rpartition("@")
     password = userinfo.partition(":")[2]
     found = (
         {password} if at else set()

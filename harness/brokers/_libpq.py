@@ -20,13 +20,16 @@ import psycopg
 from psycopg import conninfo, pq
 from psycopg.pq.abc import PGconn, PGresult
 
+from harness.brokers import _tls
 from harness.brokers._pgbinary import rows
 from harness.clock import NS_PER_S, now_ns
 from harness.errors import ConnectionLost, EvidenceError, Unreachable, UsageError
 from harness.redaction import shown
 
 BINARY = 1
-TLS_REMEDY = "name the authority that signed it: postgresql://…?sslmode=verify-full&sslrootcert=FILE"
+_NO_PASSPHRASE = (
+    "none was told"  # with none, or an empty one, OpenSSL asks on the terminal for that of an encrypted key
+)
 _DAMAGE = (pq.ExecStatus.FATAL_ERROR, pq.ExecStatus.BAD_RESPONSE)
 
 
@@ -169,8 +172,8 @@ class Session:
                 connection.finish()
                 raise
         except psycopg.Error as error:
-            remedy = TLS_REMEDY if "certificate" in str(error) else ""
-            raise Unreachable(f"PostgreSQL takes no connection: {_one_line(str(error))}", remedy=remedy) from error
+            told = _one_line(str(error))
+            raise Unreachable(f"PostgreSQL takes no connection: {told}", remedy=_remedy(told)) from error
         connection.notice_handler = self._notice
         self._connection = connection
         self._poll = select.poll()
@@ -324,7 +327,9 @@ class Session:
 def _conninfo(address: str, *, settings: Sequence[str], **words: str | int) -> str:
     """Returns what libpq connects by; options that the address has stay, ours come after them."""
     try:
-        theirs = conninfo.conninfo_to_dict(address).get("options") or ""
+        known = conninfo.conninfo_to_dict(address)
+        theirs = known.get("options") or ""
+        words["sslpassword"] = str(known.get("sslpassword") or _NO_PASSPHRASE)
         return conninfo.make_conninfo(address, options=" ".join([str(theirs), *settings]).strip(), **words)
     except psycopg.ProgrammingError as error:
         raise UsageError(
@@ -332,6 +337,18 @@ def _conninfo(address: str, *, settings: Sequence[str], **words: str | int) -> s
             expected="postgresql://USER:…@HOST:PORT/DATABASE?…",
             remedy="write special characters of the password percent-encoded",
         ) from error
+
+
+def _remedy(told: str) -> str:
+    if "private key file" in told:
+        return "a key that is encrypted needs a plain copy (openssl pkey -in KEY -out PLAIN), or sslpassword=… in the address"
+    return _tls.remedy(
+        told,
+        authority="postgresql://…?sslmode=verify-full&sslrootcert=FILE",
+        unchecked="leave the names unchecked: sslmode=verify-ca",
+        client="postgresql://…?sslcert=FILE&sslkey=FILE",
+        encrypted=False,
+    )
 
 
 def _finish_connecting(connection: PGconn, deadline_ns: int) -> None:

@@ -6,7 +6,6 @@ consumer starts with the first ``consume``. A channel that the broker closes (40
 
 from __future__ import annotations
 
-import ssl
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -21,7 +20,7 @@ from harness.brokers._rabbitmq_acks import Unacked
 from harness.brokers._rabbitmq_confirms import Answer, Window
 from harness.brokers._rabbitmq_pushed import Arrived
 from harness.brokers._rabbitmq_search import bodies_of
-from harness.brokers._rabbitmq_tls import REMEDY
+from harness.brokers._rabbitmq_tls import remedy
 from harness.brokers._rabbitmq_wire import Wire, parameters_of, words
 from harness.brokers.contract import (
     NO_DELIVERIES,
@@ -92,8 +91,9 @@ class RabbitMQDriver:
         try:
             wire = self._wire = Wire(parameters, limit_s)
         except (OSError, exceptions.AMQPError) as error:
-            remedy = REMEDY if isinstance(error, ssl.SSLError) else ""
-            raise Unreachable(f"RabbitMQ does not answer: {words(error)}", remedy=remedy) from None
+            told, encrypted = words(error), parameters.ssl_options is not None
+            helps = remedy(told, encrypted=encrypted)
+            raise Unreachable(f"RabbitMQ does not answer: {told}", remedy=helps) from None
         try:
             while not wire.is_open:
                 self._pump_until(deadline)

@@ -12,9 +12,9 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from pika import SSLOptions
 
+from harness.brokers import _tls
 from harness.errors import UsageError
 
-REMEDY = "name the authority that signed it: amqps://…?cacertfile=FILE"
 _KEYS = ("cacertfile", "certfile", "keyfile", "verify", "server_name_indication")
 _VERIFY = ("verify_peer", "verify_none")
 
@@ -36,12 +36,24 @@ def split_tls(address: str) -> tuple[str, SSLOptions | None]:
     return urlunsplit(parts._replace(query=rest)), _options(keys) if encrypted else None
 
 
+def remedy(told: str, *, encrypted: bool) -> str:
+    """Returns what helps against a connection that failed, "" where nothing is known."""
+    return _tls.remedy(
+        told,
+        authority="amqps://…?cacertfile=FILE",
+        unchecked="give the name to check: server_name_indication=NAME",
+        client="amqps://…?certfile=FILE&keyfile=FILE",
+        encrypted=encrypted,
+    )
+
+
 def _options(keys: Mapping[str, str]) -> SSLOptions:
     if keys.get("verify", _VERIFY[0]) not in _VERIFY:
         raise UsageError(f"verify={keys['verify']} in the address of RabbitMQ", expected=" or ".join(_VERIFY))
     try:
         context = ssl.create_default_context(cafile=keys.get("cacertfile"))
-        if "certfile" in keys:  # a key file that is encrypted must not ask on the terminal
+        if "certfile" in keys:
+            _tls.require_key(keys["certfile"], keys.get("keyfile"))
             context.load_cert_chain(keys["certfile"], keys.get("keyfile"), password=lambda: b"")
     except OSError as error:  # ssl.SSLError is one
         files = ", ".join(value for key, value in keys.items() if key.endswith("file"))

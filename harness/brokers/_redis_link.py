@@ -31,6 +31,7 @@ from redis.exceptions import (
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.retry import Retry
 
+from harness.brokers import _tls
 from harness.brokers.contract import Flags, Ints
 from harness.clock import NS_PER_S, now_ns
 from harness.errors import ConnectionLost, Unreachable, UsageError
@@ -40,7 +41,6 @@ Judge = Callable[[Any], int]
 
 _NOT_EXECUTED = (OutOfMemoryError, BusyLoadingError, ReadOnlyError, MasterDownError, NoPermissionError)
 _NOT_EXECUTED_CODES = frozenset({"MISCONF", "NOREPLICAS", "BUSY", "WRONGTYPE"})
-TLS_REMEDY = "name the authority that signed it: rediss://…?ssl_ca_certs=FILE"
 _OF_ADDRESS = ("host", "port", "path", "db", "username", "password", "connection_class")
 _TLS_FILES = {"ssl_ca_certs", "ssl_certfile", "ssl_keyfile"}
 _EXPECTED = "redis://USER:…@HOST:PORT/DB, or rediss://…?ssl_ca_certs=FILE&ssl_certfile=…&ssl_keyfile=…"
@@ -161,7 +161,13 @@ class Link:
             connection.disconnect()
             if isinstance(error, AuthenticationError):
                 raise Unreachable(f"Redis refuses the password: {error}") from error
-            remedy = TLS_REMEDY if "CERTIFICATE" in str(error) else ""
+            remedy = _tls.remedy(
+                str(error),
+                authority="rediss://…?ssl_ca_certs=FILE",
+                unchecked="leave the names unchecked: ssl_check_hostname=false",
+                client="rediss://…?ssl_certfile=FILE&ssl_keyfile=FILE",
+                encrypted=isinstance(connection, SSLConnection),
+            )
             raise Unreachable(f"Redis does not answer: {error}", remedy=remedy) from error
         # From now on only waits of our own count; the socket's time-out is left for sends into a full buffer.
         connection.socket_timeout = self._answer_timeout_s
@@ -319,6 +325,11 @@ def _settings(address: str) -> dict[str, Any]:
             Path(settings[key]).read_bytes()
         except OSError as error:
             raise UsageError(f"{key} in the address of Redis, {settings[key]}: {error.strerror}") from error
+    if "ssl_certfile" in settings:
+        settings.setdefault("ssl_password", "")  # without one OpenSSL asks on the terminal
+        _tls.require_key(settings["ssl_certfile"], settings.get("ssl_keyfile"), settings["ssl_password"])
+    elif "ssl_keyfile" in settings:
+        raise UsageError("the address of Redis holds ssl_keyfile without ssl_certfile", expected=_EXPECTED)
     return settings
 
 

@@ -7,6 +7,7 @@ nothing is left behind however this ends.
 from __future__ import annotations
 
 import json
+import os
 import secrets
 import shutil
 import subprocess
@@ -20,6 +21,7 @@ from typing import Any
 from harness.errors import BrokerbenchError, StartError, UnavailableError, UsageError
 from harness.journal import Journal
 from harness.load.door import SECRET_NAME, Door
+from harness.redaction import hide
 
 NEXT_TRIAL_S = 600.0
 """How long the next trial may let us wait, of which the coordinator has said that it comes: an analysis lies between."""
@@ -87,6 +89,7 @@ def _process(door: Door, folder: Path, logs: Path, journal: Journal) -> Iterator
     with (logs / "agent.log").open("ab") as log:
         process = journal.spawn(
             [sys.executable, "-m", "harness.load.fleet", "remote"],
+            env={name: value for name, value in os.environ.items() if hide(value) == value},  # no URL with a password
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,

@@ -71,10 +71,11 @@ class Run:
         self._listener = listener
         self._run_id = secrets.randbits(64)
         self._unavailable = _unavailable(scenario, deployment)
+        others = len(self._unavailable) < len(scenario.cases)
         if self._unavailable and not options.skip_unavailable:
             raise UnavailableError(
                 "\n  ".join(dict.fromkeys(self._unavailable.values())),
-                remedy="or run the other cases with --skip-unavailable",
+                remedy="or run the other cases with --skip-unavailable" if others else "",
             )
         self._door = check_door(scenario, options.door)
         self._agents_stay = False

@@ -171,8 +171,7 @@ def _problems(url: str, setups: Sequence[Setup]) -> Iterator[tuple[str, str, str
     if schemes and scheme[1].lower() not in schemes:
         yield f"the scheme {scheme[1]}:// does not belong to {setups[0].broker}", expected, ""
     authority = re.split(r"[/?#]", url[scheme.end() :], maxsplit=1)[0]
-    rest = url[scheme.end() + len(authority) :]
-    if re.search(r"\s", url) or ("@" in rest.partition("?")[0] and "@" not in authority):
+    if re.search(r"\s", url) or redaction.is_ambiguous(url):
         yield "this is no URL: a part of it is not percent-encoded", expected, _ENCODE
         return
     try:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -39,11 +43,12 @@ DESIGN = {"redis": "redis-stream", "postgres": "postgres-lease", "rabbitmq": "ra
 
 @dataclass(frozen=True, kw_only=True)
 class Secured:
-    """A broker that speaks TLS: what to speak to it with, and its address without keys."""
+    """A broker that speaks TLS: what to speak to it with, and its address without keys; the one that is not encrypted."""
 
     setup: Setup
     files: Certificates
     address: str
+    plain: str
 
     def keys(self, **other: str | Path) -> dict[str, str | Path]:
         """Returns the keys of a client that is trusted and that trusts the server."""
@@ -91,7 +96,7 @@ def secured(
         files = Certificates.make(base)
         address = secure(broker, base / "broker", kind, files)
         eventually(lambda: serves(setup, broker.address), "it serves again")
-        yield Secured(setup=setup, files=files, address=address)
+        yield Secured(setup=setup, files=files, address=address, plain=broker.address)
     finally:
         broker.down()
 
@@ -130,7 +135,7 @@ def test_messages_of_many_records_go_through_and_the_driver_says_that_it_is_encr
         assert line.found(producer) == {}
 
 
-def refusal(secured: Secured, address: str) -> Unreachable:
+def refusal(secured: Secured, address: str, limit_s: float = 20.0) -> Unreachable:
     """Returns why a driver does not connect; it must not take long over it."""
     driver = brokers.open_driver(
         DriverOptions(
@@ -139,7 +144,7 @@ def refusal(secured: Secured, address: str) -> Unreachable:
             queue="bb_tls_1",
             parameters=secured.setup.complete({}, as_found=True),
             client="refused",
-            connect_timeout_s=20.0,
+            connect_timeout_s=limit_s,
         )
     )
     begun = time.monotonic()
@@ -162,6 +167,62 @@ def test_a_host_that_the_certificate_does_not_name_is_told(secured: Secured) -> 
     error = refusal(secured, other)
     assert "127.0.0.1" in error.problem
     assert "match" in error.problem or "not valid for" in error.problem
+    assert "for other names" in error.remedy
+    assert "authority" not in error.remedy
+
+
+def test_an_encrypted_key_is_refused_by_name_and_nobody_is_asked(secured: Secured, tmp_path: Path) -> None:
+    key = tmp_path / "locked.key"
+    openssl = [
+        "openssl",
+        "pkey",
+        "-in",
+        str(secured.files.client_key),
+        "-aes256",
+        "-passout",
+        "pass:x",
+        "-out",
+        str(key),
+    ]
+    subprocess.run(openssl, check=True)
+    key.chmod(0o600)
+    program = (
+        "import sys; from harness import brokers; from harness.brokers.contract import DriverOptions\n"
+        "d = brokers.open_driver(DriverOptions(setup=sys.argv[1], address=sys.argv[2], queue='bb_tls_1', "
+        "parameters=brokers.setup(sys.argv[1]).complete({}, as_found=True), client='refused'))\n"
+        "try: d.connect()\n"
+        "except Exception as error: print(type(error).__name__, error.problem, error.remedy)\n"
+    )
+    address = with_keys(secured.address, secured.keys(**{SHOWING[secured.setup.broker][1]: key}))
+    controller, terminal = os.openpty()  # OpenSSL asks on the terminal of its session
+    asked = subprocess.run(
+        ["setsid", "--ctty", "--wait", sys.executable, "-c", program, secured.setup.name, address],
+        stdin=terminal,
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=True,
+    )
+    os.set_blocking(controller, False)
+    os.close(terminal)
+    try:
+        shown = os.read(controller, 1000)
+    except OSError:  # nothing was written
+        shown = b""
+    finally:
+        os.close(controller)
+    assert shown == b""
+    assert asked.stderr == ""
+    assert str(key) in asked.stdout
+    assert "openssl pkey" in asked.stdout
+
+
+def test_a_port_that_does_not_speak_tls_is_suspected(secured: Secured) -> None:
+    if secured.setup.broker == "postgres":
+        pytest.skip("one port speaks both")
+    plain = urlsplit(secured.plain)
+    address = urlsplit(secured.address)._replace(netloc=f"u:p@{NAME}:{plain.port}").geturl()
+    assert refusal(secured, with_keys(address, secured.keys()), 2.0).remedy == "does this port speak TLS?"
 
 
 def test_a_broker_that_cannot_be_trusted_is_refused_before_anything_is_made(

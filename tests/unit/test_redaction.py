@@ -31,6 +31,8 @@ def nothing_kept() -> Iterator[None]:
         ("postgresql://u:p%40ss@h1:1,h2:2/data?password=x", "postgresql://h1:1,h2:2/data"),
         ("amqps://u:p@[::1]:5671/%2f", "amqps://[::1]:5671/%2f"),
         ("redis://u:pa/ss@db:1", "redis://***"),
+        ("redis://u:pa?ss@db:1", "redis://***"),
+        ("amqp://u:p@sZQZ/w#x@db:1/", "amqp://***"),
         ("unix:///run/redis.sock", "unix:///run/redis.sock"),
         ("hunter2", "***"),
     ],
@@ -45,6 +47,7 @@ def test_an_address_is_shown_without_user_and_options(address: str, printed: str
         ("at redis://:hunter2@db:6379/0, twice", "at redis://:***@db:6379/0, twice"),
         ("--set address=redis://u:p@ss@db", "--set address=redis://u:***@db"),
         ("nats://token@db", "nats://***@db"),
+        ("amqp://p@s/w:x#y@db", "amqp://***@db"),
         (
             "postgresql://h/d?user=u&password=geheim&sslmode=require",
             "postgresql://h/d?user=u&password=***&sslmode=require",
