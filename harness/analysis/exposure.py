@@ -12,8 +12,8 @@ Read here as follows, where the page leaves it open:
   worker kill lasts at least until the process was reaped and 100 ms more.
 - A fault that never healed lasts until the end.
 - A message that was sent when the broker's processes had ended cannot be hurt by what ended them: exposed to a kill or a restart is only
-  what was sent (by its first attempt) until then. A graceful stop confirms until it ends. Where the evidence does not say how long
-  the end took, all that was sent until it healed counts.
+  what was sent (by its first attempt) until then. A graceful stop confirms until it ends. Where the evidence does not say when
+  they had ended (a fault of somebody else's may end the broker twice), all that was sent until it healed counts.
 """
 
 from __future__ import annotations
@@ -73,11 +73,10 @@ def span(fault: FaultRecord, facts: TrialFacts) -> tuple[int, int]:
 
 def _last_sent_ns(fault: FaultRecord, facts: TrialFacts) -> int:
     """Returns until when a message must have been sent to be exposed: the end of the broker's processes, or of the fault."""
-    start, end = span(fault, facts)
-    took_s = fault.evidence.get("took_s")
-    if fault.kind not in ENDS_BROKER or not isinstance(took_s, int | float) or not fault.evidence.get("gone", True):
+    end, ended_ns = span(fault, facts)[1], fault.evidence.get("ended_ns")
+    if fault.kind not in ENDS_BROKER or not isinstance(ended_ns, int):
         return end
-    return min(end, start + round((took_s + facts.clock_error_s) * NS_PER_S))
+    return min(end, ended_ns + round(facts.clock_error_s * NS_PER_S))
 
 
 def exposed(moments: Moments, fault: FaultRecord, facts: TrialFacts, *, settles_itself: bool) -> Mask:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from harness.faults.contract import FaultKey, Healed, Stage, Strike
-from harness.faults.restart_broker import bring_back
+from harness.faults.restart_broker import bring_back, with_end
 from harness.model import FaultKind
 
 
@@ -29,7 +29,7 @@ class KillBroker:
 
     def inject(self, stage: Stage) -> Strike:
         """Kills the tree; it hit when every process is gone."""
-        evidence = stage.broker.kill()
+        evidence = with_end(stage.broker.kill())
         return Strike(t_ns=int(str(evidence["t_ns"])), hit=bool(evidence.get("gone")), evidence=evidence)
 
     def heal(self, stage: Stage) -> Healed:

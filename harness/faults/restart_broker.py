@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar
 
-from harness.clock import now_ns
+from harness.clock import NS_PER_S, now_ns
 from harness.faults.contract import FaultKey, Healed, Stage, Strike
 from harness.model import FaultKind
 
@@ -20,6 +20,17 @@ def bring_back(stage: Stage) -> Healed:
         stage.broker.start()
     healed_ns = stage.healthy(BACK_LIMIT_S)
     return Healed(t_ns=healed_ns, evidence={"start_to_healthy_s": (healed_ns - started_ns) / 1e9})
+
+
+def with_end(evidence: Mapping[str, object]) -> Mapping[str, object]:
+    """Returns the evidence of a kill or stop with ``ended_ns``: what is sent after that, it cannot hurt.
+
+    Only for a fault that ends the broker once: without it, all that was sent until the broker healed counts as exposed.
+    """
+    took_s = evidence.get("took_s")
+    if not isinstance(took_s, int | float) or not evidence.get("gone", True):
+        return evidence
+    return {**evidence, "ended_ns": int(str(evidence["t_ns"])) + round(took_s * NS_PER_S)}
 
 
 class RestartBroker:
@@ -39,7 +50,7 @@ class RestartBroker:
 
     def inject(self, stage: Stage) -> Strike:
         """Stops the broker; it hit when it ended, gracefully or not (the evidence says which)."""
-        evidence = stage.broker.stop(self._stop_timeout_s)
+        evidence = with_end(stage.broker.stop(self._stop_timeout_s))
         return Strike(t_ns=int(str(evidence["t_ns"])), hit=not stage.broker.alive(), evidence=evidence)
 
     def heal(self, stage: Stage) -> Healed:

@@ -14,6 +14,7 @@ from harness.analysis.exposure import Stand, blame, exposed, span
 from harness.analysis.moments import gather_moments
 from harness.analysis.reconcile import reconcile
 from harness.facts import FaultRecord
+from harness.faults.restart_broker import with_end
 from harness.model import Claim, FaultKind, Mark, MayLose, MayRepeat, Traits, Verdict
 from harness.record import Guarantee, Loss, Unknown
 
@@ -212,7 +213,7 @@ def test_what_was_sent_when_the_broker_had_ended_is_not_exposed_to_its_end(kind:
     story = broker_kill((claim(kind),))
     late = story.due(10, 12)
     story.sent[late], story.confirmed[late] = story.intended[late], at(11.5)
-    took = replace(fault(10, 12, kind), evidence={"took_s": 0.003})
+    took = replace(fault(10, 12, kind), evidence={"ended_ns": at(10.003)})
     story.facts_more = {"faults": (took,)}
     given = guarantees(story)
     assert (given[kind.value].exposed, given[kind.value].bounded) == (
@@ -230,8 +231,8 @@ def test_what_was_sent_when_the_broker_had_ended_is_not_exposed_to_its_end(kind:
     "told",
     [
         fault(10, 12),  # a run folder of before
-        replace(fault(10, 12), evidence={"took_s": 0.003, "gone": False}),
-        replace(fault(10, 12, FaultKind.BROKER_PAUSE), evidence={"took_s": 0.003}),
+        replace(fault(10, 12), evidence={"took_s": 0.003}),
+        replace(fault(10, 12, FaultKind.BROKER_PAUSE), evidence={"ended_ns": at(10.003)}),
     ],
 )
 def test_without_the_end_of_the_broker_all_that_was_confirmed_until_the_heal_is_exposed(told: FaultRecord) -> None:
@@ -241,12 +242,19 @@ def test_without_the_end_of_the_broker_all_that_was_confirmed_until_the_heal_is_
     assert np.count_nonzero(exposed(moments(story), told, story.facts(), settles_itself=False)) == 2_004
 
 
+def test_the_evidence_of_an_end_says_when_it_was_over_where_that_is_known() -> None:
+    assert with_end({"gone": True, "took_s": 0.5, "t_ns": 7})["ended_ns"] == 500_000_007
+    assert with_end({"graceful": True, "took_s": 0.5, "t_ns": 7})["ended_ns"] == 500_000_007
+    assert "ended_ns" not in with_end({"gone": False, "took_s": 0.5, "t_ns": 7})
+    assert with_end({"gone": True, "t_ns": 7}) == {"gone": True, "t_ns": 7}
+
+
 def test_a_kill_of_a_broker_that_was_empty_is_not_exercised_whatever_came_until_it_healed() -> None:
     story = broker_kill()
     late = story.due(10, 12)
     story.sent[late], story.confirmed[late] = at(11), at(11.5)
     story.settled[9_990:10_000] = story.intended[9_990:10_000]
-    story.facts_more = {"faults": (replace(fault(10, 12), evidence={"took_s": 0.003}),)}
+    story.facts_more = {"faults": (replace(fault(10, 12), evidence={"ended_ns": at(10.003)}),)}
     given = guarantees(story)["broker kill"]
     assert (given.verdict, given.exposed, given.evidence) == (Verdict.NOT_EXERCISED, 0, "nothing was exposed to it")
 
