@@ -153,15 +153,27 @@ def _broker(facts: TrialFacts) -> Iterator[str]:
 
 
 def _ledger(facts: TrialFacts) -> Iterator[str]:
+    told = set()
     for shard in facts.shards:
-        if shard.slots_found < 0:
-            yield f"ledger unreadable: the slots of {shard.name} are missing"
-        elif slots_missing(shard):
+        if shard.slots_found < 0 and shard.agent not in told:
+            told.add(shard.agent)
+            yield f"ledger unreadable: {_unreadable(shard.agent, facts)}"
+        elif shard.slots_found >= 0 and slots_missing(shard):
             found, reported = format_count(shard.slots_found), format_count(shard.slots_reported)
             yield f"slots missing: {found} of {shard.name} found, it had reported {reported}"
         if not shard.expected_exit and not _fell_with_the_run(shard, facts):
             status = "" if shard.exit_status is None else f" with status {shard.exit_status}"
             yield f"{shard.kind} {shard.name} ended by itself{status}"
+
+
+def _unreadable(agent: int, facts: TrialFacts) -> str:
+    """Returns whose slots an agent did not bring, and whether it was lost: then nobody saw how its shards ended."""
+    missing = [shard for shard in facts.shards if shard.agent == agent and shard.slots_found < 0]
+    names = ", ".join(shard.name for shard in missing)
+    if any(not shard.expected_exit and shard.exit_status is None for shard in missing):
+        return f"agent {agent} was lost, and with it the slots of {names}"
+    several = len({shard.agent for shard in facts.shards}) > 1
+    return f"the slots of {names} are missing{f', which agent {agent} ran' if several else ''}"
 
 
 def _fell_with_the_run(shard: ShardRecord, facts: TrialFacts) -> bool:

@@ -18,7 +18,7 @@ from rich.table import Table
 from harness import __version__
 from harness.brokers import setups
 from harness.cli.diagnosis import print_diagnosis
-from harness.cli.lending import DOOR, SECRET_FILE, WAIT, agent, door_of_run
+from harness.cli.lending import DEFAULT_WAIT, DOOR, SECRET_FILE, WAIT, agent, door_of_run
 from harness.cli.live import open_view
 from harness.deployments.contract import Deployment
 from harness.deployments.embedded import EmbeddedDeployment
@@ -27,7 +27,6 @@ from harness.doctor.finding import diagnosis_schema
 from harness.errors import BrokerbenchError, ExitCode, UsageError
 from harness.faults import faults
 from harness.journal import down as sweep_everything
-from harness.load.door import DEFAULT_WAIT_S
 from harness.record import RunRecord
 from harness.redaction import hide
 from harness.run.progress import Deaf
@@ -79,7 +78,7 @@ def cli() -> None:
 @click.option("--skip-unavailable", is_flag=True, help="Run the cases that this machine can run; mark the others.")
 @click.option("--listen", metavar="HOST:PORT", help=f"Where agents of other machines come in. [default: {DOOR}]")
 @SECRET_FILE
-@click.option("--wait", type=WAIT, default=DEFAULT_WAIT_S, show_default=True, help="Seconds to wait for those agents.")
+@click.option("--wait", type=WAIT, default=DEFAULT_WAIT, show_default=True, help="How long to wait for those agents.")
 def run(
     scenario: str,
     overrides: tuple[str, ...],
@@ -219,12 +218,28 @@ def _readers_may_leave() -> Iterator[None]:
     """Lets whoever reads our stdout leave early (`| head`): how the command ends does not change by that.
 
     click and rich answer a closed pipe with SystemExit.
+
+    Raises:
+        BrokerbenchError: stdout takes no more, e.g. a full disk.
     """
     try:
         yield
         sys.stdout.flush()
     except (BrokenPipeError, SystemExit):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _mute()
+    except OSError as error:
+        if error.filename is not None:  # a file, not our stdout
+            raise
+        _mute()
+        raise BrokerbenchError(
+            f"stdout could not be written: {error.strerror or error}",
+            remedy="make room where it goes, or send it elsewhere",
+        ) from error
+
+
+def _mute() -> None:
+    """Throws away what is still to be written: Python would complain of it when it ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _print_result(record: RunRecord, folder: RunFolder, page: Path | None, *, as_json: bool) -> None:

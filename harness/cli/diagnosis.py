@@ -18,6 +18,8 @@ from harness.doctor.finding import Diagnosis, Finding, Rating
 from reports.encoding import writable
 
 INDENT = 2
+NARROW = 60
+"""Columns below which sign, name and what was found stand under each other."""
 _SIGNS = {Rating.OK: ("✓", "green"), Rating.WORSE: ("▼", "yellow"), Rating.UNKNOWN: ("?", "yellow")}
 
 
@@ -37,13 +39,22 @@ def _print(diagnosis: Diagnosis, console: Console) -> None:
     for group, findings in groupby(diagnosis.findings, key=lambda finding: finding.group):
         console.print()
         console.print(Text(group, style="bold underline"))
-        console.print(Padding(_table(list(findings), names), (0, 0, 0, INDENT), expand=False))
+        console.print(
+            Padding(_table(list(findings), names, narrow=console.width < NARROW), (0, 0, 0, INDENT), expand=False)
+        )
     console.print()
     console.print(Text(_conclusion(diagnosis), style="bold"))
 
 
-def _table(findings: Sequence[Finding], names: int) -> Table:
+def _table(findings: Sequence[Finding], names: int, *, narrow: bool) -> Table:
     table = Table.grid(padding=(0, 1))
+    if narrow:
+        table.add_column(overflow="fold")
+        for finding in findings:
+            sign, style = _sign(finding)
+            table.add_row(Text(f"{sign} {finding.verdict.value}: {finding.what}", style=style))
+            table.add_row(Padding(_told(finding), (0, 0, 0, INDENT)))
+        return table
     table.add_column(no_wrap=True, min_width=len("? unknown"))
     table.add_column(no_wrap=True, min_width=names)
     table.add_column(overflow="fold")

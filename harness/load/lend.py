@@ -71,7 +71,8 @@ def _serve(door: Door, folder: Path, logs: Path, journal: Journal, tell: Callabl
             if said["event"] == "joined":
                 tell(f"joined run {said['run']} as agent {said['index']}: trial {said['trial']}, {said['setup']}")
             elif said["event"] == "waiting":
-                tell(f"the run has the {said['wanted']} agents that it asks for: waiting in case it needs one more")
+                wanted = _count(said["wanted"], "agent")
+                tell(f"the run has the {wanted} that it asks for: waiting in case it needs one more")
             elif said["event"] == "loading":
                 tell(f"{_count(said['shards'], 'shard')} running")
             elif said["event"] in ("cut", "back"):

@@ -61,7 +61,7 @@ class Knock:
         Raises:
             Ended: it does not, or nobody answers in time.
         """
-        deadline = time.monotonic() + self._door.wait_s
+        deadline, told = time.monotonic() + self._door.wait_s, False
         while True:
             self._runner.send_message("knock", {"version": __version__})
             self._arrived.wait(KNOCK_S)
@@ -73,7 +73,9 @@ class Knock:
             if what == "wait":
                 self._answer = ("", {})
                 deadline = time.monotonic() + self._door.wait_s
-                self._say("waiting", wanted=data["wanted"])
+                if not told:  # every knock is answered so
+                    self._say("waiting", wanted=data["wanted"])
+                    told = True
             elif what:
                 raise Ended(what, data.get("text", ""))
             if self._calls.wrong_secret:

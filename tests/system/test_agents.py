@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import random
 import re
 import signal
 import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -41,8 +42,12 @@ def scenario(bench: Bench, *, steady: str = "3 s", work: str = "none", more: str
 
 
 def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
+    """Returns a port that nobody listens at, and that no outgoing connection of this machine is given meanwhile (agents knock first)."""
+    own = random.SystemRandom()  # several test runs at once must not try the same ones
+    for _ in range(100):
+        with suppress(OSError), socket.create_server(("127.0.0.1", own.randrange(20_000, 32_000))) as server:
+            return int(server.getsockname()[1])
+    raise AssertionError("no free port below those of outgoing connections")
 
 
 def eventually(condition: Callable[[], bool], what: str, limit_s: float = 60.0) -> None:
@@ -171,8 +176,10 @@ def test_agents_serve_trial_after_trial_through_a_killed_worker_and_one_too_many
     for lent in (first, second, third):
         assert lent.end() == 0, lent.text
         assert lent.text.endswith("the run is over\n")
-    for lent in (first, second):
-        assert (lent.text.count("joined run"), lent.text.count("handing over")) == (2, 2)
+    # In the second trial the spare one may come before one of the others: whoever knocks first is taken.
+    for words, times in (("joined run", 4), ("handing over", 4)):
+        assert sum(lent.text.count(words) for lent in (first, second, third)) == times
+    assert third.text.count("has the 2 agents that it asks for") <= 2
     assert SECRET not in "".join(lent.text for lent in machines.lent) + finished.err + finished.out
     assert machines.left_of(ids | bench.run_ids()) == []
 
@@ -195,11 +202,10 @@ def test_a_killed_agent_is_missed_and_a_killed_run_ends_what_agents_run_for_it(m
     assert lost
     assert [shard.name for shard in shards if not shard.expected_exit] == lost
     assert f"agent 1 (of another machine) is no longer connected, and with it {', '.join(lost)}" in finished.err
-    for name in lost:
-        assert f"ledger unreadable: the slots of {name} are missing" in finished.trial.reasons
+    assert f"ledger unreadable: agent 1 was lost, and with it the slots of {', '.join(lost)}" in finished.trial.reasons
     assert machines.left_of(ids | bench.run_ids()) == []
 
-    orphan = machines.agent(at, "--wait", "3")
+    orphan = machines.agent(at, "--wait", "3 s")
     process = bench.start("run", path, "--listen", at)
     orphan.wait_for("running")
     shards_of_it = [
@@ -224,12 +230,12 @@ def test_who_does_not_come_is_not_waited_for_for_ever(machines: Machines) -> Non
     (bench.home / "other" / "sitecustomize.py").write_text(
         "import importlib.metadata as m\nreal = m.version\nm.version = lambda n: '9.9.9' if n == 'brokerbench' else real(n)\n"
     )
-    lone = machines.agent(at, "--wait", "1")
+    lone = machines.agent(at, "--wait", "1s")
     assert lone.end() == 13
     assert f"no run came to {at} within 1 s: nobody listens there" in lone.text
     one = machines.agent(at)
     older = machines.agent(at, PYTHONPATH=str(bench.home / "other"))
-    finished = bench("run", path, "--listen", at, "--wait", "6")
+    finished = bench("run", path, "--listen", at, "--wait", "6 s")
     assert finished.code == 13, finished.out
     assert "waiting for agents of other machines: 1 of 2" in finished.err
     assert "1 of 2 agents of other machines came within 6 s" in finished.err
@@ -251,6 +257,8 @@ def test_what_cannot_be_is_refused_before_anything_starts(machines: Machines) ->
             (("--listen", f"127.0.0.1:{port}"), {}, "Address already in use"),
             (("--listen", "5557"), {}, "'5557' is no address"),
             (("--listen", "127.0.0.1:5557", "--set", "agents=1"), {}, "asks for no agents of other machines"),
+            (("--wait", "1"), {}, "expected: a duration from 1 s to 24 h with its unit"),
+            (("--wait", "2 days"), {}, "remedy: for example --wait '60 s'"),
         ):
             finished = bench("run", path, *words, **environment)
             assert (finished.code, finished.run) == (2, None), finished.err

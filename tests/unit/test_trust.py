@@ -128,6 +128,18 @@ def test_missing_slots_make_a_trial_invalid_and_its_evidence_unsound() -> None:
     assert not trial.evidence_sound
 
 
+def test_a_lost_agent_is_named_with_all_shards_whose_slots_it_took_along() -> None:
+    lost = {"agent": 1, "slots_found": -1, "expected_exit": False, "exit_status": None}
+    trial = judged(shards=(producer(), worker(0, **lost), worker(1, **lost)))
+    assert trial.reasons == (
+        "ledger unreadable: agent 1 was lost, and with it the slots of w0, w1",
+        "worker w0 ended by itself",
+        "worker w1 ended by itself",
+    )
+    trial = judged(shards=(producer(), worker(0, agent=1, slots_found=-1)))
+    assert trial.reasons == ("ledger unreadable: the slots of w0 are missing, which agent 1 ran",)
+
+
 def test_settings_that_differ_make_a_trial_invalid_and_its_evidence_unsound() -> None:
     trial = judged(settings_differ=("appendfsync: asked 'always', found 'everysec'",))
     assert trial.reasons == ("settings differ: appendfsync: asked 'always', found 'everysec'",)
