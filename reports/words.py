@@ -216,7 +216,10 @@ _REMEDIES = (  # the first that matches
     ("nothing sent", _LOGS),
     ("nothing was sent", _LOGS),
 )
-_OF_WARNINGS = (("the drain hit its limit", "raise phases.drain, so that workers can finish"),)
+_OF_WARNINGS = (  # the first that matches
+    ("producers still blocked", "give the broker what it lacks (its reason is told), or send less: no drain helps"),
+    ("the drain hit its limit", "raise phases.drain, so that workers can finish"),
+)
 
 
 def remedy(reason: str) -> str:

@@ -6,13 +6,14 @@ Pure: tables and facts in, figures out; the same on the day of the run and from 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import polars as pl
 
 from harness.analysis import guarantees, trust
 from harness.analysis.backlog import Backlog
+from harness.analysis.blocked import Blockage, blockages, blocked_words
 from harness.analysis.claims import with_auto_ack
 from harness.analysis.combine import combine_case, run_exit
 from harness.analysis.examples import examples
@@ -154,6 +155,7 @@ def analyse(tables: TrialTables, facts: TrialFacts, setup: Setup, parameters: Pa
                 negative=negative_latencies(moments),
                 unasked=due_unasked(moments, until_ns),
                 has_steady=bool(windows.steady or not windows.whole),
+                blocked=blockages(tables.connections, facts),
             ),
         ),
         metrics=metrics,
@@ -202,7 +204,15 @@ def _fault_results(
     return tuple(result(fault) for fault in facts.faults)
 
 
-def _warnings(facts: TrialFacts, counts: LedgerCounts, *, negative: int, unasked: int, has_steady: bool) -> list[str]:
+def _warnings(
+    facts: TrialFacts,
+    counts: LedgerCounts,
+    *,
+    negative: int,
+    unasked: int,
+    has_steady: bool,
+    blocked: Sequence[Blockage],
+) -> list[str]:
     """Returns what a reader of the figures must know beside them."""
     warnings = []
     if facts.load_start_ns is not None and not has_steady:
@@ -221,8 +231,12 @@ def _warnings(facts: TrialFacts, counts: LedgerCounts, *, negative: int, unasked
         warnings.append(
             f"the machine stood still for up to {stall} while under load: gaps and tails up to that are its own"
         )
+    warnings.extend(blocked_words(blocked))
     if facts.drain_end_ns is not None and not facts.drain_complete:
-        warnings.append("the drain hit its limit before it was quiet: what was still coming counts as not received")
+        if not all(each.over for each in blocked):
+            warnings.append("the drain hit its limit with producers still blocked: what they held was never sent")
+        else:
+            warnings.append("the drain hit its limit before it was quiet: what was still coming counts as not received")
     warnings.extend(f"the search of the broker was not sound: {problem}" for problem in facts.residue_problems)
     if counts.unreadable and counts.classes.get(Class.LOST, 0):
         unreadable = format_count(counts.unreadable)

@@ -174,7 +174,10 @@ class RabbitMQDriver:
         return self._hand_out(max_n)
 
     def cancel(self) -> Deliveries:
-        """Ends the consumer; returns all that RabbitMQ had pushed until then and nobody has consumed."""
+        """Ends the consumer; returns all that RabbitMQ had pushed until then and nobody has consumed.
+
+        Where there is no connection that is what was auto-acked, for RabbitMQ will not push it again.
+        """
         if self._consumer and self._wire is not None:
             consumer, self._consumer = self._consumer, ""
 
@@ -383,9 +386,14 @@ class RabbitMQDriver:
         raise ConnectionLost(f"the connection to RabbitMQ is lost: {words(error)}") from None
 
     def _abandon(self) -> None:
-        """Drops the connection; what waits for an answer becomes unknown, what was pushed comes again elsewhere."""
+        """Drops the connection; what waits for an answer becomes unknown, what was pushed comes again elsewhere.
+
+        What was auto-acked does not, so all of it that has come is kept for the next ``consume`` or ``cancel``.
+        """
         if self._wire is None:
             return
+        if self.options.auto_ack:
+            self._wire.read_the_rest()
         self._wire.abort()
         if self._answers:
             self._window.answered(self._answers)

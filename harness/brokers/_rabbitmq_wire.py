@@ -26,6 +26,8 @@ from harness.clock import NS_PER_S, now_ns
 from harness.errors import Unreachable
 
 READ_BYTES = 1 << 17
+REST_NS = 1_000_000_000
+"""How long an ended connection may go on giving: a living broker with auto-ack pushes without end."""
 TLS_READS = 8  # a TLS socket gives 16 KiB at a time
 PIECE_BYTES = 1024
 """pika copies what is left of its input for every frame: in small pieces that costs nothing."""
@@ -155,6 +157,12 @@ class Wire(Connection):  # type: ignore[misc]  # pika has no types
         self._pushed = Pushed(channel, sink)
         self._begun, self._frame_buffer = self._begun + self._frame_buffer, b""
 
+    def read_the_rest(self) -> None:
+        """Reads what has come and was not read: a connection may have ended before, say by a write; never raises."""
+        until = now_ns() + REST_NS
+        while self._socket is not None and self._read() and now_ns() < until:
+            pass
+
     def abort(self) -> None:
         """Closes the socket without a goodbye; idempotent."""
         self.end(ConnectionAbortedError("the connection was closed"))
@@ -207,6 +215,7 @@ class Wire(Connection):  # type: ignore[misc]  # pika has no types
                     return False
         except Exception as error:  # whatever pika makes of bytes that are no AMQP
             self.end(error)
+            self._socket.close()  # what follows cannot be told apart
             return False
         return True
 

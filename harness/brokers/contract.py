@@ -225,7 +225,8 @@ class Driver(Protocol):
 
     def cancel(self) -> Deliveries:
         """Stops what the broker pushes, and returns what it had pushed and nobody has consumed; the next ``consume`` begins anew.
-        Does nothing where messages are fetched."""
+        Does nothing where messages are fetched. After a loss it raises nothing, and returns what had been pushed and auto-acked:
+        the broker will not push that again, so the driver keeps it for as long as nobody takes it."""
 
     def settle(self, tokens: Ints, handles: Sequence[Any], what: Settlement) -> None:
         """Sends ACK, RELEASE, RETRY or DEAD for deliveries of this connection."""

@@ -16,6 +16,7 @@ from harness.brokers.contract import Driver, DriverOptions
 from harness.clock import NS_PER_S, now_ns
 from harness.errors import BrokerbenchError, ConnectionLost, Unreachable
 from harness.load.config import ShardConfig
+from harness.tables import CLOSED
 
 RETRY_NS = 50_000_000
 CONNECT_TIMEOUT_S = 2.0
@@ -99,7 +100,11 @@ class Connection:
         self._connected[0] = 0
         self._losses += 1
 
-    def close(self, reason: str = "closed") -> None:
+    def note(self, t_ns: int, reason: str) -> None:
+        """Writes down what befell the connection at ``t_ns`` while it stayed up."""
+        self._write(True, reason, t_ns)
+
+    def close(self, reason: str = CLOSED) -> None:
         """Says goodbye; never raises."""
         self.driver.close()
         if self.up:
@@ -113,7 +118,7 @@ class Connection:
         self._connected[0] = 1
         self._write(True, "reconnected" if self._losses else "connected")
 
-    def _write(self, up: bool, reason: str) -> None:
-        line = json.dumps({"t_ns": self._clock(), "up": up, "reason": reason}) + "\n"
+    def _write(self, up: bool, reason: str, t_ns: int | None = None) -> None:
+        line = json.dumps({"t_ns": self._clock() if t_ns is None else t_ns, "up": up, "reason": reason}) + "\n"
         with self._log.open("a") as log:
             log.write(line)

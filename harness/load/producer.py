@@ -23,9 +23,12 @@ from harness.load.orders import Orders
 from harness.load.outbox import Outbox
 from harness.load.pacing import next_tick_ns
 from harness.model import Held
+from harness.tables import BLOCKED, UNBLOCKED
 
 CPU_EVERY_NS = 250_000_000
 IDLE_S = 0.05
+BLOCK_TOLD_NS = 100_000_000
+"""How long the broker must hold a producer before that is written down: a socket that is full for a moment is not worth a write."""
 
 
 class Producer:
@@ -65,6 +68,9 @@ class Producer:
         self._end_ns = 0
         self._seq = 0  # next message of the schedule
         self._cpu_due_ns = 0
+        self._block_reason = ""  # why the broker holds us up, and since when
+        self._block_ns = 0
+        self._block_told = False
 
     def run(self, done: Callable[[], None]) -> None:
         """Produces until told to finish; calls ``done`` once the schedule has been sent."""
@@ -105,6 +111,7 @@ class Producer:
             self._send_due()
             if self._offsets is None:
                 self._fill_window()
+            self._note_block(now)
         except ConnectionLost as error:
             self._lost(error)
 
@@ -175,6 +182,18 @@ class Producer:
             self._fall_due(now)
             self._outbox.hold_due_since(t_ns, Held.BLOCKED)
 
+    def _note_block(self, now: int) -> None:
+        """Writes down once why the broker holds us up, as soon as that has lasted, and when it is over."""
+        held = self._outbox.waiting or (self._offsets is None and now < self._end_ns)
+        reason = self._driver.blocked() if held else ""
+        if reason != self._block_reason:
+            if self._block_told:
+                self._connection.note(now, UNBLOCKED)
+            self._block_reason, self._block_ns, self._block_told = reason, now, False
+        elif reason and not self._block_told and now - self._block_ns >= BLOCK_TOLD_NS:
+            self._connection.note(self._block_ns, f"{BLOCKED}{reason}")
+            self._block_told = True
+
     def _fill_window(self) -> None:
         """Closed loop: the window is kept full; intended = sent."""
         outbox = self._outbox
@@ -191,6 +210,7 @@ class Producer:
 
     def _lost(self, error: ConnectionLost) -> None:
         self._connection.lost(str(error.problem))
+        self._block_reason, self._block_told = "", False  # the loss has ended it, and says so
         confirms = self._driver.poll_confirms(0)
         while len(confirms.tokens):
             self._outbox.answered(confirms)

@@ -1,6 +1,7 @@
 """The working loop: fetch when nothing is held, work, settle in batches; what a worker of an application does.
 
-A delivery belongs to the connection that brought it: when that is lost, its work is finished and nothing is settled any more.
+A delivery belongs to the connection that brought it: when that is lost, its work is finished and nothing is settled any more. One that
+receiving has settled belongs to the worker, whatever becomes of the connection: nobody else will ever get it.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from harness.brokers.contract import Deliveries, GivesSigns
+from harness.brokers.contract import NO_DELIVERIES, Deliveries, GivesSigns
 from harness.clock import NS_PER_S, now_ns, sleep_until
 from harness.errors import ConnectionLost
 from harness.ledger import SlotFile
@@ -88,9 +89,12 @@ class Worker:
     def turn(self) -> None:
         """Fetches once, works and settles what came; never raises for a lost connection."""
         self._note_cpu()
-        if not self._connection.up and not self._connection.again():
-            self._orders.wait(0.01)
-            return
+        if not self._connection.up:
+            self._take_what_was_pushed()
+            if not self._connection.again():
+                self._orders.wait(0.01)
+                return
+        deliveries, first = NO_DELIVERIES, 0
         try:
             self._sweep()
             asked_ns = self._clock()
@@ -98,35 +102,37 @@ class Worker:
             deliveries = self._driver.consume(self._workers.prefetch, FETCH_WAIT_S)
             received_ns = self._clock()
             self._held = True
-            first = (
-                self._inbox.receive(deliveries, asked_ns=asked_ns, received_ns=received_ns)
-                if deliveries.payloads
-                else 0
-            )
+            if deliveries.payloads:
+                first = self._inbox.receive(deliveries, asked_ns=asked_ns, received_ns=received_ns)
             if not self._pushes:
                 self._file.fetch_ends(received_ns)
             self._inbox.settled(self._driver.poll_settled(0))
         except ConnectionLost as error:
             self._lost(error)
             self._file.fetch_ends(self._clock())
-            return
+            if not self._auto:
+                return
         if deliveries.payloads:
             self._work(first, deliveries)
 
     def _take_what_was_pushed(self) -> None:
-        """Stops what the broker pushes, and works what it had pushed until then: with auto-ack nobody else would."""
-        if not self._connection.up:
+        """Stops what the broker pushes, and works what it had pushed until then: with auto-ack nobody else would.
+
+        After the connection is lost that is what the driver still has: without auto-ack nothing, for the broker pushes it again.
+        """
+        keeps = self._auto and self._pushes
+        if not (self._connection.up or keeps):
             return
         try:
             deliveries = self._driver.cancel()
         except ConnectionLost as error:
             self._lost(error)
-            return
+            deliveries = self._driver.cancel() if keeps else NO_DELIVERIES
         now = self._clock()
         first = self._inbox.receive(deliveries, asked_ns=now, received_ns=now) if deliveries.payloads else 0
         self._file.fetch_ends(now)
         if deliveries.payloads:
-            self._held = True
+            self._held = self._connection.up
             self._work(first, deliveries)
 
     def _work(self, first: int, deliveries: Deliveries) -> None:

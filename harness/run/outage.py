@@ -6,10 +6,8 @@ from collections.abc import Iterator
 
 import polars as pl
 
+from harness.tables import CLOSED
 from harness.units import format_duration
-
-CLOSED = "closed"
-"""Reason of a connection that its shard ended itself (``load.connection``)."""
 
 
 def outages(connections: pl.DataFrame) -> Iterator[tuple[int, int | None]]:

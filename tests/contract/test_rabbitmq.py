@@ -181,6 +181,21 @@ def test_with_auto_ack_what_was_pushed_is_not_lost_with_the_connection(line: Lin
 
 
 @classic_only
+def test_with_auto_ack_a_worker_whose_broker_is_killed_has_all_that_was_pushed(setup: Setup, own_line: OwnLine) -> None:
+    line = own_line(setup)
+    producer, worker = line.open("p0"), line.open("w0", prefetch=10, auto_ack=True)
+    line.publish(producer, range(50))
+    seqs = line.seqs(worker.consume(1, 5.0))
+    eventually(lambda: worker.depth().ready == 0, "not everything is pushed")
+    line.broker.kill()
+    with pytest.raises(ConnectionLost):
+        worker.depth()
+    seqs += line.seqs(worker.cancel())
+    assert sorted(seqs) == list(range(50))
+    assert worker.cancel().payloads == []
+
+
+@classic_only
 def test_a_connection_lives_through_a_long_job_as_long_as_it_is_polled(line: Line) -> None:
     worker = line.open("w0", address=f"{line.broker.address}?heartbeat=1")
     line.publish(line.open("p0"), range(2))

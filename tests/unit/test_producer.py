@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -206,6 +207,26 @@ def test_blocks_in_flight_bound_what_is_out_as_the_window_does(tmp_path: Path) -
     stage.driver.confirming = True
     stage.at(1)
     assert stage.sent_seqs() == list(range(25))
+
+
+def test_an_alarm_that_lasts_is_written_down_once_with_its_reason_and_its_end(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, [0, 500])
+    stage.driver.alarm = "low on disk"
+    for ms in (0, 50, 100, 150, 200):
+        stage.at(ms)
+    stage.driver.alarm = ""
+    stage.at(300)
+    stage.driver.alarm = "does not read"  # for a moment only
+    stage.at(500)
+    stage.at(520)
+    stage.driver.alarm = ""
+    stage.at(540)
+    lines = [json.loads(line) for line in (tmp_path / "p0.connections.jsonl").read_text().splitlines()]
+    assert lines[1:] == [
+        {"t_ns": START, "up": True, "reason": "blocked: low on disk"},
+        {"t_ns": START + 300 * MS, "up": True, "reason": "unblocked"},
+    ]
+    assert stage.sent_seqs() == [0, 1]
 
 
 def test_an_alarm_of_the_broker_holds_what_is_due_until_it_is_over(tmp_path: Path) -> None:

@@ -255,6 +255,51 @@ def test_with_auto_ack_finishing_settles_and_the_broker_hears_nothing(tmp_path: 
     assert stage.file.live[0]["settled"] == 3
 
 
+def test_with_auto_ack_what_was_received_is_worked_although_the_connection_is_lost_at_once(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, auto=True, pushes=True)
+    stage.give(payloads(3))
+
+    def lost(_: float) -> Settled:
+        stage.driver.poll_settled = lambda _: NO_SETTLED  # type: ignore[method-assign]
+        raise ConnectionLost("cut")
+
+    stage.driver.poll_settled = lost  # type: ignore[method-assign]
+    stage.worker.turn()
+    assert stage.file.live[0]["connected"] == 0
+    assert stage.slots["state"].tolist() == [DeliveryState.SETTLED] * 3
+    assert stage.slots["settlement"].tolist() == [Settlement.AUTO] * 3
+
+
+def test_with_auto_ack_what_the_driver_still_has_is_worked_before_it_connects_again(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, auto=True, pushes=True)
+    stage.driver.reachable = False
+    stage.worker.turn()
+    stage.driver.pushed = Deliveries(payloads(3), [0, 1, 2])
+    stage.worker.turn()
+    assert stage.file.live[0]["connected"] == 0
+    assert stage.slots["seq"].tolist() == [0, 1, 2]
+    assert stage.slots["state"].tolist() == [DeliveryState.SETTLED] * 3
+
+
+@pytest.mark.parametrize(("auto", "worked"), [(True, [0, 1, 2]), (False, [])])
+def test_a_connection_lost_while_stopping_leaves_no_auto_acked_delivery_unworked(
+    tmp_path: Path, auto: bool, worked: list[int]
+) -> None:
+    stage = Stage(tmp_path, auto=auto, pushes=True)
+    stage.driver.pushed = Deliveries(payloads(3), [0, 1, 2])
+    cancel = stage.driver.cancel
+
+    def lost() -> Deliveries:
+        stage.driver.cancel = cancel  # type: ignore[method-assign]
+        raise ConnectionLost("cut")
+
+    stage.driver.cancel = lost  # type: ignore[method-assign]
+    stage.orders.stop = True
+    stage.worker.run()
+    assert stage.slots["seq"].tolist() == worked
+    assert stage.slots["state"].tolist() == [DeliveryState.SETTLED] * len(worked)
+
+
 def test_a_connection_lost_while_settling_leaves_unknown_and_settles_nothing_more_of_that_fetch(tmp_path: Path) -> None:
     stage = Stage(tmp_path)
     stage.give(payloads(6))
