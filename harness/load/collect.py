@@ -58,6 +58,7 @@ class Collector:
             member = self.remotes.members[agent]
             member.lost = False  # it may have come back, and has kept what it saw
             answer = self.remotes.ask(agent, "files", self.silence_s, names=list(names))
+            last_ns = now_ns()  # its shards have ended: how well clocks are known while their files travel is nobody's matter
             if "files" not in answer:
                 self.problems.append(
                     f"the slots {whose} could not be had: {'it has ended' if member.has_ended() else 'it does not answer'}"
@@ -68,8 +69,7 @@ class Collector:
             if offset is None:
                 self.problems.append(f"the clock {whose} was never looked at")
                 return
-            now = now_ns()
-            self.clocks.append({"agent": agent, **_told(offset, self.load_start_ns or now, now)})
+            self.clocks.append({"agent": agent, **_told(offset, self.load_start_ns or last_ns, last_ns)})
             for path in got if not offset.exact else []:
                 _correct(path, offset)
         except Exception as error:  # whatever it is, the other agents' slots are had all the same
