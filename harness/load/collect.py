@@ -58,7 +58,7 @@ class Collector:
             member = self.remotes.members[agent]
             member.lost = False  # it may have come back, and has kept what it saw
             answer = self.remotes.ask(agent, "files", self.silence_s, names=list(names))
-            last_ns = now_ns()  # its shards have ended: how well clocks are known while their files travel is nobody's matter
+            last_ns = now_ns()  # its shards have ended; how well clocks are known while files travel matters to nobody
             if "files" not in answer:
                 self.problems.append(
                     f"the slots {whose} could not be had: {'it has ended' if member.has_ended() else 'it does not answer'}"
