@@ -45,7 +45,7 @@ from harness.brokers.contract import DriverOptions
 from harness.cli.commands import catalogue
 from harness.deployments.contract import Broker, BrokerOptions
 from harness.deployments.embedded import EmbeddedDeployment
-from harness.model import Setup
+from harness.model import NO_CHOICE, Setup, Site
 from harness.record import TrialRecord
 from harness.run.progress import Deaf
 from harness.run.runner import Run, RunOptions
@@ -126,9 +126,9 @@ class OneBroker:
         self._setup, self._parameters, self._trials, self._seconds = setup, parameters, trials, seconds
         self._broker: Broker | None = None
 
-    def unavailable(self, setup: Setup) -> str:
+    def unavailable(self, setup: Setup, site: Site = NO_CHOICE) -> str:
         """Returns why this machine cannot run the setup."""
-        return self._inner.unavailable(setup)
+        return self._inner.unavailable(setup, site)
 
     def version(self, setup: Setup) -> str:
         """Returns which server runs."""

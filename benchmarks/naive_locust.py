@@ -80,6 +80,7 @@ def saturated(journal, options, address: str, number: int, seconds: float) -> fl
     from harness.brokers import open_driver  # noqa: PLC0415
     from harness.brokers.contract import DriverOptions  # noqa: PLC0415
     from harness.clock import now_ns  # noqa: PLC0415
+    from harness.deployments._here import ThisMachine  # noqa: PLC0415
     from harness.load.seam import Fleet, FleetPlan  # noqa: PLC0415
     from harness.scenario.model import Load, Phases, Workers  # noqa: PLC0415
 
@@ -96,6 +97,7 @@ def saturated(journal, options, address: str, number: int, seconds: float) -> fl
         trial=number,
         folder=journal.folder(journal.slot_folder() / str(number)),
         logs=options.logs,
+        place=ThisMachine(journal),
         setup=options.setup.name,
         address=address,
         queue=queue,

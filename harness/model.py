@@ -7,7 +7,7 @@ written to Parquet by name; the numbers never leave a run's slot folder.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import IntEnum, StrEnum
 from itertools import product
 
@@ -150,6 +150,7 @@ class FaultKind(StrEnum):
     BROKER_KILL = "broker kill"
     BROKER_RESTART = "broker restart"
     BROKER_PAUSE = "broker pause"
+    BROKER_RECREATE = "broker recreate"  # its container is removed and made again
     WORKER_KILL = "worker kill"
     PRODUCER_KILL = "producer kill"
     REPLY_CUT = "reply cut"  # a producer's request is executed, the reply is swallowed, the connection is reset
@@ -203,6 +204,41 @@ Parameters = Mapping[str, str]
 AS_FOUND = "as found"
 """Value of a parameter that belongs to a broker which is not ours and that the scenario does not write: it is left as it is and read
 back, and where that tells nothing it stays unknown."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Container:
+    """Limits and storage of a broker's container; written in scenarios as parameters of a setup.
+
+    Args:
+        cpus: most CPUs that it may use; None = no limit. memory_bytes: most memory; None = no limit.
+        volume: where its data lie: ``named``, ``bind``, ``anonymous``, ``tmpfs``.
+        written: name → value of those that were written, for ids and records.
+    """
+
+    cpus: float | None = None
+    memory_bytes: int | None = None
+    volume: str = "named"
+    written: Parameters = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Site:
+    """Where in a deployment a case runs.
+
+    Args:
+        network: ``bridge``, ``host``, ``overlay``; "" where the deployment has no networks to choose from.
+        client: where the load runs: ``container`` or ``host``.
+        container: limits and storage of the broker's container; None where it has none.
+    """
+
+    network: str = ""
+    client: str = "host"
+    container: Container | None = None
+
+
+NO_CHOICE = Site()
+"""Where a deployment leaves nothing to choose: the machine itself, or wherever the broker runs."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -6,12 +6,13 @@ import shutil
 import signal
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from harness.deployments._here import ThisMachine
 from harness.deployments._process import POLL_S, ProcessTree
-from harness.deployments.contract import Usage
-from harness.errors import StartError
+from harness.deployments.contract import Incident, LoadPlace, Usage
+from harness.errors import StartError, UnavailableError
 
 LISTEN_TIMEOUT_S = 20.0
 
@@ -36,7 +37,8 @@ class TreeBroker:
         launch: Callable[[], None],
         stop_order: signal.Signals = signal.SIGTERM,
     ) -> None:
-        self.address = address
+        self.address = self.load_address = address
+        self.load_place: LoadPlace = ThisMachine(tree.journal)
         self.version = version
         self.ours = True
         self.notes: list[str] = []
@@ -64,6 +66,18 @@ class TreeBroker:
     def resume(self) -> Mapping[str, object]:
         """SIGCONTs the whole tree."""
         return self.tree.resume()
+
+    def recreate(self, stop_timeout_s: float) -> Mapping[str, object]:
+        """Refuses: there is no container."""
+        raise UnavailableError("an embedded broker has no container to recreate", expected="deployment: docker")
+
+    def why_ended(self) -> str:
+        """Returns nothing: its log tells."""
+        return ""
+
+    def incidents(self) -> Sequence[Incident]:
+        """Returns nothing: there is no container."""
+        return ()
 
     def alive(self) -> bool:
         """Returns whether the main process runs."""

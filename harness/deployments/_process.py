@@ -43,7 +43,7 @@ class ProcessTree:
 
     def __init__(self, journal: Journal, *, log: Path) -> None:
         self.log = log
-        self._journal = journal
+        self.journal = journal
         self._popen: subprocess.Popen[bytes] | None = None
         self._main: psutil.Process | None = None
         self._companion: subprocess.Popen[bytes] | None = None
@@ -245,7 +245,7 @@ class ProcessTree:
             for started in (self._popen, self._companion):
                 if started is not None:
                     started.wait(GONE_TIMEOUT_S)
-                    self._journal.forget(started.pid)
+                    self.journal.forget(started.pid)
             self._earlier, self._current = self._earlier.plus(self._current), Sums()
             self._popen = self._main = self._companion = None
             self._seen = set()
@@ -267,7 +267,7 @@ class ProcessTree:
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as log:
             try:
-                return self._journal.spawn(
+                return self.journal.spawn(
                     list(argv),
                     user=user,
                     stdin=stdin,

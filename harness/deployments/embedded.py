@@ -16,7 +16,7 @@ from typing import Protocol, cast
 import harness.deployments
 from harness.deployments.contract import Broker, BrokerOptions
 from harness.errors import UnavailableError
-from harness.model import Setup
+from harness.model import NO_CHOICE, Setup, Site
 
 _PREFIX = "embedded_"
 
@@ -39,7 +39,7 @@ class EmbeddedDeployment:
 
     name = "embedded"
 
-    def unavailable(self, setup: Setup) -> str:
+    def unavailable(self, setup: Setup, site: Site = NO_CHOICE) -> str:
         """Returns why this machine cannot run the setup, with the remedy; "" when it can."""
         if setup.broker not in brokers():
             return f"the embedded deployment has no {setup.broker}; it has {', '.join(brokers())}"
@@ -55,7 +55,7 @@ class EmbeddedDeployment:
         Raises:
             UnavailableError: this machine cannot run it. StartError: it did not come up; nothing of it is left.
         """
-        reason = self.unavailable(options.setup)
+        reason = self.unavailable(options.setup, options.site)
         if reason:
             raise UnavailableError(reason)
         options.logs.mkdir(parents=True, exist_ok=True)

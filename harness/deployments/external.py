@@ -7,16 +7,17 @@ are removed however the run ends, and no file ever holds the password.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from ipaddress import ip_address
 from typing import NoReturn
 
 from harness.brokers import open_driver, purge_queue
 from harness.brokers.contract import DriverOptions, Effective
-from harness.deployments.contract import Broker, BrokerOptions, Usage
+from harness.deployments._here import ThisMachine
+from harness.deployments.contract import Broker, BrokerOptions, Incident, LoadPlace, Usage
 from harness.errors import BrokerbenchError, UnavailableError, Unreachable
-from harness.model import Setup
+from harness.model import NO_CHOICE, Setup, Site
 from harness.redaction import shown
 
 NAME = "external"
@@ -38,7 +39,7 @@ class ExternalDeployment:
         self._seen: dict[str, Effective] = {}
         self._unreachable: dict[str, str] = {}
 
-    def unavailable(self, setup: Setup) -> str:
+    def unavailable(self, setup: Setup, site: Site = NO_CHOICE) -> str:
         """Returns why the setup cannot be run there, "" when it can: connects, makes a queue of its own and removes it."""
         if setup.broker not in self._urls:
             return f"there is no address of a {setup.broker}"
@@ -66,7 +67,7 @@ class ExternalDeployment:
         Raises:
             UnavailableError: it cannot be reached, or refuses what the setup needs.
         """
-        reason = self.unavailable(options.setup)
+        reason = self.unavailable(options.setup, options.site)
         if reason:
             raise UnavailableError(reason)
         url = self._urls[options.setup.broker]
@@ -82,7 +83,8 @@ class ExternalBroker:
     """
 
     def __init__(self, *, address: str, version: str, notes: list[str], options: BrokerOptions) -> None:
-        self.address = address
+        self.address = self.load_address = address
+        self.load_place: LoadPlace = ThisMachine(options.journal)
         self.version = version
         self.ours = False
         self.notes = notes
@@ -110,6 +112,18 @@ class ExternalBroker:
     def resume(self) -> NoReturn:
         """Refuses: it is not ours."""
         _refuse()
+
+    def recreate(self, stop_timeout_s: float) -> NoReturn:
+        """Refuses: it is not ours."""
+        _refuse()
+
+    def why_ended(self) -> str:
+        """Returns nothing: nobody tells."""
+        return ""
+
+    def incidents(self) -> Sequence[Incident]:
+        """Returns nothing: nobody tells."""
+        return ()
 
     def alive(self) -> bool:
         """Returns True: there is no process to look at; whether it answers, every connection finds out for itself."""

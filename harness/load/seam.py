@@ -23,6 +23,7 @@ import numpy.typing as npt
 import polars as pl
 
 from harness import tables
+from harness.deployments.contract import LoadPlace
 from harness.errors import BrokerbenchError, ExitCode, StartError
 from harness.facts import ShardRecord
 from harness.histogram import BUCKETS
@@ -54,7 +55,7 @@ class FleetPlan:
     """The load of one trial.
 
     Args:
-        folder: slot folder. logs: where shards and Locust log.
+        folder: slot folder. logs: where shards and Locust log. place: where the processes run.
         setup, address, queue, parameters: as in ``brokers.contract.DriverOptions``.
         producers_address: where producers find the broker, if it is another: by way of a proxy.
         agents: Locust workers on this machine and on others. web: open Locust's page.
@@ -66,6 +67,7 @@ class FleetPlan:
     trial: int
     folder: Path
     logs: Path
+    place: LoadPlace
     setup: str
     address: str = field(repr=False)
     queue: str
@@ -178,8 +180,10 @@ class Fleet:
         """
         plan.logs.mkdir(parents=True, exist_ok=True)
         with (plan.logs / "fleet.log").open("ab") as log:
-            process = journal.spawn(
-                [sys.executable, "-m", "harness.load.fleet", "coordinator"],
+            process = plan.place.spawn(
+                "harness.load.fleet",
+                "coordinator",
+                folders=[plan.folder, plan.logs],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,

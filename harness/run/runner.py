@@ -240,7 +240,9 @@ class Run:
 
 
 def _unavailable(scenario: Scenario, deployment: Deployment) -> dict[str, str]:
-    reasons = {case.id: _no_proxy(scenario, case) or deployment.unavailable(case.setup) for case in scenario.cases}
+    reasons = {
+        case.id: _no_proxy(scenario, case) or deployment.unavailable(case.setup, case.site) for case in scenario.cases
+    }
     return {case_id: reason for case_id, reason in reasons.items() if reason}
 
 

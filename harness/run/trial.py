@@ -159,6 +159,7 @@ class Trial:
                 journal=context.journal,
                 seed=context.scenario.seed,
                 queues=context.queues,
+                site=context.case.site,
             )
         )
         self._warn(broker.notes)
@@ -205,12 +206,13 @@ class Trial:
 
     def _start_fleet(self, cleanup: ExitStack, timeline: Timeline, broker: Broker, proxy: Proxy | None) -> Fleet:
         context = self._context
-        scenario, options = context.scenario, context.driver_options(broker.address, "")
+        scenario, options = context.scenario, context.driver_options(broker.load_address, "")
         plan = FleetPlan(
             run_id=context.run_id,
             trial=context.trial_id,
             folder=context.slots,
             logs=context.folder.logs.absolute(),
+            place=broker.load_place,
             setup=options.setup,
             address=options.address,
             producers_address=proxy.address if proxy else "",

@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
+from harness.model import NO_CHOICE
 from harness.scenario.addresses import EXTERNAL
 from harness.scenario.entries import SetupChoice
 from harness.scenario.keys import WORKERS
@@ -45,6 +46,7 @@ def cases(choices: Sequence[SetupChoice], staff: Staff, network: str, root: Node
                 setup=choice.setup,
                 parameters=parameters,
                 network=network,
+                site=NO_CHOICE,
                 workers=workers,
                 varied=varied,
             )

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from harness.model import Parameters, Setup
+from harness.model import Parameters, Setup, Site
 from harness.redaction import shown
 
 
@@ -124,6 +124,7 @@ class Case:
     """One combination that is run; ``id`` is printed, ``slug`` names its folder.
 
     Args:
+        network: as printed after ``@``: a network of Docker's, or another deployment's name. site: where exactly it runs.
         workers: how its messages are worked off.
         varied: which keys of ``workers`` were written as a list, and this case's value of each.
     """
@@ -133,6 +134,7 @@ class Case:
     setup: Setup
     parameters: Parameters
     network: str
+    site: Site
     workers: Workers
     varied: Mapping[str, int | str]
 

@@ -79,6 +79,7 @@ def plan(journal: Journal, broker: Broker, tmp_path: Path) -> FleetPlan:
         trial=1,
         folder=journal.slot_folder(),
         logs=tmp_path / "logs",
+        place=broker.load_place,
         setup=SETUP,
         address=broker.address,
         queue=f"bb_{run_id:016x}_1",

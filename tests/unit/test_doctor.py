@@ -26,7 +26,7 @@ from harness.doctor import engine, machine, rights, servers, software, traces
 from harness.doctor.examine import checks, found
 from harness.doctor.finding import Check, Diagnosis, Finding, Rating, Seen, diagnosed, ok
 from harness.errors import UnavailableError, UsageError
-from harness.model import Setup
+from harness.model import NO_CHOICE, Setup, Site
 from harness.mounts import Mount
 from harness.programs import Answer
 
@@ -211,7 +211,7 @@ class Place:
             raise self._version
         return self._version
 
-    def unavailable(self, setup: Setup) -> str:
+    def unavailable(self, setup: Setup, site: Site = NO_CHOICE) -> str:
         return self._unavailable
 
     def up(self, options: BrokerOptions) -> Broker:
