@@ -81,7 +81,8 @@ def saturated(journal, options, address: str, number: int, seconds: float) -> fl
     from harness.brokers.contract import DriverOptions  # noqa: PLC0415
     from harness.clock import now_ns  # noqa: PLC0415
     from harness.deployments._here import ThisMachine  # noqa: PLC0415
-    from harness.load.seam import Fleet, FleetPlan  # noqa: PLC0415
+    from harness.load.plan import FleetPlan  # noqa: PLC0415
+    from harness.load.seam import Fleet  # noqa: PLC0415
     from harness.scenario.model import Load, Phases, Workers  # noqa: PLC0415
 
     queue = f"bb_{journal.run_id}_{number}"

@@ -14,26 +14,22 @@ import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
 from harness import tables
-from harness.deployments.contract import LoadPlace
 from harness.errors import BrokerbenchError, ExitCode, StartError
 from harness.facts import ShardRecord
 from harness.histogram import BUCKETS
 from harness.journal import Journal
 from harness.load.book import STOPPED_FROM_PAGE, record
-from harness.load.config import ShardConfig
 from harness.load.door import Door
+from harness.load.live import Live
+from harness.load.plan import FleetPlan
 from harness.load.pull import SILENCE_S
-from harness.model import Parameters
-from harness.scenario.model import Agents, Load, Phases, Workers
 
 REPLACE_TIMEOUT_S = 15.0
 ANSWER_TIMEOUT_S = 15.0
@@ -48,103 +44,6 @@ class FleetLost(BrokerbenchError):
     """The fleet has ended, or does not answer; what its shards saw is in their slots."""
 
     exit_code = ExitCode.INVALID
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class FleetPlan:
-    """The load of one trial.
-
-    Args:
-        folder: slot folder. logs: where shards and Locust log. place: where the processes run.
-        setup, address, queue, parameters: as in ``brokers.contract.DriverOptions``.
-        producers_address: where producers find the broker, if it is another: by way of a proxy.
-        agents: Locust workers on this machine and on others. web: open Locust's page.
-        realtime: producers ask for ``SCHED_FIFO`` in open loop.
-        door: where agents of other machines come in. more: another trial follows this one, for which they stay.
-    """
-
-    run_id: int
-    trial: int
-    folder: Path
-    logs: Path
-    place: LoadPlace
-    setup: str
-    address: str = field(repr=False)
-    queue: str
-    parameters: Parameters
-    load: Load
-    workers: Workers
-    phases: Phases
-    seed: int
-    agents: Agents = field(default_factory=Agents)
-    web: bool = False
-    realtime: bool = True
-    producers_address: str = field(default="", repr=False)
-    door: Door | None = None
-    more: bool = False
-
-    def words(self) -> dict[str, Any]:
-        """Returns what the coordinator is told first."""
-        remote = self.door is not None and {
-            "wanted": self.agents.remote,
-            "door": self.door.words(),
-            "folder": str(self.folder),
-            "more": self.more,
-        }
-        return {
-            "shards": [config.to_json() for config in self.shards()],
-            "agents": self.agents.local,
-            "remote": remote or None,
-            "web": self.web,
-            "logs": str(self.logs),
-        }
-
-    def shards(self) -> list[ShardConfig]:
-        """Returns all shards: ``p0``, ``p1``, …, ``w0``, ``w1``, …"""
-        every = [("producer", n) for n in range(self.load.producers)] + [
-            ("worker", n) for n in range(self.workers.count)
-        ]
-        return [
-            ShardConfig(
-                name=f"{kind[0]}{number}",
-                kind=kind,
-                number=number,
-                run_id=self.run_id,
-                trial=self.trial,
-                folder=self.folder,
-                setup=self.setup,
-                address=(kind == "producer" and self.producers_address) or self.address,
-                queue=self.queue,
-                parameters=self.parameters,
-                load=self.load,
-                workers=self.workers,
-                phases=self.phases,
-                seed=self.seed,
-                realtime=self.realtime,
-            )
-            for kind, number in every
-        ]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Live:
-    """The newest counts, at most about half a second old.
-
-    Args:
-        t_ns: when the newest of them was read; 0 = nothing yet.
-        shards: name → count of ``ledger.LIVE`` → value, cumulative; those of ended shards stay.
-        core_shares: name → (end of a second in ns, share of one core in it); missing while unknown.
-        latency: ``producer`` (publish) and ``worker`` (end-to-end) → counts per bucket of ``harness.histogram``.
-    """
-
-    t_ns: int
-    shards: Mapping[str, Mapping[str, int]]
-    latency: Mapping[str, npt.NDArray[np.uint64]]
-    core_shares: Mapping[str, tuple[int, float]] = field(default_factory=dict)
-
-    def total(self, count: str) -> int:
-        """Returns the sum of one count over all shards."""
-        return sum(counts.get(count, 0) for counts in self.shards.values())
 
 
 class Fleet:

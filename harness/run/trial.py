@@ -24,7 +24,8 @@ from harness.errors import BrokerbenchError, Unreachable
 from harness.facts import FaultRecord, ShardRecord
 from harness.faults import faults
 from harness.faults.contract import Stage
-from harness.load.seam import Fleet, FleetPlan
+from harness.load.plan import FleetPlan
+from harness.load.seam import Fleet
 from harness.model import AS_FOUND
 from harness.proxy.proxy import Proxy
 from harness.run.context import TrialContext, needs_proxy

@@ -28,7 +28,8 @@ from harness.deployments.embedded import EmbeddedDeployment
 from harness.errors import StartError
 from harness.journal import Journal
 from harness.ledger import AttemptState, SlotReader
-from harness.load.seam import Fleet, FleetPlan
+from harness.load.plan import FleetPlan
+from harness.load.seam import Fleet
 from harness.model import Held, Outcome, SettleOutcome
 from harness.scenario.model import Agents, Load, Phases, Segment, Workers
 
