@@ -156,6 +156,10 @@ class FaultKind(StrEnum):
     REPLY_CUT = "reply cut"  # a producer's request is executed, the reply is swallowed, the connection is reset
 
 
+ENDS_BROKER = (FaultKind.BROKER_KILL, FaultKind.BROKER_RESTART, FaultKind.BROKER_RECREATE)
+"""Faults after which the broker's processes are others than before."""
+
+
 class MayLose(StrEnum):
     """How much a claim allows to be lost."""
 

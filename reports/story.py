@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TypeGuard
 
-from harness.model import AS_FOUND, DurabilityClass, FaultKind, TrialStatus, Verdict
+from harness.model import AS_FOUND, ENDS_BROKER, DurabilityClass, FaultKind, TrialStatus, Verdict
 from harness.record import AtLeast, CaseRecord, Figure, Guarantee, RunRecord, TrialRecord, Unknown
 from harness.units import format_count, format_rate
 from reports import figures, words
@@ -249,7 +249,7 @@ def _none_lost(case: CaseRecord, proving: list[TrialRecord]) -> str:
         return told
     most, fault = max(exposed)
     # What ends the broker is one moment; all else lasts, and messages come and go meanwhile.
-    when = "at that time" if fault in (FaultKind.BROKER_KILL, FaultKind.BROKER_RESTART) else "while that lasted"
+    when = "at that time" if fault in ENDS_BROKER else "while that lasted"
     return f"{told}; {format_count(most)} {_were(most)} in the broker {when}"
 
 

@@ -67,6 +67,7 @@ DURABILITY = {
 _WHEN = {
     "broker kill": "when the broker was killed",
     "broker restart": "when the broker was restarted",
+    "broker recreate": "when the broker's container was replaced",
     "broker pause": "when the broker was paused",
     "worker kill": "when workers were killed",
     "producer kill": "when a producer was killed",

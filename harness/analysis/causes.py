@@ -17,7 +17,7 @@ import polars as pl
 from harness.analysis.identities import NEVER, Ints, running_maximum_before
 from harness.clock import NS_PER_S
 from harness.facts import ShardRecord, TrialFacts
-from harness.model import CAUSES, FaultKind, Mark, Settlement, SettleOutcome, Traits
+from harness.model import CAUSES, ENDS_BROKER, FaultKind, Mark, Settlement, SettleOutcome, Traits
 
 Bools = npt.NDArray[np.bool_]
 Codes = npt.NDArray[np.uint8]
@@ -25,9 +25,7 @@ Codes = npt.NDArray[np.uint8]
 CAUSE = pl.Enum([mark.value for mark in CAUSES])
 NO_CAUSE = np.uint8(255)  # a first delivery
 
-BROKER_FAULTS = (FaultKind.BROKER_KILL, FaultKind.BROKER_RESTART, FaultKind.BROKER_PAUSE)
-BROKER_FAILURES = (FaultKind.BROKER_KILL, FaultKind.BROKER_RESTART)
-"""A paused broker forgets nothing: what it gives again after a pause, it gives because of a lost connection or a hold."""
+BROKER_FAULTS = (*ENDS_BROKER, FaultKind.BROKER_PAUSE)
 
 _ASKED_BACK = (Settlement.RELEASE, Settlement.RETRY, Settlement.DEAD)
 _ACKED = (Settlement.ACK, Settlement.AUTO)
@@ -98,7 +96,8 @@ def causes(repeats: Repeats, connections: pl.DataFrame, facts: TrialFacts, trait
     let_go = has_p & (
         _holder_died(p, d.received_ns, facts.shards)
         | _holder_was_cut(p, d.received_ns, connections, facts.shards)
-        | _struck_between(p.received_ns, d.received_ns, facts, BROKER_FAILURES)
+        # a paused broker forgets nothing: what it gives again, it gives because of a lost connection or a hold
+        | _struck_between(p.received_ns, d.received_ns, facts, ENDS_BROKER)
         | _hold_ran_out(p, d, facts, traits)
     )
     rules = (

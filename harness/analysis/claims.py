@@ -7,7 +7,7 @@ from dataclasses import replace
 from decimal import Decimal
 
 from harness.analysis.bounds import poisson_upper
-from harness.model import Claim, FaultKind, Mark, MayLose, MayRepeat
+from harness.model import ENDS_BROKER, Claim, FaultKind, Mark, MayLose, MayRepeat
 from harness.units import format_count, format_duration
 
 NO_FAULT = Claim(
@@ -20,7 +20,7 @@ NO_FAULT = Claim(
 TOO_WIDE = 0.5
 """A bound from here on is not worth the words."""
 
-CUTS_WORKERS = (FaultKind.WORKER_KILL, FaultKind.BROKER_KILL, FaultKind.BROKER_RESTART)
+CUTS_WORKERS = (FaultKind.WORKER_KILL, *ENDS_BROKER)
 
 OURS = frozenset({Mark.ATTEMPT_DUPLICATE, Mark.ASKED_AGAIN})
 """Repeats that the harness itself asked for: within every claim."""

@@ -1,6 +1,6 @@
 """Whether a fault really put a claim to the test (``measurement.md``, *Exercised*: "≥ 1 exposed, and evidence").
 
-- Broker kill: "processes gone, a shard saw the break"; a graceful restart likewise.
+- Broker kill: "processes gone, a shard saw the break"; a graceful restart and a recreate likewise.
 - Worker kill: "wait status SIGKILL, ≥ 1 open delivery": one that it really held (``held.held_by``), or one that was lost in its
   outstanding fetch.
 - Producer kill: "≥ 1 sent and unanswered".
@@ -49,7 +49,7 @@ def why_not(
     if not fault.hit:
         return "nothing shows that the fault hit"
     match fault.kind:
-        case FaultKind.BROKER_KILL | FaultKind.BROKER_RESTART:
+        case FaultKind.BROKER_KILL | FaultKind.BROKER_RESTART | FaultKind.BROKER_RECREATE:
             gone = bool(fault.evidence.get("gone", True))
             broken = "" if cuts(fault, facts, connections) else "no shard saw the connection break"
             reason = broken if gone else "processes of the broker were left"

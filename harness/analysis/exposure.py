@@ -11,7 +11,7 @@ Read here as follows, where the page leaves it open:
 - A broker learns of a worker's death by the closed connection: what it hands to the dead in between belongs to the kill, so a
   worker kill lasts at least until the process was reaped and 100 ms more.
 - A fault that never healed lasts until the end.
-- A message that was sent when the broker's processes had ended cannot be hurt by what ended them: exposed to a kill or a restart is only
+- A message that was sent when the broker's processes had ended cannot be hurt by what ended them: exposed to a kill, a restart or a recreate is only
   what was sent (by its first attempt) until then. A graceful stop confirms until it ends. Where the evidence does not say when
   they had ended (a fault of somebody else's may end the broker twice), all that was sent until it healed counts.
 """
@@ -31,11 +31,10 @@ from harness.analysis.identities import NEVER
 from harness.analysis.moments import Mask, Moments
 from harness.clock import NS_PER_S
 from harness.facts import FaultRecord, TrialFacts
-from harness.model import FaultKind, Outcome
+from harness.model import ENDS_BROKER, FaultKind, Outcome
 
 NOTICE_NS = 100_000_000
-BROKER_FAULTS = (FaultKind.BROKER_KILL, FaultKind.BROKER_RESTART, FaultKind.BROKER_PAUSE)
-ENDS_BROKER = (FaultKind.BROKER_KILL, FaultKind.BROKER_RESTART)
+BROKER_FAULTS = (*ENDS_BROKER, FaultKind.BROKER_PAUSE)
 
 
 class Stand(IntEnum):

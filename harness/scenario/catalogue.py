@@ -71,5 +71,5 @@ class Catalogue:
 # Names of the design that a later version serves: refused by name, never ignored. What a catalogue holds is served.
 LATER_SETUPS = ("rabbitmq-stream",)
 LATER_DEPLOYMENTS = ("docker",)
-LATER_VERBS = ("partition", "power-loss", "recreate")
+LATER_VERBS = ("partition", "power-loss")
 LATER_TARGETS = (("kill", "node"),)

@@ -164,7 +164,7 @@ def cause_of(history: History, d: Row, earlier: list[Row]) -> str:
     if p is None:  # entry ids differ
         return "asked_again" if any(map(asked_back, of_attempt)) else "producer_duplicate"
     since = p["received_ns"]
-    fault = broker_fault(since, ("broker kill", "broker restart", "broker pause"))
+    fault = broker_fault(since, ("broker kill", "broker restart", "broker recreate", "broker pause"))
     flag = d["redelivered"] if traits.redelivered_flag else None
     is_pop = not has_id and flag is None and (traits.at_most_once or facts.auto_ack) and not traits.reclaims
     holder = next((s for s in facts.shards if s.kind == "worker" and s.number == p["worker"]), None)
@@ -184,7 +184,7 @@ def cause_of(history: History, d: Row, earlier: list[Row]) -> str:
             "redelivered_unacked",
             any(t <= d["received_ns"] for t in ends)
             or cut
-            or broker_fault(since, ("broker kill", "broker restart"))
+            or broker_fault(since, ("broker kill", "broker restart", "broker recreate"))
             or (
                 traits.reclaims
                 and max(d["received_ns"] - p["asked_ns"], p["received_ns"] - d["asked_ns"])

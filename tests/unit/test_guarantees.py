@@ -207,7 +207,7 @@ def moments(story: Story) -> Any:
     return gather_moments(tables.attempts.lazy(), tables.deliveries.lazy(), found.messages)
 
 
-@pytest.mark.parametrize("kind", [KILL, FaultKind.BROKER_RESTART])
+@pytest.mark.parametrize("kind", [KILL, FaultKind.BROKER_RESTART, FaultKind.BROKER_RECREATE])
 def test_what_was_sent_when_the_broker_had_ended_is_not_exposed_to_its_end(kind: FaultKind) -> None:
     # All that was due from 10 s on was sent at once and confirmed by the broker that came back, before it healed at 12 s.
     story = broker_kill((claim(kind),))

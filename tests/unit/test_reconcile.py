@@ -309,9 +309,10 @@ def test_a_repeat_while_an_ack_was_not_known_to_be_ok_came_after_an_unknown_ack(
         replace(TWICE, connections=[lost(0, 2000)]),
         TWICE.with_facts(faults=(broker_kill(2000, 2500),)),
         TWICE.with_facts(faults=(broker_kill(2000, None, FaultKind.BROKER_RESTART),)),
+        TWICE.with_facts(faults=(broker_kill(2000, None, FaultKind.BROKER_RECREATE),)),
         TWICE.with_facts(visibility_s=2000e-9),
     ],
-    ids=["killed", "ended", "cut", "broker killed", "broker restarted", "hold over"],
+    ids=["killed", "ended", "cut", "broker killed", "broker restarted", "recreated", "hold over"],
 )
 def test_a_repeat_of_what_its_holder_let_go_is_redelivered_unacked(history: History) -> None:
     assert cause(HELD, {**ENTRY, "worker": 1}, history) == "redelivered_unacked"

@@ -117,6 +117,7 @@ EVENTS = {
     "broker killed for good": replace(FACTS, faults=(broker_kill(3000, None),)),
     "broker killed after": replace(FACTS, faults=(broker_kill(3001, None),)),
     "broker paused between": replace(FACTS, faults=(broker_kill(1500, 2500, FaultKind.BROKER_PAUSE),)),
+    "broker recreated between": replace(FACTS, faults=(broker_kill(1500, 2500, FaultKind.BROKER_RECREATE),)),
     "broker restarted between": replace(FACTS, faults=(broker_kill(1500, 2500, FaultKind.BROKER_RESTART),)),
     "fault never fired": replace(FACTS, faults=(replace(broker_kill(1500, None), injected_ns=None),)),
     "holder killed between": replace(FACTS, shards=(worker(0, killed_ns=2000, ended_ns=2001), worker(1))),

@@ -120,7 +120,6 @@ def test_a_typing_error_gets_the_nearest_name(tmp_path: Path, line: str, key: st
         ("deployment: docker", "deployment"),
         ("faults: [{at: 9 s, partition: broker}]", "faults.0.partition"),
         ("faults: [{at: 9 s, power-loss: broker}]", "faults.0.power-loss"),
-        ("faults: [{at: 9 s, recreate: broker}]", "faults.0.recreate"),
         ("faults: [{at: 9 s, kill: node}]", "faults.0.kill"),
     ],
 )
