@@ -76,6 +76,21 @@ class ShardRecord:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class IncidentRecord:
+    """Something that befell a container without our doing.
+
+    Args:
+        t_ns: when it was seen. source: ``broker`` or ``load``. what: ``killed for memory``, ``throttled``, ``ended``.
+        text: one sentence for the report.
+    """
+
+    t_ns: int
+    source: str
+    what: str
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class TrialFacts:
     """Everything that analysis needs beside the tables; rebuilt from ``timeline.jsonl`` alone.
 
@@ -97,6 +112,12 @@ class TrialFacts:
         machine_stall_max_s: longest stall of the idle watcher while under load.
         cpu_broker_s, cpu_load_s: CPU seconds used between load start and drain end; disk_bytes: written by the
             broker in that time; memory_peak_bytes: broker's peak. None where not measured.
+        throttled_broker_s, throttled_load_s: for how long a CPU limit kept them from running, in that time; None where none can be told.
+        network_received_bytes, network_sent_bytes: through the network of the broker's container, in that time; None where it has
+            none of its own (host network, no container).
+        incidents: what befell the containers, by time.
+        load_place: where the load ran: ``this machine`` or ``container``; "" = not known (older runs).
+        shared_clock: the load's container was seen to read this machine's clock (boot id and time namespace); None = it had none to prove.
         producers: number of producers; scheduled: messages scheduled in all (0 = saturate).
         open_loop: False for ``saturate``.
         visibility_s, sweep_s, prefetch, payload_bytes: as the scenario says.
@@ -128,6 +149,13 @@ class TrialFacts:
     cpu_load_s: float | None = None
     disk_bytes: int | None = None
     memory_peak_bytes: int | None = None
+    throttled_broker_s: float | None = None
+    throttled_load_s: float | None = None
+    network_received_bytes: int | None = None
+    network_sent_bytes: int | None = None
+    incidents: tuple[IncidentRecord, ...] = ()
+    load_place: str = ""
+    shared_clock: bool | None = None
     producers: int = 1
     scheduled: int = 0
     open_loop: bool = True
