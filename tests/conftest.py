@@ -1,15 +1,53 @@
-"""What holds for every test: in CI nothing is skipped.
+"""What holds for every test: in CI nothing is skipped, and a test that measures is alone.
 
 On a developer's machine a test that needs what is not there (a server, a right) skips and says what is missing. In CI
 everything is there, so a skip means that something was not tested, and is a failure.
+
+``make test`` runs tests in several processes at once, since most of their time is waiting. Producers have the processor when
+they need it (``SCHED_FIFO``), so a run beside another is valid; a test that looks at times of messages is marked ``alone``.
 """
 
 from __future__ import annotations
 
+import fcntl
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 import pytest
+
+TURN, ROOM = Path(__file__).with_name("__init__.py"), Path(__file__)
+"""Locked, never written: every test is in the room; one that must be alone waits at the turn until the room is empty, and others
+wait behind it."""
+
+
+@contextmanager
+def _locked(path: Path, how: int) -> Iterator[None]:
+    with path.open("rb") as file:
+        fcntl.flock(file, how)
+        try:
+            yield
+        finally:
+            fcntl.flock(file, fcntl.LOCK_UN)  # also for a child that was forked with the file
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Lets one process run the tests that must be alone one after the other, so that the others wait for them once."""
+    for item in items:
+        if item.get_closest_marker("alone"):
+            item.add_marker(pytest.mark.xdist_group("alone"))
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Keeps a test that is marked ``alone`` apart from those of the other processes, if there are any."""
+    with ExitStack() as room:
+        if "PYTEST_XDIST_WORKER" in os.environ:
+            with _locked(TURN, fcntl.LOCK_EX):
+                room.enter_context(_locked(ROOM, fcntl.LOCK_EX if item.get_closest_marker("alone") else fcntl.LOCK_SH))
+        return (yield)
 
 
 @pytest.hookimpl(wrapper=True)

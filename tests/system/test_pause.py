@@ -22,6 +22,7 @@ TOLERANCE_S = 0.25
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_a_pause_of_two_seconds_shows_in_p95_p99_and_max_as_schedule_and_pause_say(bench: Bench) -> None:
     finished = bench("run", bench.scenario("pause", SCENARIO))
     assert finished.code == 0, finished.out + finished.err
