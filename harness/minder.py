@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from harness.journal import sweep
+from harness.sweeping import sweep
 
 _LOCK_WAIT_S = 10.0  # the kernel closes an ended run's files one after the other: the pipe may come before the lock
 

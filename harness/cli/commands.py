@@ -26,7 +26,6 @@ from harness.deployments.external import ExternalDeployment
 from harness.doctor.finding import diagnosis_schema
 from harness.errors import BrokerbenchError, ExitCode, UsageError
 from harness.faults import faults
-from harness.journal import down as sweep_everything
 from harness.record import RunRecord
 from harness.redaction import hide
 from harness.run.progress import Deaf
@@ -37,6 +36,7 @@ from harness.scenario.model import Scenario
 from harness.scenario.read import read_scenario
 from harness.scenario.schema import json_schema
 from harness.store import RunFolder, record_schema
+from harness.sweeping import down as sweep_everything
 from reports import write_reports
 from reports.terminal import print_run
 

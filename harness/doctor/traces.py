@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from harness.doctor.finding import Check, Seen, missing, ok, worse
-from harness.journal import state_folder, unfinished
+from harness.sweeping import state_folder, unfinished
 
 
 def checks() -> Iterator[Check]:

@@ -15,7 +15,7 @@ from harness.clock import now_ns, wall_ns
 from harness.deployments.contract import Deployment
 from harness.environment import fingerprint
 from harness.errors import BrokerbenchError, UnavailableError
-from harness.journal import LEFT, Journal
+from harness.journal import Journal
 from harness.ledger import require_room
 from harness.load.door import Door
 from harness.load.seam import farewell
@@ -33,6 +33,7 @@ from harness.scenario.describe import as_dict
 from harness.scenario.model import Case, Scenario
 from harness.schedule import expected_messages
 from harness.store import RunFolder
+from harness.sweeping import LEFT
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

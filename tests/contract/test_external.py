@@ -22,9 +22,10 @@ from harness.brokers._redis import RedisDriver
 from harness.deployments.contract import Broker, BrokerOptions
 from harness.deployments.external import ExternalDeployment
 from harness.errors import UnavailableError
-from harness.journal import Journal, down
+from harness.journal import Journal
 from harness.model import AS_FOUND, DurabilityClass, FaultKind, Setup
 from harness.redaction import shown
+from harness.sweeping import down
 from tests.contract.conftest import StartBroker
 from tests.contract.line import Line, eventually, only_setups
 

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from harness import journal
+from harness import sweeping
 from harness.brokers import setup
 from harness.cli.commands import _read
 from harness.cli.diagnosis import print_diagnosis
@@ -333,7 +333,7 @@ class TestTraces:
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setenv("BROKERBENCH_STATE", str(tmp_path))
-        assert journal.unfinished() == ([], [])
+        assert sweeping.unfinished() == ([], [])
         folder = tmp_path / "journals"
         folder.mkdir()
         dead, alive = folder / f"{1:016x}.jsonl", folder / f"{2:016x}.jsonl"
@@ -341,7 +341,7 @@ class TestTraces:
         alive.write_text("{}\n")
         with alive.open() as held:
             fcntl.flock(held, fcntl.LOCK_EX)
-            assert journal.unfinished() == ([dead], [alive])
+            assert sweeping.unfinished() == ([dead], [alive])
         assert dead.read_text() == alive.read_text() == "{}\n"
 
 

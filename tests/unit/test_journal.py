@@ -21,8 +21,9 @@ import pytest
 from harness import journal as journal_module
 from harness import processes
 from harness.errors import StartError, UsageError
-from harness.journal import Journal, down, sweep
+from harness.journal import Journal
 from harness.sweepers import MARKER, is_ours
+from harness.sweeping import down, sweep
 
 LIMIT_S = 30.0
 
