@@ -17,6 +17,9 @@ from pathlib import Path
 
 import pytest
 
+NO_ENGINE = {"DOCKER_HOST": "unix:///nowhere"}
+"""In an environment: a scenario that names no deployment runs embedded, whatever this machine has."""
+
 TURN, ROOM = Path(__file__).with_name("__init__.py"), Path(__file__)
 """Locked, never written: every test is in the room; one that must be alone waits at the turn until the room is empty, and others
 wait behind it."""

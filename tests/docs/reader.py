@@ -22,6 +22,7 @@ from types import TracebackType
 import psutil
 
 from harness.errors import ExitCode
+from tests.conftest import NO_ENGINE
 from tests.docs.pages import ROOT
 
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -122,7 +123,7 @@ class Reader:
     def _environment(self) -> dict[str, str]:
         outside = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS", "PIP_"))}
         state = {"BROKERBENCH_STATE": str(self.folder / "state")}
-        return outside | state | {"NO_COLOR": "1", "COLUMNS": "110", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
+        return outside | NO_ENGINE | state | {"NO_COLOR": "1", "COLUMNS": "110", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
 
     def _make_venv(self) -> None:
         """Makes an environment that has all of ours, without changing ours."""

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import NO_ENGINE
 from tests.docs.pages import README, ROOT, blocks, commands
 
 OURS = Path(sys.executable).parent
@@ -33,7 +34,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def typed(command: Sequence[str], home: Path, limit_s: float = 300) -> subprocess.CompletedProcess[str]:
     # A newcomer's make is not called by another make, as these tests are by `make test`.
     outside = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")}
-    environment = outside | {"BROKERBENCH_STATE": str(home / "state"), "NO_COLOR": "1", "COLUMNS": "120"}
+    environment = outside | NO_ENGINE | {"BROKERBENCH_STATE": str(home / "state"), "NO_COLOR": "1", "COLUMNS": "120"}
     return subprocess.run(
         command, cwd=home, env=environment, capture_output=True, text=True, timeout=limit_s, check=False
     )

@@ -17,8 +17,10 @@ import polars as pl
 import psutil
 import pytest
 
+from harness.containers.engine import LABEL, engine, why_no_engine
 from harness.record import CaseRecord, RunRecord, TrialRecord
 from harness.store import RunFolder, TrialFolder
+from tests.conftest import NO_ENGINE
 from tests.system.lan import Machine
 
 COMMAND = [sys.executable, "-c", "from harness.cli import main; main()"]
@@ -65,9 +67,10 @@ class Finished:
 
 @dataclass
 class Bench:
-    """Runs ``brokerbench`` as a user would, in a world of its own."""
+    """Runs ``brokerbench`` as a user would, in a world of its own; without an engine, unless the test asks for ``docker_bench``."""
 
     home: Path
+    docker: bool = False
     started: list[subprocess.Popen[str]] = field(default_factory=list)
 
     @property
@@ -77,7 +80,9 @@ class Bench:
 
     def environment(self, **further: str) -> dict[str, str]:
         """Returns the environment of a command."""
-        return {**os.environ, "BROKERBENCH_STATE": str(self.home / "state"), "COLUMNS": "160", **further}
+        engine_of_no_one = {} if self.docker else NO_ENGINE
+        own = {"BROKERBENCH_STATE": str(self.home / "state"), "COLUMNS": "160"}
+        return {**os.environ, **engine_of_no_one, **own, **further}
 
     def start(self, *words: str, inside: Machine | None = None, **further: str) -> subprocess.Popen[str]:
         """Starts a command in a session of its own, on another machine where one is given, and returns it."""
@@ -134,12 +139,24 @@ class Bench:
         return {json.loads(path.read_text())["run_id"] for path in self.home.glob("*/*/run.json")}
 
     def leftovers(self) -> list[str]:
-        """Returns what is left of the runs of this world: processes, folders, journals."""
+        """Returns what is left of the runs of this world: processes, folders, journals, containers, networks, volumes."""
         ids = self.run_ids()
         places = [Path("/dev/shm"), Path("/tmp")]
         folders = [p for run_id in ids for place in places for p in place.glob(f"brokerbench-{run_id}*")]
         journals = list((self.home / "state").glob("journals/*.jsonl"))
-        return [*map(repr, self.processes()), *map(str, folders), *map(str, journals)]
+        return [*map(repr, self.processes()), *map(str, folders), *map(str, journals), *self.labelled(ids)]
+
+    def labelled(self, ids: set[str]) -> list[str]:
+        """Returns the containers, networks and volumes of runs."""
+        if not self.docker:
+            return []
+        found = []
+        for run_id in ids:
+            only = {"label": f"{LABEL}={run_id}"}
+            found += [str(each.name) for each in engine().containers.list(all=True, filters=only, ignore_removed=True)]
+            found += [str(each.name) for each in engine().networks.list(filters=only)]
+            found += [str(each.name) for each in engine().volumes.list(filters=only)]
+        return found
 
     def gone(self, limit_s: float = 20.0) -> list[str]:
         """Waits until nothing is left, and returns what is left after all."""
@@ -165,7 +182,18 @@ def _belongs(pid: int, marker: bytes, ids: set[str]) -> bool:
 @pytest.fixture
 def bench(tmp_path: Path) -> Iterator[Bench]:
     """A world of its own; a command that a failed test left is killed, and what it left is swept."""
-    world = Bench(tmp_path)
+    yield from _world(Bench(tmp_path))
+
+
+@pytest.fixture
+def docker_bench(tmp_path: Path) -> Iterator[Bench]:
+    """The same with Docker, where there is an engine."""
+    if reason := why_no_engine():
+        pytest.skip(reason)
+    yield from _world(Bench(tmp_path, docker=True))
+
+
+def _world(world: Bench) -> Iterator[Bench]:
     yield world
     for process in world.started:
         if process.poll() is None:
