@@ -362,14 +362,27 @@ class Setup:
         return replace(self.traits, library_retries=self.library_retries(parameters))
 
     def durability_of(self, parameters: Parameters) -> DurabilityClass:
-        """Returns the class that holds whatever the unknown parameters are, UNKNOWN where there is no such one."""
+        """Returns the class that holds whatever the unknown parameters are, UNKNOWN where there is no such one; MEMORY on tmpfs."""
+        if parameters.get("volume") == "tmpfs":
+            return DurabilityClass.MEMORY
         found = {self.durability(each) for each in self._possible(parameters)}
         return found.pop() if len(found) == 1 else DurabilityClass.UNKNOWN
 
     def claims_of(self, parameters: Parameters) -> tuple[Claim, ...]:
-        """Returns the claims that are made whatever the unknown parameters are."""
+        """Returns the claims that are made whatever the unknown parameters are, as far as the container's volume lets them.
+
+        A ``volume`` that is named or bound outlives the container: what is claimed of a restart is claimed of a new container.
+        On tmpfs nothing is claimed of whatever ends the broker.
+        """
         first, *others = (self.claims(each) for each in self._possible(parameters))
-        return tuple(claim for claim in first if all(claim in each for each in others))
+        claims = [claim for claim in first if all(claim in each for each in others)]
+        volume = parameters.get("volume")
+        if volume == "tmpfs":
+            claims = [claim for claim in claims if claim.fault not in ENDS_BROKER]
+        if volume in ("named", "bind"):
+            restarts = [claim for claim in claims if claim.fault is FaultKind.BROKER_RESTART]
+            claims += [replace(claim, fault=FaultKind.BROKER_RECREATE) for claim in restarts]
+        return tuple(claims)
 
     def _possible(self, parameters: Parameters) -> Iterator[Parameters]:
         """Yields the parameters with every value that an unknown one may have; one of free text as if it were not set."""

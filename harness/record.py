@@ -170,7 +170,8 @@ class CaseRecord(_Part):
     setup: str
     broker: str
     parameters: dict[str, str]
-    network: str
+    network: str = Field(description="of Docker's networks the one that it ran on, else the name of the deployment")
+    client: str = Field(default="", description="where the load ran on that network: `container` or `host`; empty without Docker")
     durability_class: DurabilityClass
     summary: str = Field(description="what the setup does, in one line")
     server: str = Field(description="which server ran")

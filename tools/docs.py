@@ -80,7 +80,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 def keys() -> str:
     """Returns a table of the top keys, and one for each that has keys of its own."""
     head = ("key", "value", "default", "meaning")
-    top = [key for key in scenario_table(catalogue()).keys if not key.later]
+    top = scenario_table(catalogue()).keys
     parts = [table(head, (row_of(key, f"`{key.name}`") for key in top))]
     for key in top:
         if inner := list(inner_tables(key.shape)):
@@ -92,10 +92,9 @@ def keys() -> str:
 def rows_of(of: Table, prefix: str) -> Iterator[tuple[str, ...]]:
     """Yields a row for each key of a table, and below each those of its own tables."""
     for key in of.keys:
-        if not key.later:
-            yield row_of(key, f"`{prefix}{key.name}`")
-            for one in inner_tables(key.shape):
-                yield from rows_of(one, f"{prefix}{key.name}.")
+        yield row_of(key, f"`{prefix}{key.name}`")
+        for one in inner_tables(key.shape):
+            yield from rows_of(one, f"{prefix}{key.name}.")
 
 
 def row_of(key: Key, name: str) -> tuple[str, ...]:

@@ -20,9 +20,8 @@ from harness.brokers import setups
 from harness.cli.diagnosis import print_diagnosis
 from harness.cli.lending import DEFAULT_WAIT, DOOR, SECRET_FILE, WAIT, agent, door_of_run
 from harness.cli.live import open_view
-from harness.deployments.contract import Deployment
+from harness.cli.places import DEPLOYMENTS, default_deployment, deployment_of
 from harness.deployments.embedded import EmbeddedDeployment
-from harness.deployments.external import ExternalDeployment
 from harness.doctor.finding import diagnosis_schema
 from harness.errors import BrokerbenchError, ExitCode, UsageError
 from harness.faults import faults
@@ -99,7 +98,7 @@ def run(
     door = door_of_run(asked, listen, secret_file, wait)
     options = RunOptions(root=output, command=_command(), web=web, skip_unavailable=skip_unavailable, door=door)
     view = nullcontext(Deaf()) if quiet or as_json else open_view(Console(stderr=True))
-    with view as listener, Run(asked, _deployment(asked), options, listener) as this_run:
+    with view as listener, Run(asked, deployment_of(asked), options, listener) as this_run:
         if not (quiet or as_json):
             with suppress(OSError):  # nobody reads stderr: no reason not to run
                 click.echo(_first_line(this_run.record, this_run.folder), err=True)
@@ -265,7 +264,7 @@ def _reported(folder: RunFolder) -> Path:
 
 def catalogue() -> Catalogue:
     """Returns what this version serves."""
-    return Catalogue(setups=setups(), faults=faults(), deployments=(EmbeddedDeployment.name, ExternalDeployment.name))
+    return Catalogue(setups=setups(), faults=faults(), deployments=DEPLOYMENTS, default=default_deployment)
 
 
 def _read(scenario: str, overrides: Sequence[str], trials: int | None) -> Scenario:
@@ -275,15 +274,6 @@ def _read(scenario: str, overrides: Sequence[str], trials: int | None) -> Scenar
 def _first_line(record: RunRecord, folder: RunFolder) -> str:
     servers = dict.fromkeys(case.server for case in record.cases if case.server)
     return f"{record.scenario} · {record.deployment} · {', '.join(servers)} · {folder.path}"
-
-
-def _deployment(scenario: Scenario) -> Deployment:
-    """Returns where the scenario's brokers run; no child of ours gets the environment variables of their addresses."""
-    if scenario.address is None:
-        return EmbeddedDeployment()
-    for name in scenario.address.variables:
-        os.environ.pop(name, None)
-    return ExternalDeployment(scenario.address.urls)
 
 
 def _command() -> str:

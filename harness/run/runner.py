@@ -191,7 +191,7 @@ class Run:
                 name=name,
                 number=context.number,
                 setup=context.case.setup,
-                parameters=context.case.parameters,
+                parameters=context.case.all_parameters,
                 interrupted=interrupted,
             )
         except KeyboardInterrupt:
@@ -261,9 +261,10 @@ def _first_case(case: Case, deployment: Deployment, unavailable: str) -> CaseRec
         slug=case.slug,
         setup=case.setup.name,
         broker=case.setup.broker,
-        parameters=dict(case.parameters),
+        parameters=dict(case.all_parameters),
         network=case.network,
-        durability_class=case.setup.durability_of(case.parameters),
+        client=case.site.client if case.site.network else "",
+        durability_class=case.setup.durability_of(case.all_parameters),
         summary=case.setup.summary,
         server="" if unavailable else deployment.version(case.setup),
         unavailable=unavailable,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from harness.model import Setup
@@ -49,6 +49,10 @@ class FaultSpec(Protocol):
         """Returns one line for the reference."""
 
 
+def _embedded(setups: Sequence[Setup]) -> str:
+    return "embedded"
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Catalogue:
     """What this version serves.
@@ -56,12 +60,14 @@ class Catalogue:
     Args:
         setups: by name.
         faults: by (verb, target).
-        deployments: names, the first being the default.
+        deployments: names.
+        default: setups of a scenario to the deployment that runs them where the scenario names none; it may look at this machine.
     """
 
     setups: Mapping[str, Setup]
     faults: Mapping[tuple[str, str], FaultSpec]
     deployments: Sequence[str] = ("embedded",)
+    default: Callable[[Sequence[Setup]], str] = field(default=_embedded)
 
     def verbs(self) -> tuple[str, ...]:
         """Returns the keys by which faults are told apart, in order."""
@@ -70,6 +76,5 @@ class Catalogue:
 
 # Names of the design that a later version serves: refused by name, never ignored. What a catalogue holds is served.
 LATER_SETUPS = ("rabbitmq-stream",)
-LATER_DEPLOYMENTS = ("docker",)
 LATER_VERBS = ("partition", "power-loss")
 LATER_TARGETS = (("kill", "node"),)

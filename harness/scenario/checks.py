@@ -6,10 +6,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from harness.model import Site
 from harness.scenario.addresses import EXTERNAL
 from harness.scenario.entries import SetupChoice
 from harness.scenario.model import Agents, FaultEntry, Load, Phases, Workers
 from harness.scenario.problems import Report
+from harness.scenario.shapes import BAD
+from harness.scenario.sites import DOCKER, where
 from harness.scenario.source import Node
 from harness.schedule import expected_messages
 
@@ -37,6 +40,7 @@ class Draft:
     setups: Sequence[SetupChoice] | None
     idempotency: tuple[str, ...]
     deployment: Any
+    sites: Sequence[Site] = ()
 
 
 class Finding(NamedTuple):
@@ -231,6 +235,47 @@ def _faults_on_external(draft: Draft) -> Iterator[Finding]:
             yield Finding(f"{path}.{fault.verb}", text, "faults on workers and producers", remedy)
 
 
+def _without_docker(draft: Draft) -> Iterator[Finding]:
+    """Networks, the place of the load and containers are Docker's."""
+    if draft.deployment in (DOCKER, BAD):
+        return
+    expected, choose = "deployment: docker", f"remove it, or write {DOCKER} where {draft.deployment} stands"
+    for key in ("network", "client"):
+        if _written(draft, key):
+            text = f"has no meaning with deployment: {draft.deployment}, which leaves no choice of it"
+            yield Finding(key, text, expected, choose)
+    for choice in draft.setups or ():
+        for name in choice.contained:
+            text = f"a container has it, and with deployment: {draft.deployment} {choice.setup.broker} runs in none"
+            yield Finding(f"{choice.node.path}.{choice.setup.name}.{name}", text, expected, choose)
+    for path, fault in _in_order(draft.faults or ()):
+        if fault.verb == "recreate":
+            text = f"{fault.label}: with deployment: {draft.deployment} there is no container to make again"
+            yield Finding(f"{path}.{fault.verb}", text, expected, choose)
+
+
+def _sites(draft: Draft) -> Iterator[Finding]:
+    """What the load's containers cannot have, and networks that come twice."""
+    if draft.deployment != DOCKER:
+        return
+    if isinstance(draft.agents, Agents) and draft.agents.remote:
+        text = "agents of other machines do not reach brokers in containers, which are published on 127.0.0.1 only"
+        yield Finding(
+            "agents", text, "agents of this machine only", "remove agents.remote, or use deployment: external"
+        )
+    for path, fault in _in_order(draft.faults or ()):
+        apart = [site for site in draft.sites if site.client == "container" and site.network != "host"]
+        if (fault.verb, fault.target) == ("cut", "producer") and apart:
+            text = f"{fault.label} needs a proxy on this machine, which a load in a container on {apart[0].network} does not reach"
+            yield Finding(f"{path}.{fault.verb}", text, "client: host, or network: host", "write client: host")
+    seen: set[Site] = set()
+    for index, site in enumerate(draft.sites):
+        if site in seen:
+            text = f"the network {where(site, DOCKER)} comes twice"
+            yield Finding(f"network.{index}", text, remedy="remove one of the two")
+        seen.add(site)
+
+
 def _killed_workers(draft: Draft) -> Iterator[Finding]:
     """Workers that are dead, or not yet replaced, cannot be killed; and somebody must be left to drain."""
     if draft.workers is None:
@@ -303,6 +348,8 @@ _CHECKS: tuple[Callable[[Draft], Iterator[Finding]], ...] = (
     _baseline,
     _broker_faults,
     _faults_on_external,
+    _without_docker,
+    _sites,
     _killed_workers,
     _killed_producers,
     _cuts,

@@ -13,6 +13,7 @@ from harness.scenario.model import Load, Scenario, Segment
 from harness.schedule import expected_messages
 from harness.units import format_bytes, format_count, format_duration, format_rate
 
+_PLACES = {"container": "in a container", "host": "on this machine"}
 STARTING_S = 3.0  # start, health, residue search and analysis of one trial, about
 
 
@@ -33,8 +34,9 @@ def as_dict(scenario: Scenario) -> dict[str, Any]:
             {
                 "id": c.id,
                 "setup": c.setup.name,
-                "parameters": dict(c.parameters),
+                "parameters": dict(c.all_parameters),
                 "network": c.network,
+                **({"client": c.site.client} if c.site.network else {}),
                 "workers": dict(c.varied),
             }
             for c in scenario.cases
@@ -83,6 +85,7 @@ def _lines(scenario: Scenario) -> Iterator[str]:
         yield f"expect: {scenario.expect}"
     yield f"cases ({len(scenario.cases)}):"
     yield from (f"  {case.id}" for case in scenario.cases)
+    yield f"deployment: {scenario.deployment}{_grounds(scenario)}"
     producers, count = _plural(load.producers, "producer"), _plural(workers.count, "worker")
     if scenario.address:
         yield f"brokers: {', '.join(scenario.address.shown().values())}, as found"
@@ -97,6 +100,14 @@ def _lines(scenario: Scenario) -> Iterator[str]:
         yield f"slo: {bound.metric} {'at least' if bound.at_least else 'at most'} {bound.text}"
     trials = _plural(scenario.trials * len(scenario.cases), "trial")
     yield f"time: about {_s(expected_run_s(scenario))} ({trials} of about {_s(expected_trial_s(scenario))})"
+
+
+def _grounds(scenario: Scenario) -> str:
+    """Returns the networks, and where the load runs, where the deployment leaves a choice."""
+    clients: dict[str, dict[str, None]] = {}
+    for site in (case.site for case in scenario.cases if case.site.network):
+        clients.setdefault(_PLACES[site.client], {})[site.network] = None
+    return "".join(f"; on {', '.join(networks)} with the load {place}" for place, networks in clients.items())
 
 
 def _prefetch(scenario: Scenario) -> str:

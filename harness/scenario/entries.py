@@ -13,6 +13,7 @@ from harness.scenario.model import Bound, FaultEntry
 from harness.scenario.problems import Report, did_you_mean, one_of
 from harness.scenario.quantities import OrNever, duration, rate, ratio, size
 from harness.scenario.shapes import BAD, UNBOUNDED, Bad, Schema, Shape, Whole, Words, as_yaml_reads, not_yet, refuse
+from harness.scenario.sites import CONTAINER_PARAMETERS, ContainerParameter
 from harness.scenario.source import Node
 
 MAX_KILLED = 65535
@@ -25,6 +26,12 @@ class SetupChoice:
     setup: Setup
     asked: dict[str, tuple[str, ...]]
     node: Node
+
+    @property
+    def contained(self) -> tuple[str, ...]:
+        """Returns the parameters that were written and belong to the container of its broker, not to the setup."""
+        own = {parameter.name for parameter in self.setup.parameters}
+        return tuple(name for name in self.asked if name not in own)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -67,14 +74,19 @@ class SetupEntry:
 
     def _values(self, setup: Setup, key: str, node: Node, report: Report) -> Any:
         parameters = {parameter.name: parameter for parameter in setup.parameters}
-        if key not in parameters:
-            expected = one_of(parameters) if parameters else "no parameter"
-            remedy = did_you_mean(key, parameters) or "remove it"
+        shape: Shape
+        if key in parameters:
+            shape = ParameterValue(parameter=parameters[key])
+        elif key in CONTAINER_PARAMETERS:
+            shape = ContainerValue(parameter=CONTAINER_PARAMETERS[key])
+        else:
+            known = [*parameters, *CONTAINER_PARAMETERS]
+            expected = one_of(known)
+            remedy = did_you_mean(key, known) or "remove it"
             report.add(
                 node.place, node.path, f"{setup.name} has no parameter {key!r}", expected=expected, remedy=remedy
             )
             return BAD
-        shape = ParameterValue(parameter=parameters[key])
         if node.kind == "list" and node.items:
             values = tuple(shape.read(item, report) for item in node.items)
             return BAD if BAD in values else values
@@ -103,6 +115,10 @@ def _setup_schema(setup: Setup) -> Schema:
             "default": parameter.default_value,
             "anyOf": [value, several],
         }
+    for name, of_container in CONTAINER_PARAMETERS.items():
+        value = of_container.shape.schema()
+        several = {"type": "array", "items": value, "minItems": 1}
+        properties.setdefault(name, {"description": of_container.meaning, "anyOf": [value, several]})
     return {
         "type": ["object", "null"],
         "description": setup.summary,
@@ -143,6 +159,27 @@ class ParameterValue:
         if not self.parameter.values:
             return {"type": ["string", "number"]}
         return {"enum": [typed for word in self.parameter.values for typed in as_yaml_reads(word)]}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ContainerValue:
+    """One value of a parameter of the broker's container, kept as the word that ids and records hold."""
+
+    parameter: ContainerParameter
+
+    @property
+    def expected(self) -> str:
+        """Returns what the shape expects."""
+        return self.parameter.shape.expected
+
+    def read(self, node: Node, report: Report) -> Any:
+        """Returns the word."""
+        value = self.parameter.shape.read(node, report)
+        return BAD if value is BAD else self.parameter.word(value, node.text)
+
+    def schema(self) -> Schema:
+        """Returns the schema of the shape."""
+        return self.parameter.shape.schema()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -6,13 +6,14 @@ import itertools
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
-from harness.model import NO_CHOICE
 from harness.scenario.addresses import EXTERNAL
 from harness.scenario.entries import SetupChoice
 from harness.scenario.keys import WORKERS
 from harness.scenario.model import Case, Workers
 from harness.scenario.problems import Report
+from harness.scenario.sites import DOCKER, Ground, container_of, not_default, where
 from harness.scenario.source import Node
 
 MAX_CASES = 500
@@ -23,9 +24,14 @@ Staff = Sequence[tuple[Workers, Mapping[str, int | str]]]
 """The workers of each case, and the values of the keys that were written as lists."""
 
 
-def cases(choices: Sequence[SetupChoice], staff: Staff, network: str, root: Node, report: Report) -> tuple[Case, ...]:
-    """Returns the cases of all setups, each with all workers; notes too many of them, and those that come twice."""
-    count = sum(math.prod(len(values) for values in choice.asked.values()) for choice in choices) * len(staff)
+def cases(choices: Sequence[SetupChoice], staff: Staff, ground: Ground, root: Node, report: Report) -> tuple[Case, ...]:
+    """Returns the cases of all setups, each with all workers at all sites; notes too many of them, and those that come twice.
+
+    Cases that differ in nothing but their site stand together: what is compared runs one after the other.
+    """
+    deployment, sites = ground.deployment, dict.fromkeys(ground.sites)
+    each = len(staff) * len(sites)
+    count = sum(math.prod(len(values) for values in choice.asked.values()) for choice in choices) * each
     if count > MAX_CASES:
         place = root.nearest("setups").place
         report.add(place, "setups", f"the lists expand to {count:,} cases", expected=f"at most {MAX_CASES}")
@@ -33,9 +39,14 @@ def cases(choices: Sequence[SetupChoice], staff: Staff, network: str, root: Node
     found: dict[str, Case] = {}
     slugs: set[str] = set()
     for choice in choices:
-        for parameters, (workers, varied) in itertools.product(_combinations(choice, network), staff):
-            label = choice.setup.label(parameters, _not_default(varied), as_found=network == EXTERNAL)
-            id_ = f"{label}@{network}"
+        for written, (workers, varied), bare in itertools.product(_combinations(choice), staff, sites):
+            site = bare
+            if deployment == DOCKER:
+                site = replace(bare, container=container_of({n: written[n] for n in choice.contained}))
+            external = deployment == EXTERNAL
+            parameters = choice.setup.complete(written, as_found=external)
+            also = {**not_default(site.container), **_not_default(varied)}
+            id_ = f"{choice.setup.label(parameters, also, as_found=external)}@{where(site, deployment)}"
             if id_ in found:
                 node = choice.node
                 report.add(node.place, node.path, f"the case {id_} comes twice", remedy="remove one of the two")
@@ -45,8 +56,8 @@ def cases(choices: Sequence[SetupChoice], staff: Staff, network: str, root: Node
                 slug=_slug(id_, slugs),
                 setup=choice.setup,
                 parameters=parameters,
-                network=network,
-                site=NO_CHOICE,
+                network=site.network or deployment,
+                site=site,
                 workers=workers,
                 varied=varied,
             )
@@ -59,10 +70,10 @@ def _not_default(varied: Mapping[str, int | str]) -> dict[str, int | str]:
     return {name: value for name, value in varied.items() if str(value) != defaults[name]}
 
 
-def _combinations(choice: SetupChoice, network: str) -> Iterator[dict[str, str]]:
+def _combinations(choice: SetupChoice) -> Iterator[dict[str, str]]:
     names = list(choice.asked)
     for values in itertools.product(*choice.asked.values()):
-        yield choice.setup.complete(dict(zip(names, values, strict=True)), as_found=network == EXTERNAL)
+        yield dict(zip(names, values, strict=True))
 
 
 def _slug(id_: str, taken: set[str]) -> str:

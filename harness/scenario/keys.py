@@ -7,13 +7,14 @@ from typing import Any
 
 from harness.envelope import HEADER_BYTES
 from harness.scenario.addresses import AddressShape
-from harness.scenario.catalogue import LATER_DEPLOYMENTS, Catalogue
+from harness.scenario.catalogue import Catalogue
 from harness.scenario.entries import FaultShape, SetupEntry, Slo
 from harness.scenario.mappings import Either, Key, Table, Variants
 from harness.scenario.model import Agents
 from harness.scenario.problems import Report
 from harness.scenario.quantities import duration, rate, size
 from harness.scenario.shapes import BAD, ListOf, OneOrMore, Schema, Text, Whole, Words, refuse
+from harness.scenario.sites import CLIENTS, NETWORKS, NetworkShape
 from harness.scenario.source import Node
 
 MAX_SHARDS = 65_535  # producer and worker numbers are u16 in the envelope and in slots
@@ -326,7 +327,6 @@ AGENTS = AgentsShape(
 
 def scenario_table(catalogue: Catalogue) -> Table:
     """Returns all keys of a scenario for what ``catalogue`` serves."""
-    later = tuple(name for name in LATER_DEPLOYMENTS if name not in catalogue.deployments)
     words = Text()
     return Table(
         name="scenario",
@@ -341,17 +341,27 @@ def scenario_table(catalogue: Catalogue) -> Table:
             ),
             Key(
                 name="deployment",
-                shape=Words(words=tuple(catalogue.deployments), later=later),
-                default=catalogue.deployments[0],
-                meaning="where the brokers run",
+                shape=Words(words=tuple(catalogue.deployments)),
+                meaning="where the brokers run; not written: `docker` where an engine answers and has the images of all setups,"
+                " else `embedded`; the first line of a run says it",
             ),
             Key(
                 name="address",
                 shape=AddressShape(setups=catalogue.setups),
                 meaning="of `external`: where brokers run already; never printed or stored with its password",
             ),
-            Key(name="network", shape=words, later=True, meaning="bridge, host, overlay"),
-            Key(name="client", shape=words, later=True, meaning="where the load runs"),
+            Key(
+                name="network",
+                shape=NetworkShape(),
+                default=NETWORKS[0],
+                meaning="of `docker`: the network of broker and load; a list expands to cases",
+            ),
+            Key(
+                name="client",
+                shape=Words(words=CLIENTS),
+                default=CLIENTS[0],
+                meaning="of `docker`: where the load runs, in a container on the broker's network or on this machine",
+            ),
             Key(name="load", shape=LOAD, required=True, meaning="how messages are offered"),
             Key(name="workers", shape=WORKERS, filled=True, meaning="how messages are worked off"),
             Key(name="phases", shape=PHASES, filled=True, meaning="lengths of the phases of a trial"),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.scenario.problems import Place, Report, did_you_mean, one_of
-from harness.scenario.shapes import BAD, Schema, Shape, Words, not_yet, refuse
+from harness.scenario.shapes import BAD, Schema, Shape, Words, refuse
 from harness.scenario.source import Node
 
 
@@ -21,7 +21,6 @@ class Key:
         meaning: one line for the reference.
         default: as it would be written; None = there is none (the value is then None, or the key is required).
         required: whether it must be there.
-        later: whether a later version serves it.
         filled: a table that is read as empty, so with its own defaults, where it is not written.
     """
 
@@ -30,7 +29,6 @@ class Key:
     meaning: str
     default: str | None = None
     required: bool = False
-    later: bool = False
     filled: bool = False
 
     def default_value(self) -> Any:
@@ -65,7 +63,7 @@ class Table:
     @property
     def expected(self) -> str:
         """Returns the names of the keys."""
-        return f"a mapping with the keys {', '.join(k.name for k in self.keys if not k.later)}"
+        return f"a mapping with the keys {', '.join(k.name for k in self.keys)}"
 
     def read(self, node: Node, report: Report) -> Any:
         """Returns a dict with every key, defaults filled in; a value that could not be read is BAD."""
@@ -74,7 +72,7 @@ class Table:
             return refuse(node, report, self, text)
         self._refuse_unknown(node, report)
         self._refuse_not_exactly_one(node, report)
-        return {key.name: self._read_key(key, node, report) for key in self.keys if not key.later}
+        return {key.name: self._read_key(key, node, report) for key in self.keys}
 
     def _read_key(self, key: Key, node: Node, report: Report) -> Any:
         if key.name in node.entries:
@@ -86,14 +84,11 @@ class Table:
         return key.default_value()
 
     def _refuse_unknown(self, node: Node, report: Report) -> None:
-        served = {key.name: key for key in self.keys}
-        names = [key.name for key in self.keys if not key.later]
+        served = [key.name for key in self.keys]
         for name, entry in node.entries.items():
             if name not in served:
-                remedy = did_you_mean(name, names) or "remove it"
-                report.add(entry.place, entry.path, f"unknown key {name!r}", expected=one_of(names), remedy=remedy)
-            elif served[name].later:
-                not_yet(entry, report, f"the key {name!r}", one_of(names))
+                remedy = did_you_mean(name, served) or "remove it"
+                report.add(entry.place, entry.path, f"unknown key {name!r}", expected=one_of(served), remedy=remedy)
 
     def _refuse_not_exactly_one(self, node: Node, report: Report) -> None:
         if not self.exactly_one:
@@ -116,7 +111,7 @@ class Table:
         """Returns an object that allows nothing else."""
         schema: Schema = {
             "type": "object",
-            "properties": {key.name: key.schema() for key in self.keys if not key.later},
+            "properties": {key.name: key.schema() for key in self.keys},
             "additionalProperties": False,
         }
         if required := [key.name for key in self.keys if key.required]:

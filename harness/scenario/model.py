@@ -138,6 +138,12 @@ class Case:
     workers: Workers
     varied: Mapping[str, int | str]
 
+    @property
+    def all_parameters(self) -> Parameters:
+        """Returns the parameters and those of its container: what records hold and claims depend on; drivers get only their own."""
+        container = self.site.container
+        return {**self.parameters, **({"volume": container.volume, **container.written} if container else {})}
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Agents:

@@ -114,6 +114,40 @@ def ratio() -> Quantity:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Number:
+    """A number without a unit.
+
+    Args:
+        what, example: as messages show it. least, most: bounds, as written for people: (text, value).
+    """
+
+    what: str
+    example: str
+    least: tuple[str, float]
+    most: tuple[str, float]
+
+    @property
+    def expected(self) -> str:
+        """Returns e.g. ``a number of CPUs such as 0.5, from 0.01 to 1024``."""
+        return f"{self.what} such as {self.example}, from {self.least[0]} to {self.most[0]}"
+
+    def read(self, node: Node, report: Report) -> Any:
+        """Returns the number."""
+        if node.kind != "text" or not re.fullmatch(r"[0-9]{1,12}(\.[0-9]{1,12})?", node.text.strip()):
+            return refuse(node, report, self)
+        value = float(node.text)
+        if not self.least[1] <= value <= self.most[1]:
+            low = value < self.least[1]
+            remedy = f"write {self.least[0]} or more" if low else f"write {self.most[0]} or less"
+            return refuse(node, report, self, f"{node} is out of bounds", remedy)
+        return value
+
+    def schema(self) -> Schema:
+        """Returns a number with its bounds."""
+        return {"type": "number", "minimum": self.least[1], "maximum": self.most[1]}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class OrNever:
     """A quantity, or the word ``never`` (read as None)."""
 

@@ -14,9 +14,10 @@ from harness.scenario.catalogue import Catalogue
 from harness.scenario.checks import Draft, check
 from harness.scenario.describe import as_dict, describe
 from harness.scenario.keys import scenario_table
-from harness.scenario.model import Scenario
+from harness.scenario.model import Case, Scenario
 from harness.scenario.problems import Report
 from harness.scenario.shapes import BAD
+from harness.scenario.sites import Ground, default_deployment, ground_of
 from harness.scenario.source import Node, load_file, override, trials_override
 
 __all__ = ["as_dict", "describe", "read_scenario"]
@@ -41,7 +42,7 @@ def read_scenario(
     report = Report()
     root = trials_override(override(root, overrides, report), trials)
     values = scenario_table(catalogue).read(root, report)
-    scenario = _assemble(values, root, report) if isinstance(values, dict) else None
+    scenario = _assemble(values, root, catalogue, report) if isinstance(values, dict) else None
     secrets_in_one_piece(root, text, report)
     report.raise_if_any()
     assert scenario is not None
@@ -49,8 +50,13 @@ def read_scenario(
     return Scenario(name=path.stem, path=str(path), text=redaction.hide(text), overrides=noted, **scenario)
 
 
-def _assemble(values: dict[str, Any], root: Node, report: Report) -> dict[str, Any]:
+def _assemble(values: dict[str, Any], root: Node, catalogue: Catalogue, report: Report) -> dict[str, Any]:
     """Returns the fields of a Scenario; they mean something only where ``report`` holds no problem."""
+    deployment = _deployment(values, root, catalogue)
+    unknown = BAD in (values["setups"], deployment, values["network"], values["client"])
+    ground = Ground(deployment="", sites=())
+    if not unknown:
+        ground = ground_of(deployment, values["network"], values["client"])
     load_values, phases_values = values["load"], values["phases"]
     load = load_of(load_values, root, report) if isinstance(load_values, dict) else None
     rate_per_s = load_values["rate"] if isinstance(load_values, dict) else None
@@ -68,21 +74,23 @@ def _assemble(values: dict[str, Any], root: Node, report: Report) -> dict[str, A
         phases=phases,
         faults=None if faults is BAD else faults,
         agents=values["agents"],
-        deployment=values["deployment"],
+        deployment=deployment,
+        sites=ground.sites,
     )
     check(draft, report)
-    setups, network = values["setups"], values["deployment"]
-    unknown = BAD in (setups, network)
-    cases = () if unknown or staff is None else expand.cases(setups, staff, network, root, report)
+    setups = values["setups"]
+    cases: tuple[Case, ...] = ()
+    if not unknown and staff is not None:
+        cases = expand.cases(setups, staff, ground, root, report)
     address = None
     if not unknown and values["address"] is not BAD:
         chosen = [choice.setup for choice in setups]
-        address = addresses(values["address"], network, chosen, root, report)
+        address = addresses(values["address"], deployment, chosen, root, report)
     return {
         "address": address,
         "question": values["question"],
         "expect": values["expect"] or "",
-        "deployment": values["deployment"],
+        "deployment": deployment,
         "cases": cases,
         "load": load,
         "workers": cases[0].workers if cases else None,
@@ -93,6 +101,16 @@ def _assemble(values: dict[str, Any], root: Node, report: Report) -> dict[str, A
         "seed": values["seed"],
         "slo": values["slo"] or (),
     }
+
+
+def _deployment(values: dict[str, Any], root: Node, catalogue: Catalogue) -> Any:
+    """Returns the deployment that is written, else the default; BAD where something that decides it is wrong."""
+    if values["deployment"] is not None:
+        return values["deployment"]
+    if BAD in (values["setups"], values["faults"], values["agents"]):
+        return BAD
+    contained = any(choice.contained for choice in values["setups"])
+    return default_deployment(values, root, contained, catalogue.default)
 
 
 def _noted(overrides: Sequence[str], trials: int | None) -> tuple[str, ...]:

@@ -81,7 +81,7 @@ FAULTS = (
 CATALOGUE = Catalogue(
     setups={setup.name: setup for setup in SETUPS},
     faults={(fault.verb, fault.target): fault for fault in FAULTS},
-    deployments=("embedded", "external"),
+    deployments=("docker", "embedded", "external"),
 )
 
 MINIMAL = "question: Does it work?\nsetups: [redis-stream]\nload: {rate: 1000/s}\n"

@@ -18,8 +18,8 @@ setups:
   - redis-strem
   - rabbitmq-quorum
   - redis-stream: {persistence: [aof, none], foo: 1}
-network: bridge
-deployment: docker
+network: bridges
+deployment: dockers
 load:
   rate: 2000
   arrival: poison
@@ -115,9 +115,6 @@ def test_a_typing_error_gets_the_nearest_name(tmp_path: Path, line: str, key: st
 @pytest.mark.parametrize(
     ("line", "key"),
     [
-        ("network: [bridge, host]", "network"),
-        ("client: container", "client"),
-        ("deployment: docker", "deployment"),
         ("faults: [{at: 9 s, partition: broker}]", "faults.0.partition"),
         ("faults: [{at: 9 s, power-loss: broker}]", "faults.0.power-loss"),
         ("faults: [{at: 9 s, kill: node}]", "faults.0.kill"),

@@ -89,7 +89,7 @@ def test_a_word_becomes_a_mapping_where_a_key_below_it_is_set(tmp_path: Path):
         ("faults.2.at=3 s", "faults.2", "'2' is no item of the list"),
         ("faults.first.at=3 s", "faults.first", "'first' is no item of the list"),
         ("faults.0.at=3 s", "faults.0.at", "kill broker at 3 s leaves 2 s of steady load"),
-        ("network=host", "network", "the key 'network' is not served yet by this version"),
+        ("network=hosts", "network", "'hosts' is none of them"),
         ("seed=[", "seed", "not YAML"),
         ("seed", "", "not an override"),
         ("=1", "", "not an override"),
