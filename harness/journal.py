@@ -28,7 +28,7 @@ from harness.clock import clock_domain
 from harness.errors import StartError, UsageError
 from harness.mounts import mount_of
 from harness.redaction import shown
-from harness.sweepers import MARKER, PREFIX, SHM, is_ours
+from harness.sweepers import ENGINE_VARIABLES, MARKER, PREFIX, SHM, is_ours
 from harness.sweeping import journals, pid_namespace, sweep_locked
 
 _LAYOUT = 1
@@ -177,6 +177,44 @@ class Journal:
         self._write("queue gone", queue=queue)
         self._tell_minder(gone=queue)
 
+    def container(self, name: str) -> None:
+        """Writes down a container that is about to be made; labelled with the run (``containers.engine.LABEL``), it is found whatever its name."""
+        self._of_engine("container", name=name)
+
+    def network(self, name: str) -> None:
+        """Writes down a network that is about to be made; labelled as a container is."""
+        self._of_engine("network", name=name)
+
+    def volume(self, name: str) -> None:
+        """Writes down a named volume that is about to be made; labelled as a container is. Anonymous ones go with their container."""
+        self._of_engine("volume", name=name)
+
+    def swarm(self, *, gateway: bool) -> None:
+        """Writes down a swarm that is about to be made, labelled with the run.
+
+        Args:
+            gateway: the engine's ``docker_gwbridge`` comes with it, and goes with it.
+        """
+        self._of_engine("swarm", name=self.run_id, gateway=gateway)
+
+    def gone(self, kind: str, name: str) -> None:
+        """Writes down that a ``container``, ``network`` or ``volume`` was removed: a sweep does not wait for it to appear."""
+        self._write("gone", what=kind, name=name)
+
+    def _of_engine(self, kind: str, **fields: Any) -> None:
+        """Notes with each thing which engine has it: who sweeps may have another environment."""
+        spoken_to = {name: os.environ[name] for name in ENGINE_VARIABLES if name in os.environ}
+        self._write(kind, engine=spoken_to, **fields)
+
+    def keep(self, what: str) -> None:
+        """Ends our care for what was made and leaves it there: only ``brokerbench down`` removes it; idempotent after it.
+
+        Args:
+            what: for ``down`` to tell, e.g. the setup.
+        """
+        self._write("kept", what=what)
+        self._release()
+
     def _tell_minder(self, **said: Any) -> None:
         assert self._minder is not None
         assert self._minder.stdin is not None
@@ -197,12 +235,15 @@ class Journal:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 child.wait(timeout=1.0)
         self._children.clear()
+        self._release()
+        return removed
+
+    def _release(self) -> None:
         os.close(self._file)
         self._file = -1
         if self._minder is not None and self._minder.stdin is not None:
             self._minder.stdin.close()
             self._minder.wait()
-        return removed
 
     def __enter__(self) -> Journal:
         return self

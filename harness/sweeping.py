@@ -42,7 +42,7 @@ def journals() -> Path:
     return state_folder() / "journals"
 
 
-def sweep(path: Path, *, wait_s: float = 0.0, queues: Queues | None = None) -> list[str]:
+def sweep(path: Path, *, wait_s: float = 0.0, queues: Queues | None = None, kept: bool = False) -> list[str]:
     """Removes all that a journal names, then the journal; a journal that is locked (its run lives) is left alone.
 
     Idempotent, and safe while others sweep the same journal. A journal of which something could not be removed stays.
@@ -51,6 +51,7 @@ def sweep(path: Path, *, wait_s: float = 0.0, queues: Queues | None = None) -> l
         path: the journal.
         wait_s: how long to wait for its lock.
         queues: setup, address and parameters of queues, by name, where they are known.
+        kept: also what ``brokerbench up`` keeps (:meth:`harness.journal.Journal.keep`); otherwise it is left alone.
 
     Returns:
         One sentence per thing that was removed, or that could not be.
@@ -69,32 +70,41 @@ def sweep(path: Path, *, wait_s: float = 0.0, queues: Queues | None = None) -> l
                 if time.monotonic() >= deadline:
                     return []
                 time.sleep(0.01)
-        return sweep_locked(path, queues or {})
+        return sweep_locked(path, queues or {}, kept=kept)
     finally:
         os.close(file)
 
 
-def down(addresses: Sequence[str] = ()) -> list[str]:
+def down(addresses: Sequence[str] = (), *, kept: bool = True) -> list[str]:
     """Sweeps every journal whose run has ended; returns what was removed, a sentence each.
 
     Args:
         addresses: of brokers that runs have left queues on, with their passwords, which no journal holds.
+        kept: also what ``brokerbench up`` keeps.
     """
     whole = {shown(address): address for address in addresses}
     removed = []
     for path in sorted(journals().glob("*.jsonl")):
         made = (_read(path) or {}).get("queue", [])
         queues = {one["queue"]: one | {"address": whole[one["address"]]} for one in made if one["address"] in whole}
-        removed += sweep(path, queues=queues)
+        removed += sweep(path, queues=queues, kept=kept)
     return removed
 
 
+def kept() -> list[str]:
+    """Returns what ``brokerbench up`` keeps, a few words each."""
+    records = (_read(path) or {} for path in sorted(journals().glob("*.jsonl")))
+    return [str(one.get("what")) for each in records for one in each.get("kept", [])]
+
+
 def unfinished() -> tuple[list[Path], list[Path]]:
-    """Returns the journals of runs that ended without a word and left them, and those of living runs; sweeps nothing."""
+    """Returns the journals of runs that ended without a word and left them, and those of living runs, without what is kept; sweeps nothing."""
     ended, living = list[Path](), list[Path]()
     for path in sorted(journals().glob("*.jsonl")):
         with contextlib.suppress(FileNotFoundError):  # its run has ended since
-            (living if _is_locked(path) else ended).append(path)
+            locked = _is_locked(path)
+            if locked or "kept" not in (_read(path) or {}):
+                (living if locked else ended).append(path)
     return ended, living
 
 
@@ -113,15 +123,18 @@ def _is_locked(path: Path) -> bool:
     return False
 
 
-def sweep_locked(path: Path, queues: Queues) -> list[str]:
+def sweep_locked(path: Path, queues: Queues, *, kept: bool = False) -> list[str]:
     """As :func:`sweep`, of a journal whose lock the caller holds."""
     records = _read(path)
     if records is None or not _RUN_ID.fullmatch(path.stem):
         return []
+    if "kept" in records and not kept:
+        return []
     context, elsewhere = _context(path, records, queues)
     if elsewhere:
         return [f"{LEFT}{elsewhere}"]
-    removed = [sentence for sweeper in SWEEPERS.values() for sentence in sweeper(context)]
+    removed = [f"what was kept: {one.get('what')}" for one in records.get("kept", [])]
+    removed += [sentence for sweeper in SWEEPERS.values() for sentence in sweeper(context)]
     if not context.left:
         path.unlink(missing_ok=True)
     return removed + [f"{LEFT}{sentence}" for sentence in context.left]
@@ -142,6 +155,9 @@ def _read(path: Path) -> dict[str, list[dict[str, Any]]] | None:
                     gone = [r for r in records.get("process", []) if r.get("pid") == record.get("pid")]
                     for one in gone:
                         one["start"] = None  # kept: it answers its intent
+                elif record["kind"] == "gone":  # the kind stays: such things were used
+                    kind = str(record.get("what"))
+                    records[kind] = [one for one in records.get(kind, []) if one.get("name") != record.get("name")]
                 elif record["kind"] == "queue gone":
                     left = [one for one in records.get("queue", []) if one.get("queue") != record.get("queue")]
                     records["queue"] = left

@@ -68,11 +68,11 @@ def explained(doing: str) -> Iterator[None]:
     except APIError as error:
         raise StartError(f"{doing}: {error.explanation or error}") from error
     except requests.RequestException as error:
-        raise UnavailableError(f"{doing}: the engine does not answer: {_last_words(error)}", remedy=REMEDY) from error
+        raise UnavailableError(f"{doing}: the engine does not answer: {last_words(error)}", remedy=REMEDY) from error
 
 
 def _no_engine(error: Exception) -> UnavailableError:
-    words = _last_words(error)
+    words = last_words(error)
     if "Permission denied" in words:
         return UnavailableError(
             "the Docker engine may not be spoken to: permission denied",
@@ -82,7 +82,7 @@ def _no_engine(error: Exception) -> UnavailableError:
     return UnavailableError(f"no Docker engine answers: {words}", remedy=REMEDY)
 
 
-def _last_words(error: BaseException) -> str:
+def last_words(error: BaseException) -> str:
     """Returns the innermost reason: urllib3 and requests wrap it three times."""
     while error.__cause__ is not None or error.__context__ is not None:
         inner = error.__cause__ or error.__context__

@@ -1,0 +1,197 @@
+"""Removes what a run has in the engine: containers with their anonymous volumes, then networks, volumes, and the swarm that it made.
+
+What carries the run's label, or a name that begins with ``bb_<run_id>``, is the run's: so half-made things are found, and nothing
+else is touched. ``sweepers`` calls this after the run's processes have ended.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import docker
+import requests
+from docker.errors import APIError, DockerException, NotFound
+
+from harness.containers.engine import LABEL, last_words
+from harness.sweepers import ENGINE_KINDS, Context
+
+GATEWAY = "docker_gwbridge"
+"""The bridge that a swarm makes and does not take with it."""
+
+_ANSWER_S = 20  # for one answer of the engine
+_GIVE_UP_S = 10.0  # what is refused for so long is stuck
+_SETTLE_S = 1.0  # what a killed client had just asked for, the engine may still be making
+_LOOK_S = 0.05
+
+
+def remove_all(context: Context) -> list[str]:
+    """Removes all that the run of a journal has in the engine, within a bounded time; idempotent.
+
+    What was written down and is not there is waited for for a moment: the engine finishes what a killed client had asked for.
+
+    Returns:
+        A sentence per thing that was removed; what could not be is in ``context.left``.
+    """
+    lines = [line for kind in ENGINE_KINDS for line in context.records.get(kind, [])]
+    try:
+        client = docker.from_env(environment=_spoken_to(lines), timeout=_ANSWER_S)
+    except DockerException as error:
+        return _unanswered(context, error)
+    try:
+        return _Removal(client.api, context).run()
+    except (DockerException, requests.RequestException) as error:
+        return _unanswered(context, error)
+    finally:
+        client.close()
+
+
+def _unanswered(context: Context, error: Exception) -> list[str]:
+    what = f"containers, networks or volumes labelled {LABEL}={context.run_id}"
+    context.left.append(f"{what}: the engine that has them does not answer: {last_words(error)}")
+    return []
+
+
+def _spoken_to(lines: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """Returns the variables that name the engine which the run spoke to, as it noted them with each thing."""
+    noted = [line["engine"] for line in lines if isinstance(line.get("engine"), Mapping)]
+    return {str(name): str(value) for name, value in noted[-1].items()} if noted else {}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Thing:
+    """Something of the run that is there.
+
+    Args:
+        foreign: names of containers of others that use it, which only their owner can end.
+    """
+
+    kind: str
+    name: str
+    remove: Callable[[], object]
+    foreign: Callable[[], list[str]] = list
+
+
+class _Removal:
+    """One removal: looks and removes until nothing is there and nothing can come."""
+
+    def __init__(self, api: docker.APIClient, context: Context) -> None:
+        self._api = api
+        self._run_id = context.run_id
+        self._context = context
+        self._removed: dict[str, None] = {}
+        records = context.records
+        self._awaited = {(kind, str(line.get("name"))) for kind in ENGINE_KINDS for line in records.get(kind, [])}
+        self._made_swarm = bool(records.get("swarm"))
+        self._made_gateway = any(line.get("gateway") for line in records.get("swarm", []))
+
+    def run(self) -> list[str]:
+        """Returns a sentence per thing that was removed."""
+        began = time.monotonic()
+        while True:
+            stuck, hopeless = self._once()
+            waited_s = time.monotonic() - began
+            settled = not self._awaited or waited_s >= _SETTLE_S
+            if (not stuck and settled) or waited_s >= _GIVE_UP_S:
+                self._context.left += stuck + hopeless
+                return list(self._removed)
+            time.sleep(_LOOK_S)
+
+    def _once(self) -> tuple[list[str], list[str]]:
+        """Removes what is there; returns sentences on what did not go yet, and on what will not go."""
+        stuck, hopeless = list[str](), list[str]()
+        for look in (self._containers, self._networks, self._volumes, self._swarm):
+            for thing in look():
+                if foreign := thing.foreign():
+                    hopeless.append(f"{thing.kind} {thing.name} is used by {', '.join(foreign)}; end that first")
+                    self._awaited.discard((thing.kind, thing.name))
+                    continue
+                try:
+                    thing.remove()
+                except NotFound:
+                    pass  # it went by itself, or another sweep was faster
+                except APIError as error:
+                    stuck.append(f"{thing.kind} {thing.name} cannot be removed: {error.explanation or error}")
+                    continue
+                self._removed[f"{thing.kind} {thing.name}"] = None
+                self._awaited.discard((thing.kind, thing.name))
+        return stuck, hopeless
+
+    def _containers(self) -> Iterator[_Thing]:
+        for id_, name in self._ours(lambda filters: self._api.containers(all=True, filters=filters)):
+            # v: anonymous volumes go with it; named ones are found as volumes.
+            yield _Thing(
+                kind="container",
+                name=name,
+                remove=partial(self._api.remove_container, id_, force=True, v=True),
+            )
+
+    def _networks(self) -> Iterator[_Thing]:
+        for id_, name in self._ours(lambda filters: self._api.networks(filters=filters)):
+            yield _Thing(
+                kind="network",
+                name=name,
+                remove=partial(self._api.remove_network, id_),
+                foreign=partial(self._users_of, id_),
+            )
+
+    def _volumes(self) -> Iterator[_Thing]:
+        for name, _ in self._ours(lambda filters: self._api.volumes(filters=filters)["Volumes"] or []):
+            yield _Thing(kind="volume", name=name, remove=partial(self._api.remove_volume, name))
+
+    def _ours(self, look: Callable[[dict[str, str]], list[dict[str, Any]]]) -> Iterator[tuple[str, str]]:
+        """Yields id and name of what carries our label or our name."""
+        prefix = f"bb_{self._run_id}"
+        found: dict[str, str] = {}
+        for filters in ({"label": f"{LABEL}={self._run_id}"}, {"name": prefix}):
+            for one in look(filters):
+                name = one["Names"][0].lstrip("/") if one.get("Names") else one.get("Name", "")
+                if "label" in filters or name.startswith(prefix):
+                    found[one.get("Id") or name] = name or str(one["Id"])[:12]
+        yield from found.items()
+
+    def _users_of(self, network: str) -> list[str]:
+        """Returns the names of containers that use a network of ours without being ours, which have all been removed before."""
+        using = self._api.containers(all=True, filters={"network": network})
+        ours = {id_ for id_, _ in self._ours(lambda filters: self._api.containers(all=True, filters=filters))}
+        return [f"container {one['Names'][0].lstrip('/')}" for one in using if one["Id"] not in ours]
+
+    def _swarm(self) -> Iterator[_Thing]:
+        """Yields the swarm that the run made, then the bridge that came with it."""
+        if not self._made_swarm:
+            return
+        if self._is_our_swarm():
+            yield _Thing(
+                kind="swarm",
+                name=self._run_id,
+                remove=partial(self._api.leave_swarm, force=True),
+                foreign=self._users_of_swarm,
+            )
+        if self._made_gateway and not self._in_swarm():
+            for one in self._api.networks(names=[GATEWAY]):
+                yield _Thing(kind="network", name=GATEWAY, remove=partial(self._api.remove_network, one["Id"]))
+
+    def _in_swarm(self) -> bool:
+        return bool(self._api.info()["Swarm"]["LocalNodeState"] != "inactive")
+
+    def _is_our_swarm(self) -> bool:
+        swarm = self._api.info()["Swarm"]
+        if swarm["LocalNodeState"] != "active" or not swarm["ControlAvailable"]:
+            return False
+        labels = self._api.inspect_swarm()["Spec"].get("Labels") or {}
+        return bool(labels.get(LABEL) == self._run_id)
+
+    def _users_of_swarm(self) -> list[str]:
+        """Returns what others have in the swarm: leaving it would take that from them."""
+        api = self._api
+        nodes = [f"node {node['Description']['Hostname']}" for node in api.nodes()]
+        networks = [one for one in api.networks() if one.get("Scope") == "swarm" and not one.get("Ingress")]
+        named = [("service", api.services()), ("secret", api.secrets()), ("config", api.configs())]  # type: ignore[no-untyped-call]
+        return [
+            *(nodes if len(nodes) > 1 else []),
+            *(f"network {one['Name']}" for one in networks),
+            *(f"{kind} {one['Spec']['Name']}" for kind, found in named for one in found),
+        ]
