@@ -251,7 +251,7 @@ def settled_of(driver: CheckedDriver, count: int) -> dict[int, SettleOutcome]:
 def only_setups(condition: Callable[[Setup], bool]) -> pytest.MarkDecorator:
     """Limits a test to the setups to which it applies, instead of skipping it at the others."""
     names = [name for name, setup in setups().items() if condition(setup)]
-    return pytest.mark.parametrize("setup", names, indirect=True)
+    return pytest.mark.setups(*names)
 
 
 def eventually(condition: Callable[[], bool], what: str) -> None:

@@ -15,6 +15,7 @@ from harness.model import FaultKind, MayLose, Outcome, Settlement, SettleOutcome
 from tests.contract.line import VISIBILITY_S, Line, eventually, only_setups, outcomes_of, publish_until_lost
 
 OwnLine = Callable[..., Line]
+one_of_each_broker_everywhere = pytest.mark.everywhere("redis-stream", "rabbitmq-quorum", "postgres-lease")
 
 
 def _parameters_that_keep(setup: Setup, fault: FaultKind) -> dict[str, str] | None:
@@ -28,6 +29,7 @@ def _parameters_that_keep(setup: Setup, fault: FaultKind) -> dict[str, str] | No
     return None
 
 
+@pytest.mark.everywhere
 def test_a_killed_broker_is_noticed_and_after_its_restart_all_goes_on(setup: Setup, own_line: OwnLine) -> None:
     line = own_line(setup)
     producer, worker = line.open("p0"), line.open("w0")
@@ -52,6 +54,7 @@ def test_a_killed_broker_is_noticed_and_after_its_restart_all_goes_on(setup: Set
     assert set(range(300, 310)) <= set(left)
 
 
+@one_of_each_broker_everywhere
 @only_setups(lambda setup: _parameters_that_keep(setup, FaultKind.BROKER_KILL) is not None)
 def test_a_killed_broker_keeps_all_that_was_confirmed_where_it_says_so(setup: Setup, own_line: OwnLine) -> None:
     line = own_line(setup, **(_parameters_that_keep(setup, FaultKind.BROKER_KILL) or {}))
@@ -67,6 +70,7 @@ def test_a_killed_broker_keeps_all_that_was_confirmed_where_it_says_so(setup: Se
     assert sorted(line.receive(worker, 1000).seqs) == list(range(1000))
 
 
+@one_of_each_broker_everywhere
 @only_setups(lambda setup: _parameters_that_keep(setup, FaultKind.BROKER_RESTART) is not None)
 def test_a_broker_stopped_gracefully_keeps_all_that_was_confirmed_where_it_says_so(
     setup: Setup, own_line: OwnLine
@@ -82,6 +86,7 @@ def test_a_broker_stopped_gracefully_keeps_all_that_was_confirmed_where_it_says_
     assert sorted(line.receive(worker, 100).seqs) == list(range(100))
 
 
+@one_of_each_broker_everywhere
 def test_a_paused_broker_answers_when_it_goes_on_and_nothing_is_lost(setup: Setup, own_line: OwnLine) -> None:
     line = own_line(setup)
     producer = line.open("p0")
@@ -95,6 +100,7 @@ def test_a_paused_broker_answers_when_it_goes_on_and_nothing_is_lost(setup: Setu
     assert sorted(line.receive(line.open("w0"), 20).seqs) == list(range(20))
 
 
+@one_of_each_broker_everywhere
 def test_a_broker_killed_while_a_fetch_waits_ends_the_fetch(setup: Setup, own_line: OwnLine) -> None:
     line = own_line(setup)
     worker, watcher = line.open("w0"), line.open("s0")

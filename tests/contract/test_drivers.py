@@ -16,6 +16,7 @@ SAMPLES = {"maxmemory": "64 MB", "delivery_limit": "20"}
 """Values for parameters that name none."""
 
 
+@pytest.mark.everywhere
 def test_messages_come_back_as_they_were_published_and_are_gone_once_acked(line: Line) -> None:
     producer, worker = line.open("p0"), line.open("w0")
     line.publish(producer, range(300))
@@ -29,6 +30,7 @@ def test_messages_come_back_as_they_were_published_and_are_gone_once_acked(line:
     assert line.found(worker) == {}
 
 
+@pytest.mark.everywhere
 @pytest.mark.parametrize("payload_bytes", [40, 41, 65536])
 def test_payloads_of_any_size_come_back_whole(line: Line, payload_bytes: int) -> None:
     producer, worker = line.open("p0", payload_bytes=payload_bytes), line.open("w0", payload_bytes=payload_bytes)
@@ -76,6 +78,7 @@ def test_deliveries_of_the_first_time_are_not_called_repeats(line: Line) -> None
     assert (received.parts[0].entries is not None) == line.setup.traits.entry_ids
 
 
+@pytest.mark.everywhere
 def test_the_residue_search_finds_what_is_ready_and_what_is_held(line: Line) -> None:
     producer, worker, searcher = line.open("p0"), line.open("w0", prefetch=4), line.open("s0")
     line.publish(producer, range(10))
@@ -118,6 +121,7 @@ def test_depth_counts_without_disturbing(line: Line) -> None:
     assert sorted(line.receive(worker, 7).seqs) == list(range(7))
 
 
+@pytest.mark.everywhere
 def test_connections_show_a_client_while_it_is_there(line: Line) -> None:
     watcher = line.open("s0")
     if watcher.connections() is None:
@@ -135,6 +139,7 @@ def test_connections_of_another_queue_are_not_this_queues(line: Line) -> None:
     assert not watcher.connections()
 
 
+@pytest.mark.everywhere
 def test_purge_removes_this_queue_and_no_other(line: Line) -> None:
     producer = line.open("p0")
     others = [line.open("p0", queue=f"{line.queue}{suffix}") for suffix in ("_probe", "0")]

@@ -9,11 +9,9 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import pytest
 
-from harness import brokers
 from harness.load.idempotency import WRAPPERS, DoneMarker, Result, Wrapper, WrapperFailed
 from harness.proxy.proxy import through
 from tests.contract.line import Line, eventually
@@ -33,11 +31,8 @@ def at(name):
 WRAPPERS[kind](address=address, queue=queue, client="dying").work(0, 7, job=lambda: at("job"), effect=lambda: at("effect"))
 """
 
-
-@pytest.fixture
-def setup() -> Any:
-    """The wrappers are not a driver's: one setup of Redis is enough."""
-    return brokers.setup("redis-stream")
+pytestmark = pytest.mark.setups("redis-stream")
+"""The wrappers are not a driver's: one setup of Redis is enough."""
 
 
 @pytest.fixture

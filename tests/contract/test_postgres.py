@@ -9,21 +9,15 @@ import numpy as np
 import psycopg
 import pytest
 
-from harness import brokers
 from harness.errors import ConnectionLost
 from harness.model import DurabilityClass, Outcome, Settlement, SettleOutcome, Setup
 from tests.contract.line import Line, eventually, outcomes_of, publish_until_lost, settled_of
 
 OwnLine = Callable[..., Line]
 LEASE, DELETE = "postgres-lease", "postgres-delete"
-lease_only = pytest.mark.parametrize("setup", [LEASE], indirect=True)
-delete_only = pytest.mark.parametrize("setup", [DELETE], indirect=True)
+lease_only, delete_only = pytest.mark.setups(LEASE), pytest.mark.setups(DELETE)
 
-
-@pytest.fixture(params=[LEASE, DELETE])
-def setup(request: pytest.FixtureRequest) -> Setup:
-    """The two queue tables."""
-    return brokers.setup(request.param)
+pytestmark = pytest.mark.setups(LEASE, DELETE)
 
 
 @pytest.fixture

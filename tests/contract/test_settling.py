@@ -30,6 +30,7 @@ def said_of(received: Received, column: str) -> dict[int, int]:
     return said
 
 
+@pytest.mark.everywhere
 @knows_acks
 def test_a_dead_holders_messages_come_again(line: Line) -> None:
     producer, dying, living = line.open("p0"), line.open("w0", prefetch=4), line.open("w1")
@@ -92,6 +93,7 @@ def test_two_reapers_give_each_message_back_once(line: Line) -> None:
     assert line.found(workers[0]) == {}
 
 
+@pytest.mark.everywhere
 @only_setups(lambda setup: setup.traits.reclaims and setup.traits.settle_detects_stale)
 def test_an_ack_after_the_hold_was_given_to_another_is_stale(line: Line) -> None:
     producer, slow, quick = line.open("p0"), line.open("w0"), line.open("w1")
@@ -157,6 +159,7 @@ def test_a_hold_that_was_taken_back_is_delivered_only_while_it_is_ours(line: Lin
     assert slow.consume(3, 0.02).payloads == []
 
 
+@pytest.mark.everywhere
 def test_a_dead_message_lies_with_the_dead_letters_and_does_not_come_again(line: Line) -> None:
     producer, worker = line.open("p0"), line.open("w0", prefetch=2)
     line.publish(producer, range(4))
