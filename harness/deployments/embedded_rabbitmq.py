@@ -131,7 +131,7 @@ class EmbeddedRabbitMQ(TreeBroker):
         """Writes the node's settings, cookie and, in the settings, the password; none of it for others to read."""
         for old in self._home.iterdir():  # what a try on a port that was taken has left
             shutil.rmtree(old) if old.is_dir() else old.unlink()
-        self._write("rabbitmq.conf", "\n".join(self._settings()) + "\n")
+        self._write("rabbitmq.conf", "\n".join(settings("127.0.0.1", self._port, self._password)) + "\n")
         self._write("rabbitmq-env.conf", "")  # in place of the machine's
         self._write("enabled_plugins", "[].\n")
         self._write(".erlang.cookie", secrets.token_hex(20), mode=0o400)
@@ -144,16 +144,6 @@ class EmbeddedRabbitMQ(TreeBroker):
         path.write_text(text)
         if self._user is not None:
             os.chown(path, self._user, self._user)
-
-    def _settings(self) -> Iterator[str]:
-        yield f"listeners.tcp.1 = 127.0.0.1:{self._port}"
-        yield f"default_user = {USER}"  # and no guest
-        yield f"default_pass = {self._password}"
-        yield "disk_free_limit.absolute = 50MB"  # a relative one would block publishers on a small disk
-        yield "log.console = true"
-        yield "log.console.level = info"
-        yield "log.console.use_colors = off"
-        yield "log.file = false"
 
     def _environment(self) -> dict[str, str]:
         """Returns all that the node may see of our environment: none of our RABBITMQ_… or ERL_… variables."""
@@ -224,6 +214,18 @@ class EmbeddedRabbitMQ(TreeBroker):
                     f" its last words:\n{self.log_tail(LAST_WORDS)}"
                 )
             time.sleep(LOOK_S)
+
+
+def settings(listen: str, port: int, password: str) -> Iterator[str]:
+    """Yields the lines of ``rabbitmq.conf`` that a node of ours gets wherever it runs."""
+    yield f"listeners.tcp.1 = {listen}:{port}"
+    yield f"default_user = {USER}"  # and no guest
+    yield f"default_pass = {password}"
+    yield "disk_free_limit.absolute = 50MB"  # a relative one would block publishers on a small disk
+    yield "log.console = true"
+    yield "log.console.level = info"
+    yield "log.console.use_colors = off"
+    yield "log.file = false"
 
 
 def _epmd_answers(port: int) -> bool:

@@ -95,9 +95,14 @@ def _launch(tree: ProcessTree, binary: Path, config: Path, port: int) -> None:
 
 def _config(parameters: Parameters, folder: Path, port: int, password: str) -> Iterator[str]:
     yield "bind 127.0.0.1"
-    yield f"requirepass {password}"
     yield f"port {port}"
     yield f'dir "{folder}"'
+    yield from settings(parameters, password)
+
+
+def settings(parameters: Parameters, password: str) -> Iterator[str]:
+    """Yields the lines that a server of ours gets wherever it runs."""
+    yield f"requirepass {password}"
     yield "daemonize no"
     yield 'logfile ""'
     yield from PERSISTENCE[parameters["persistence"]]
