@@ -129,6 +129,15 @@ class LedgerCounts(_Part):
     )
 
 
+class IncidentResult(_Part):
+    """Something that befell a container without the scenario's doing."""
+
+    at_s: float = Field(description="when it was seen, since the start of *steady*; before the load: negative")
+    source: str = Field(description="`broker` or `load`")
+    what: str = Field(description="`killed for memory`, `throttled`, `ended`")
+    text: str = Field(description="one sentence")
+
+
 class TrialRecord(_Part):
     """One trial of one case."""
 
@@ -146,6 +155,11 @@ class TrialRecord(_Part):
     faults: list[FaultResult] = []
     guarantees: list[Guarantee] = []
     examples: list[Example] = []
+    incidents: list[IncidentResult] = Field(default=[], description="what befell the containers, by time")
+    throttled_s: dict[str, float] = Field(
+        default={},
+        description="`broker`, `load` → for how long a CPU limit kept it from running, where that can be read",
+    )
     lag_bound_s: float | None = None
     evidence_sound: bool = Field(
         default=False,
@@ -162,6 +176,14 @@ class Expectation(_Part):
     met: bool | None = Field(description="null = cannot be told")
 
 
+class ImageRecord(_Part):
+    """The image that a broker's container was made from."""
+
+    reference: str = Field(description="e.g. `redis:8`")
+    digest: str = Field(description="`sha256:…`: of the registry, or of a built image its id")
+    source: str = Field(description="where it came from, e.g. `official`, `built`")
+
+
 class CaseRecord(_Part):
     """One combination of setup × parameters × network."""
 
@@ -171,10 +193,13 @@ class CaseRecord(_Part):
     broker: str
     parameters: dict[str, str]
     network: str = Field(description="of Docker's networks the one that it ran on, else the name of the deployment")
-    client: str = Field(default="", description="where the load ran on that network: `container` or `host`; empty without Docker")
+    client: str = Field(
+        default="", description="where the load ran on that network: `container` or `host`; empty without Docker"
+    )
     durability_class: DurabilityClass
     summary: str = Field(description="what the setup does, in one line")
     server: str = Field(description="which server ran")
+    image: ImageRecord | None = Field(default=None, description="of its container; null = it ran in none")
     trials: list[TrialRecord] = []
     guarantees: list[Guarantee] = Field(default=[], description="over all trials")
     slo: list[Expectation] = []

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from harness.model import LOSS_CLASSES, DurabilityClass, TrialStatus
 from harness.record import CaseRecord, Example, ExampleDelivery, FaultResult, LedgerCounts, TrialRecord
 from harness.units import format_count
-from reports import figures, story, words
+from reports import containers, figures, story, words
 from reports.escape import code, table, text
 
 MAX_EXAMPLES_EACH = 2
@@ -42,7 +42,7 @@ def case_section(
         f"### {code(case.id)}",
         f"**{story.sign(case, cut_off)}.** {text(story.sentence(case, cut_off))}",
         f"{text(case.summary)}. Ran on {text(case.server)}; "
-        + "; ".join(filter(None, [text(_durability(case)), text(story.as_found(case))]))
+        + "; ".join(filter(None, map(text, (containers.about(case), _durability(case), story.as_found(case)))))
         + ".",
         _trials(case),
         _guarantees(case),
@@ -52,6 +52,7 @@ def case_section(
         _recovery(shown),
         _latencies(shown),
         _costs(shown),
+        _titled("Containers", "\n".join(f"- {text(sentence)}" for sentence in containers.befell(case))),
         _settings(shown, settings),
         _warnings(case),
     ]

@@ -8,10 +8,11 @@ from datetime import UTC, datetime
 from harness.errors import BrokenRunFolderError
 from harness.record import RunRecord, TrialRecord
 from harness.store import RunFolder
-from reports import story, words
+from reports import containers, story, words
 from reports.columns import columns
 from reports.detail import case_section
 from reports.escape import block, code, table, text
+from reports.networks import TITLE, comparison
 
 MAX_BYTES = 64 * 1024
 MAX_FINGERPRINT = 60
@@ -57,7 +58,7 @@ def _top(record: RunRecord) -> list[str]:
         _strip(record),
         *_question(record),
         f"Run {code(record.run_id)} of {started:%Y-%m-%d %H:%M:%S} UTC, brokerbench {text(record.tool_version)}, "
-        f"deployment {text(record.deployment)}, status {record.status}"
+        f"deployment {text(containers.ground(record))}, status {record.status}"
         + (f", exit code {record.exit_code}" if record.exit_code is not None else "")
         + (f" ({text(record.exit_reason)})" if record.exit_reason else "")
         + ".",
@@ -65,6 +66,7 @@ def _top(record: RunRecord) -> list[str]:
         block(record.command),
         "## The cases, by what a confirm survives",
         *_tables(record),
+        *_networks(record),
         f"Load generator: {text(story.lag(record))}.",
     ]
     return [part for part in parts if part]
@@ -110,6 +112,17 @@ def _tables(record: RunRecord) -> Iterator[str]:
         yield table(["case", *(text(column.heading) for column in every)], rows, right=2)
     if any(len(case.trials) > 1 for case in record.cases):
         yield "Several trials: the middle one (of two, the worse), with lowest – highest."
+
+
+def _networks(record: RunRecord) -> Iterator[str]:
+    """Yields the comparison of sites, where one setup ran at several."""
+    compared = comparison(record)
+    if compared is None:
+        return
+    yield f"## {TITLE}"
+    rows = [[code(label), text(row.site), *map(text, row.cells)] for label, rows in compared.groups for row in rows]
+    yield table(["setup", "site", *map(text, compared.headings)], rows, right=2)
+    yield "\n".join(f"- {text(note)}" for note in compared.notes)
 
 
 def _bottom(record: RunRecord) -> list[str]:

@@ -17,9 +17,10 @@ from rich.text import Text
 
 from harness.model import DurabilityClass
 from harness.record import CaseRecord, RunRecord
-from reports import figures, story, words
+from reports import containers, figures, story, words
 from reports.columns import BECAME, MARKED, Column, columns
 from reports.encoding import writable
+from reports.networks import TITLE, Comparison, Row, comparison
 
 INDENT = 2
 NARROW = 60
@@ -48,9 +49,11 @@ def _print_all(record: RunRecord, console: Console, report: Path | None) -> None
     _print_verdict(record, console)
     _print_question(record, console)
     _print_cases(record, console)
+    _print_networks(record, console)
     _print_trials(record, console)
     _print_claims(record, console)
     _print_slo(record, console)
+    _print_containers(record, console)
     _print_trouble(record, console)
     _print_generator(record, console)
     if record.exit_reason:
@@ -181,6 +184,59 @@ def _print_legend(cases: list[CaseRecord], every: list[Column], console: Console
     notes += [f"{kind.value}: {words.DURABILITY[kind]}" for kind in dict.fromkeys(c.durability_class for c in cases)]
     for note in notes:
         _print_indented(Text(note, style="dim"), 2, console)
+
+
+def _print_networks(record: RunRecord, console: Console) -> None:
+    """Prints one setup at several sites side by side; where a row does not fit, one figure to a line."""
+    compared = comparison(record)
+    if compared is None:
+        return
+    console.print()
+    console.print(Text(TITLE, style="bold underline"))
+    lines = [row for _, rows in compared.groups for row in rows]
+    widths = [
+        max(cell_len(heading), *(cell_len(row.cells[at]) for row in lines))
+        for at, heading in enumerate(compared.headings)
+    ]
+    first = max(
+        cell_len(text) for text in (*(f" {row.site}" for row in lines), *(label for label, _ in compared.groups))
+    )
+    if first + sum(widths) + 2 * len(widths) + INDENT > console.width:
+        _print_networks_stacked(compared, console)
+    else:
+        table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
+        table.add_column("site", width=first)
+        for heading, width in zip(compared.headings, widths, strict=True):
+            table.add_column(heading, justify="right", width=width)
+        for label, rows in compared.groups:
+            table.add_row(Text(label, style="bold"))
+            for row in rows:
+                table.add_row(Text(f" {row.site}"), *map(Text, row.cells))
+        _print_indented(table, INDENT, console)
+    for note in compared.notes:
+        _print_indented(Text(note, style="dim"), INDENT, console)
+
+
+def _print_networks_stacked(compared: Comparison, console: Console) -> None:
+    def figures_of(row: Row) -> list[str]:
+        return [f"{heading}: {cell}" for heading, cell in zip(compared.headings, row.cells, strict=True)]
+
+    for label, rows in compared.groups:
+        _print_indented(Text(label, style="bold", overflow="fold"), INDENT, console)
+        for row in rows:
+            _print_indented(Text(row.site), 2 * INDENT, console)
+            _print_lines(figures_of(row), 3 * INDENT, console)
+
+
+def _print_containers(record: RunRecord, console: Console) -> None:
+    """Prints what befell containers, and which of them keep nothing."""
+    told = [f"{case.id}: {sentence}" for case in record.cases for sentence in containers.befell(case)]
+    if any(case.client and case.parameters.get("volume") == "tmpfs" for case in record.cases):
+        told.append(containers.TMPFS)
+    if told:
+        console.print()
+        console.print(Text("Containers", style="bold underline"))
+        _print_lines(told, INDENT, console)
 
 
 def _print_trials(record: RunRecord, console: Console) -> None:

@@ -27,7 +27,16 @@ from harness.analysis.windows import all_windows, baseline_window, injected, ins
 from harness.clock import NS_PER_S
 from harness.facts import FaultRecord, TrialFacts
 from harness.model import Class, Parameters, Setup, TrialStatus
-from harness.record import Example, FaultResult, Figure, Guarantee, LedgerCounts, Metrics, TrialRecord
+from harness.record import (
+    Example,
+    FaultResult,
+    Figure,
+    Guarantee,
+    IncidentResult,
+    LedgerCounts,
+    Metrics,
+    TrialRecord,
+)
 from harness.units import format_count, format_duration
 
 __all__ = ["AnalysedTrial", "TrialTables", "analyse", "combine_case", "run_exit"]
@@ -60,6 +69,8 @@ class AnalysedTrial:
     faults: tuple[FaultResult, ...]
     guarantees: tuple[Guarantee, ...]
     examples: tuple[Example, ...]
+    incidents: tuple[IncidentResult, ...]
+    throttled_s: Mapping[str, float]
     lag_bound_s: float
     evidence_sound: bool
     messages: pl.DataFrame
@@ -83,6 +94,8 @@ class AnalysedTrial:
             faults=list(self.faults),
             guarantees=list(self.guarantees),
             examples=list(self.examples),
+            incidents=list(self.incidents),
+            throttled_s=dict(self.throttled_s),
             lag_bound_s=self.lag_bound_s,
             evidence_sound=self.evidence_sound and not interrupted,
         )
@@ -164,6 +177,8 @@ def analyse(tables: TrialTables, facts: TrialFacts, setup: Setup, parameters: Pa
         faults=_fault_results(facts, recovered, judged.exposed),
         guarantees=judged.guarantees,
         examples=tuple(examples(reconciled, attempts, deliveries, tables.residue, facts)),
+        incidents=_incidents(facts),
+        throttled_s=_throttled(facts),
         lag_bound_s=trusted.lag_bound_s,
         evidence_sound=trusted.evidence_sound,
         messages=reconciled.messages,
@@ -202,6 +217,19 @@ def _fault_results(
         )
 
     return tuple(result(fault) for fault in facts.faults)
+
+
+def _incidents(facts: TrialFacts) -> tuple[IncidentResult, ...]:
+    start = facts.steady_start_ns or facts.load_start_ns or 0
+    return tuple(
+        IncidentResult(at_s=(each.t_ns - start) / NS_PER_S, source=each.source, what=each.what, text=each.text)
+        for each in facts.incidents
+    )
+
+
+def _throttled(facts: TrialFacts) -> dict[str, float]:
+    each = {"broker": facts.throttled_broker_s, "load": facts.throttled_load_s}
+    return {source: held_s for source, held_s in each.items() if held_s is not None}
 
 
 def _warnings(

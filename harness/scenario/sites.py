@@ -53,7 +53,7 @@ CONTAINER_PARAMETERS: Mapping[str, ContainerParameter] = {
         ContainerParameter(
             name="memory",
             shape=size("6 MiB", "16384 GiB"),  # the engine refuses less than 6 MiB
-            word=lambda _, text: "".join(text.split()),
+            word=lambda _, text: " ".join(text.split()),
             meaning="most memory of the broker's container, beyond which the kernel kills it (docker); none: no limit",
         ),
         ContainerParameter(

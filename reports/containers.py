@@ -1,0 +1,51 @@
+"""What a reader must know of the containers that cases ran in: where they ran, from which image, what befell them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from harness.record import CaseRecord, RunRecord
+from harness.units import format_duration
+
+_PLACES = {"container": "in a container", "host": "on the host"}
+TMPFS = "volume tmpfs: the data end with the container, so nothing is claimed of what ends the broker"
+
+
+def ground(record: RunRecord) -> str:
+    """Returns the deployment with its networks: ``docker: on bridge, host with the load in a container``."""
+    networks: dict[str, dict[str, None]] = {}
+    for case in record.cases:
+        if case.client:
+            networks.setdefault(case.client, {})[case.network] = None
+    told = [f"on {', '.join(each)} with the load {_PLACES.get(client, client)}" for client, each in networks.items()]
+    return f"{record.deployment}: {'; '.join(told)}" if told else record.deployment
+
+
+def site(case: CaseRecord) -> str:
+    """Returns where a case ran: ``bridge``, ``bridge, load on the host``; "" where there was nothing to choose."""
+    if not case.client:
+        return ""
+    return case.network if case.client == "container" else f"{case.network}, load {_PLACES[case.client]}"
+
+
+def about(case: CaseRecord) -> str:
+    """Returns network, image and storage of a case in words, "" where it ran in no container."""
+    if not case.client:
+        return ""
+    told = [f"network {case.network}, the load {_PLACES[case.client]}"]
+    if case.image:
+        told.append(f"image {case.image.reference} ({case.image.source}, {case.image.digest})")
+    if case.parameters.get("volume") == "tmpfs":
+        told.append(TMPFS)
+    return "; ".join(told)
+
+
+def befell(case: CaseRecord) -> Iterator[str]:
+    """Yields what befell the containers of a case, a sentence each, the trial named where there are several."""
+    for trial in case.trials:
+        which = f"trial {trial.number}, " if len(case.trials) > 1 else ""
+        for incident in trial.incidents:
+            yield f"{which}{incident.source} {incident.what} at {incident.at_s:.1f} s of steady: {incident.text}"
+        for source, held_s in trial.throttled_s.items():
+            if held_s > 0:
+                yield f"{which}{source}: its CPU limit kept it from running for {format_duration(held_s)} in all"

@@ -1,0 +1,141 @@
+"""The table *Networks*: one setup at several sites of the same run, each figure beside its ratio to the bridge.
+
+Only sites of one setup with the same parameters are compared, and only trials that count: a figure of a case without a valid trial
+stands there without a ratio.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from harness.model import TrialStatus
+from harness.record import CaseRecord, Figure, RunRecord
+from harness.units import format_duration, format_rate
+from reports import figures, words
+from reports.containers import site
+
+TITLE = "Networks"
+BASE = ("bridge", "container")
+"""Network and place of the load that the others are compared with."""
+NOTES = {
+    "ratio": "×: share of the same figure on the bridge with the load in a container",
+    "overlay": "overlay: broker and load are on one machine, so nothing crosses VXLAN; between machines an overlay costs more",
+    "host": "load on the host: it comes through the published port; the CPU of Docker's proxy there is in neither figure",
+    "once": "one trial each: differences of a few percent may be chance",
+    "middle": "several trials: of each figure the middle one (of two, the worse)",
+    "invalid": "without a valid trial nothing is compared",
+    "filling": "filling, draining: the backlog grew or shrank, so the throughput is not compared",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """One figure of the table: its heading, and the metric of ``record.md``."""
+
+    heading: str
+    metric: str
+
+
+OPEN = (Compared("e2e p50", "latency.end_to_end.p50"), Compared("e2e p99", "latency.end_to_end.p99"))
+CLOSED = (Compared("confirmed", "rate.confirmed"), Compared("throughput", "throughput"))
+COST = (Compared("broker CPU per message", "cost.broker_cpu"), Compared("load CPU per message", "cost.load_cpu"))
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One site: its words, and a cell for each heading."""
+
+    site: str
+    cells: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """The whole table; ``groups`` are the rows of each setup under its name."""
+
+    headings: tuple[str, ...]
+    groups: tuple[tuple[str, tuple[Row, ...]], ...]
+    notes: tuple[str, ...]
+
+
+def comparison(record: RunRecord) -> Comparison | None:
+    """Returns the table, None where no setup was measured at two sites."""
+    groups = {label: cases for label, cases in _groups(record).items() if len(cases) > 1}
+    if not groups:
+        return None
+    compared = (*(CLOSED if _closed_loop(record) else OPEN), *COST)
+    told = tuple((label, _rows(cases, compared)) for label, cases in groups.items())
+    shown = [case for cases in groups.values() for case in cases]
+    return Comparison(tuple(each.heading for each in compared), told, _notes(shown, told))
+
+
+def _groups(record: RunRecord) -> dict[str, list[CaseRecord]]:
+    """Returns the measured cases that differ in nothing but their site, by what they share of their ids."""
+    groups: dict[str, list[CaseRecord]] = {}
+    for case in record.cases:
+        if case.client and figures.counted(case):
+            groups.setdefault(case.id.rpartition("@")[0], []).append(case)
+    return groups
+
+
+def _closed_loop(record: RunRecord) -> bool:
+    return record.scenario_expanded.get("load", {}).get("saturate_window") is not None
+
+
+def _rows(cases: list[CaseRecord], compared: tuple[Compared, ...]) -> tuple[Row, ...]:
+    base = next((case for case in cases if (case.network, case.client) == BASE), None)
+    return tuple(Row(site(case), tuple(_cell(case, base, each.metric) for each in compared)) for case in cases)
+
+
+def _cell(case: CaseRecord, base: CaseRecord | None, metric: str) -> str:
+    value = figures.over_trials(case, metric).middle
+    text = _figure(metric, value)
+    if not _is_valid(case):
+        return f"{text} ({words.INVALID.word})"
+    label = _label(case, metric)
+    if label:
+        return f"{text} ({label})"
+    if base is None or not _is_valid(base) or _label(base, metric):
+        return text
+    ratio = _ratio(value, figures.over_trials(base, metric).middle)
+    return text if ratio is None else f"{text} ×{ratio:.2f}"
+
+
+def _figure(metric: str, value: Figure | None) -> str:
+    if isinstance(value, float) and metric.startswith("cost."):
+        return format_duration(value / 1e6)  # seconds per million messages are microseconds per message
+    if isinstance(value, float) and metric.startswith("rate."):
+        return format_rate(value)
+    return words.figure(metric, value)
+
+
+def _ratio(value: Figure | None, base: Figure | None) -> float | None:
+    """Returns the ratio of two figures that are numbers; of what is censored or unknown there is none."""
+    return value / base if isinstance(value, float) and isinstance(base, float) and base > 0 else None
+
+
+def _label(case: CaseRecord, metric: str) -> str:
+    """Returns why a throughput is not compared: its backlog grew or shrank."""
+    if metric != "throughput":
+        return ""
+    window = figures.over_trials(case, metric).window
+    labels = {trial.throughput_label.get(window, "") for trial in figures.counted(case)} - {"", "sustained"}
+    return ", ".join(sorted(labels))
+
+
+def _is_valid(case: CaseRecord) -> bool:
+    return any(trial.status is TrialStatus.VALID for trial in case.trials)
+
+
+def _notes(cases: list[CaseRecord], told: tuple[tuple[str, tuple[Row, ...]], ...]) -> tuple[str, ...]:
+    cells = " ".join(cell for _, rows in told for row in rows for cell in row.cells)
+    holds = {
+        "ratio": "×" in cells,
+        "overlay": any(case.network == "overlay" for case in cases),
+        "host": any(case.client == "host" and case.network != "host" for case in cases),
+        "once": all(len(case.trials) == 1 for case in cases),
+        "middle": any(len(case.trials) > 1 for case in cases),
+        "invalid": not all(_is_valid(case) for case in cases),
+        "filling": "filling" in cells or "draining" in cells,
+    }
+    return tuple(NOTES[name] for name, true in holds.items() if true)
