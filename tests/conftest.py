@@ -37,10 +37,13 @@ def _locked(path: Path, how: int) -> Iterator[None]:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Lets one process run the tests that must be alone one after the other, so that the others wait for them once."""
+    """Lets one process run the tests that must be alone one after the other, so that the others wait for them once; and one those on Docker, since
+    they share an engine: its swarm and its subnets."""
     for item in items:
         if item.get_closest_marker("alone"):
             item.add_marker(pytest.mark.xdist_group("alone"))
+        elif "docker_bench" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.xdist_group("docker"))
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

@@ -66,7 +66,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     made = [pytest.param(name, DEPLOYMENT, id=name) for name in names]
     everywhere = metafunc.definition.get_closest_marker("everywhere")
     if everywhere and DEPLOYMENT.name == "embedded" and DOCKER.name == "docker":
-        together = pytest.mark.xdist_group("contract on docker")  # shares its brokers
+        together = pytest.mark.xdist_group("docker")
         wanted = [
             name for name in everywhere.args or names if name in names and brokers.setup(name).broker in ON_DOCKER
         ]
