@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from harness.doctor.finding import Check, Seen, missing, ok, worse
-from harness.sweeping import state_folder, unfinished
+from harness.sweeping import kept, state_folder, unfinished
 
 
 def checks() -> Iterator[Check]:
@@ -39,17 +39,25 @@ def nearest(path: Path) -> Path:
 
 def _leftovers() -> Seen:
     ended, living = unfinished()
-    return leftovers(len(ended), len(living))
+    return leftovers(len(ended), len(living), kept())
 
 
-def leftovers(ended: int, living: int) -> Seen:
-    """Judges what other runs mean to the next one: ``ended`` left something behind, ``living`` use this machine now."""
+def leftovers(ended: int, living: int, kept: Sequence[str] = ()) -> Seen:
+    """Judges what other runs mean to the next one: ``ended`` left something behind, ``living`` use this machine now, and so do setups
+    that ``brokerbench up`` ``kept``."""
     parts = [f"{ended} killed {_runs(ended)} left something"] if ended else []
     parts += [f"{living} {_runs(living)} on now"] if living else []
+    parts += [f"kept by up: {', '.join(kept)}"] if kept else []
     if ended:
         return worse("; ".join(parts), "servers or folders of theirs may still be here", "brokerbench down")
     if living:
-        return worse(parts[0], "runs at the same time disturb each other's figures", "wait until no other is on")
+        return worse(
+            "; ".join(parts), "runs at the same time disturb each other's figures", "wait until no other is on"
+        )
+    if kept:
+        return worse(
+            parts[0], "a broker beside a run disturbs its figures", "brokerbench down, when you no longer need it"
+        )
     return ok("none", "no run is on, and none has left anything behind")
 
 

@@ -33,7 +33,7 @@ from harness.scenario.describe import as_dict
 from harness.scenario.model import Case, Scenario
 from harness.schedule import expected_messages
 from harness.store import RunFolder
-from harness.sweeping import LEFT
+from harness.sweeping import LEFT, down
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -83,11 +83,14 @@ class Run:
         require_room(Journal.slot_place(), expected_messages(scenario.load, scenario.phases))
 
     def __enter__(self) -> Run:
-        """Begins the journal, then the run folder; starts no broker.
+        """Removes what killed runs left, begins the journal, then the run folder; starts no broker.
 
         Raises:
             UsageError: the state folder or the output folder takes no write.
         """
+        for sentence in down(kept=False):
+            if not sentence.startswith(LEFT):  # `doctor` tells of that, and `down` how to go on
+                self._listener.notice(Warned(text=f"left by a killed run, removed now: {sentence}"))
         self._journal = Journal.create(f"{self._run_id:016x}")
         try:
             self.folder = RunFolder.create(self._options.root, self._scenario.name, datetime.now())

@@ -329,6 +329,11 @@ class TestTraces:
         assert said(seen) == (rating, value)
         assert (seen.remedy == "brokerbench down") == (ended > 0)
 
+    def test_a_setup_that_is_kept_is_told(self) -> None:
+        assert said(traces.leftovers(0, 0, ["redis-stream on bridge"])) == (WORSE, "kept by up: redis-stream on bridge")
+        seen = traces.leftovers(1, 0, ["redis-stream on bridge"])
+        assert said(seen) == (WORSE, "1 killed run left something; kept by up: redis-stream on bridge")
+
     def test_a_journal_without_a_lock_is_a_leftover_and_looking_changes_nothing(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
