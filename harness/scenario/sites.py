@@ -125,12 +125,14 @@ class _OneNetwork:
             if name in NETWORKS and list(inner.entries) == ["client"]:
                 client = Words(words=CLIENTS).read(inner.entries["client"], report)
                 return BAD if client is BAD else NetworkChoice(network=name, client=client)
-            text = "" if name in NETWORKS else f"{name!r} is no network"
-            return refuse(inner, report, self, text, did_you_mean(name, NETWORKS))
+            if name in NETWORKS:
+                return refuse(inner, report, self, "below a network stands its client, and nothing else")
+            return refuse(inner, report, self, f"{name!r} is no network", did_you_mean(name, NETWORKS))
         if node.kind == "text" and node.text in NETWORKS:
             return NetworkChoice(network=node.text)
-        text = f"{node} is none of them" if node.kind == "text" else ""
-        return refuse(node, report, self, text, did_you_mean(node.text, NETWORKS))
+        if node.kind == "text":
+            return refuse(node, report, self, f"{node} is none of them", did_you_mean(node.text, NETWORKS))
+        return refuse(node, report, self)
 
     def schema(self) -> Schema:
         """Returns a word, or an object with one network."""
