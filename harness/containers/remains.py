@@ -58,7 +58,11 @@ def _unanswered(context: Context, error: Exception) -> list[str]:
 def _spoken_to(lines: Iterable[Mapping[str, Any]]) -> dict[str, str]:
     """Returns the variables that name the engine which the run spoke to, as it noted them with each thing."""
     noted = [line["engine"] for line in lines if isinstance(line.get("engine"), Mapping)]
-    return {str(name): str(value) for name, value in noted[-1].items()} if noted else {}
+    variables = {str(name): str(value) for name, value in noted[-1].items()} if noted else {}
+    return {
+        "DOCKER_HOST": "",
+        **variables,
+    }  # the library takes an empty mapping for none, and our own environment instead
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

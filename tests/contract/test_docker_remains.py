@@ -1,0 +1,283 @@
+"""Nothing of a killed run stays in the engine: containers, networks, volumes, the swarm that it made. A real engine, real kills."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from harness.containers import networks
+from harness.containers.engine import LABEL, engine, why_no_engine
+from harness.containers.images import image_of
+from harness.errors import UnavailableError
+from harness.journal import Journal
+from harness.sweeping import down, sweep
+
+LIMIT_S = 30.0
+pytestmark = [
+    pytest.mark.xdist_group("docker"),
+    pytest.mark.skipif(bool(why_no_engine()), reason=why_no_engine()),
+]
+
+HEAD = """
+import json, os, sys
+from docker.types import Mount
+from harness.containers import networks
+from harness.containers.engine import LABEL, engine
+from harness.journal import Journal
+run_id, image = sys.argv[1:]
+labels, name = {LABEL: run_id}, f"bb_{run_id}_1"
+journal = Journal.create(run_id)
+def say(**facts):
+    print(json.dumps(facts), flush=True)
+"""
+
+ALL = """
+network = networks.make("bridge", f"{name}-net", journal)
+journal.volume(f"{name}_data")
+engine().volumes.create(f"{name}_data", labels=labels)
+journal.container(f"{name}-broker-1")
+made = engine().containers.run(
+    image, ["sleep", "1000"], entrypoint="", name=f"{name}-broker-1", labels=labels, detach=True, network=network.name,
+    mounts=[Mount("/data", f"{name}_data"), Mount("/anonymous", None)],
+)
+made.reload()
+say(volumes=[mount["Name"] for mount in made.attrs["Mounts"]])
+"""
+
+SWARM = """
+networks.make("overlay", f"{name}-net", journal, init_swarm=True)
+say(swarm=True)
+"""
+
+
+@dataclass
+class Owner:
+    """Another process that owns a run; the test kills it."""
+
+    run_id: str
+    state: Path
+    process: subprocess.Popen[str]
+
+    def says(self) -> dict[str, list[str]]:
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        assert line, "the owner died before its time"
+        said: dict[str, list[str]] = json.loads(line)
+        return said
+
+    @property
+    def journal(self) -> Path:
+        return self.state / "journals" / f"{self.run_id}.jsonl"
+
+    def kill(self, *, minder: bool = False) -> None:
+        """SIGKILLs it, and its minder if that is to be so; else waits until that has swept."""
+        if minder:
+            children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+            for pid in children:
+                os.kill(int(pid), signal.SIGKILL)
+        self.process.kill()
+        self.process.communicate()
+        deadline = time.monotonic() + LIMIT_S
+        while not minder and self.journal.exists():
+            assert time.monotonic() < deadline, "the minder does not sweep"
+            time.sleep(0.02)
+
+
+@pytest.fixture(autouse=True)
+def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    monkeypatch.setenv("BROKERBENCH_STATE", str(tmp_path / "state"))
+    yield tmp_path / "state"
+    down()
+
+
+@pytest.fixture
+def owner(state: Path) -> Iterator[Callable[[str], Owner]]:
+    """Starts owners: each begins a journal, runs the given code and waits."""
+    owners: list[Owner] = []
+
+    def start(code: str) -> Owner:
+        run_id = secrets.token_hex(8)
+        source = HEAD + textwrap.dedent(code) + "\nsys.stdin.read()\n"
+        process = subprocess.Popen(
+            [sys.executable, "-c", source, run_id, image_of("redis").reference],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        owners.append(Owner(run_id, state, process))
+        return owners[-1]
+
+    yield start
+    for one in owners:
+        if one.process.poll() is None:
+            one.kill()
+        for pipe in (one.process.stdin, one.process.stdout):
+            if pipe is not None:
+                pipe.close()
+
+
+@pytest.fixture
+def no_swarm() -> None:
+    """These tests need an engine that is in no swarm: one that is there is somebody else's."""
+    if engine().info()["Swarm"]["LocalNodeState"] != "inactive":
+        pytest.skip("the engine is in a swarm already; remedy: docker swarm leave --force, if nobody uses it")
+
+
+def there(run_id: str) -> list[str]:
+    """Returns the names of what a run has in the engine."""
+    only = {"label": f"{LABEL}={run_id}"}
+    found = [
+        *engine().containers.list(all=True, filters=only),
+        *engine().networks.list(filters=only),
+        *engine().volumes.list(filters=only),
+    ]
+    return sorted(str(one.name) for one in found)
+
+
+def volumes() -> set[str]:
+    return {str(volume.name) for volume in engine().volumes.list()}
+
+
+def in_swarm() -> bool:
+    return bool(engine().info()["Swarm"]["LocalNodeState"] == "active")
+
+
+def test_after_sigkill_the_minder_removes_all_that_the_run_had_in_the_engine_and_nothing_of_another(
+    owner: Callable[[str], Owner],
+) -> None:
+    killed, living = owner(ALL), owner(ALL)
+    its, others = killed.says()["volumes"], living.says()["volumes"]
+    assert len(its) == len(others) == 2
+    assert set(its + others) <= volumes()
+    killed.kill()
+    assert there(killed.run_id) == []
+    assert not volumes() & set(its)
+    name = f"bb_{living.run_id}_1"
+    assert there(living.run_id) == [f"{name}-broker-1", f"{name}-net", f"{name}_data"]
+    living.kill(minder=True)
+    assert down() == [f"container {name}-broker-1", f"network {name}-net", f"volume {name}_data"]
+    assert there(living.run_id) == []
+    assert not volumes() & set(others)
+
+
+def test_what_was_never_written_down_is_found_by_its_label_or_its_name(owner: Callable[[str], Owner]) -> None:
+    killed = owner("""
+        journal.network(f"{name}-net")
+        engine().volumes.create(f"{name}_unlabelled")
+        engine().containers.create(image, name=f"half_made_{run_id}", labels=labels, network="none")
+        say()
+    """)
+    killed.says()
+    killed.kill(minder=True)
+    assert down() == [f"container half_made_{killed.run_id}", f"volume bb_{killed.run_id}_1_unlabelled"]
+    assert there(killed.run_id) == []
+
+
+def test_what_is_kept_survives_minder_and_next_run_and_down_finds_it_whatever_engine_it_is_asked_from(
+    owner: Callable[[str], Owner], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keeper = owner(ALL + 'journal.keep("redis-stream on bridge")\nsay()\n')
+    keeper.says()
+    keeper.says()
+    name = f"bb_{keeper.run_id}_1"
+    keeper.process.kill()
+    keeper.process.communicate()
+    assert down(kept=False) == []
+    assert there(keeper.run_id) == [f"{name}-broker-1", f"{name}-net", f"{name}_data"]
+    monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere")
+    assert down() == [
+        "what was kept: redis-stream on bridge",
+        f"container {name}-broker-1",
+        f"network {name}-net",
+        f"volume {name}_data",
+    ]
+    assert there(keeper.run_id) == []
+
+
+def test_a_network_that_a_container_of_others_uses_is_left_with_its_name_until_that_is_gone(
+    owner: Callable[[str], Owner],
+) -> None:
+    killed = owner(ALL)
+    killed.says()
+    network = f"bb_{killed.run_id}_1-net"
+    guest = engine().containers.run(
+        image_of("redis").reference,
+        ["sleep", "1000"],
+        entrypoint="",
+        name=f"guest_{killed.run_id}",
+        network=network,
+        detach=True,
+    )
+    try:
+        killed.kill(minder=True)
+        left = f"left: network {network} is used by container guest_{killed.run_id}; end that first"
+        assert down()[-1] == left
+        assert sweep(killed.journal) == [left]
+        assert there(killed.run_id) == [network]
+    finally:
+        guest.remove(force=True)
+    assert down() == [f"network {network}"]
+
+
+@pytest.mark.usefixtures("no_swarm")
+def test_a_swarm_of_a_killed_run_is_left_with_the_bridge_that_came_with_it(owner: Callable[[str], Owner]) -> None:
+    had = bool(engine().networks.list(names=["docker_gwbridge"]))
+    killed = owner(SWARM)
+    killed.says()
+    assert in_swarm()
+    killed.kill()
+    assert not in_swarm()
+    assert there(killed.run_id) == []
+    assert bool(engine().networks.list(names=["docker_gwbridge"])) == had
+
+
+@pytest.mark.usefixtures("no_swarm")
+def test_a_swarm_that_another_run_uses_stays_until_that_is_over(owner: Callable[[str], Owner]) -> None:
+    maker = owner(SWARM)
+    maker.says()
+    guest = owner(SWARM)
+    guest.says()
+    maker.kill(minder=True)
+    left = f"left: swarm {maker.run_id} is used by network bb_{guest.run_id}_1-net; end that first"
+    assert down() == [f"network bb_{maker.run_id}_1-net", left]
+    assert in_swarm()
+    guest.kill()
+    assert in_swarm()  # not the guest's to leave
+    assert f"swarm {maker.run_id}" in down()
+    assert not in_swarm()
+
+
+@pytest.mark.usefixtures("no_swarm")
+def test_an_overlay_network_without_a_swarm_is_refused_with_the_remedy_and_makes_nothing(state: Path) -> None:
+    run_id = secrets.token_hex(8)
+    with Journal.create(run_id) as journal:
+        before = journal.path.read_text()
+        with pytest.raises(UnavailableError, match="this engine is in none") as refused:
+            networks.make("overlay", f"bb_{run_id}_1", journal)
+        assert "--init-swarm" in str(refused.value)
+        assert journal.path.read_text() == before
+    assert networks.why_not("overlay") == str(refused.value)
+    assert networks.why_not("overlay", init_swarm=True) == networks.why_not("bridge") == networks.why_not("host") == ""
+
+
+def test_no_addresses_left_is_told_from_other_refusals() -> None:
+    engines = (
+        "could not find an available, non-overlapping IPv4 address pool among the defaults to assign to the network"
+    )
+    composes = (
+        "failed to create network x: Error response from daemon: all predefined address pools have been fully subnetted"
+    )
+    assert networks.no_addresses(engines)
+    assert networks.no_addresses(composes)
+    assert not networks.no_addresses("network with name bb_1 already exists")
