@@ -19,9 +19,10 @@ question: Is anything left behind?
 setups: [{setup}]
 load: {{rate: 1000/s}}
 workers: {{count: 2, work: {{constant: 1500 us}}, visibility: 2 s, sweep: 500 ms}}
-phases: {{warmup: 2 s, steady: 10 s, drain: 20 s}}
-faults: [{{at: 7 s, kill: broker, restart_after: 2 s}}]
+phases: {{warmup: 1 s, steady: {steady}, drain: 20 s}}
+{faults}
 """
+FAULT = "faults: [{at: 6 s, kill: broker, restart_after: 2 s}]"
 
 Lines = list[dict[str, Any]]
 
@@ -41,6 +42,9 @@ def searched(lines: Lines) -> bool:
     """True when the load side has ended and the analysis runs."""
     return any(line["kind"] == "search" for line in lines)
 
+
+AFTER_THE_LOAD = ("drain", "analysis")
+"""Their tests need no fault before, which would take its time."""
 
 PHASES = {
     "start of the broker": phase("starting broker"),
@@ -105,7 +109,7 @@ def test_a_second_ctrl_c_leaves_at_once_and_the_minder_cleans_up(bench: Bench) -
 
 def test_two_runs_at_once_do_not_touch_each_other(bench: Bench) -> None:
     first = _at(bench, "steady", "redis-stream")
-    path = bench.scenario("second", SCENARIO.format(setup="redis-stream"))
+    path = _scenario(bench, "second", "redis-stream", steady="9 s", faults=FAULT)
     second = bench.start("run", path, "-o", str(bench.home / "others"))
     second.send_signal(signal.SIGSTOP)  # it can neither end nor clean up before it is killed
     os.kill(second.pid, signal.SIGKILL)
@@ -118,7 +122,12 @@ def test_two_runs_at_once_do_not_touch_each_other(bench: Bench) -> None:
 
 
 def _at(bench: Bench, when: str, setup: str) -> subprocess.Popen[str]:
-    path = bench.scenario("clean-up", SCENARIO.format(setup=setup))
-    process = bench.start("run", path)
+    short = when in AFTER_THE_LOAD
+    steady, faults = ("2 s", "") if short else ("9 s", FAULT)
+    process = bench.start("run", _scenario(bench, "clean-up", setup, steady=steady, faults=faults))
     bench.wait_for(process, PHASES[when])
     return process
+
+
+def _scenario(bench: Bench, name: str, setup: str, *, steady: str, faults: str) -> str:
+    return bench.scenario(name, SCENARIO.format(setup=setup, steady=steady, faults=faults))
