@@ -41,6 +41,15 @@ class Source(StrEnum):
     OFFICIAL = "official"
     BUILT = "built"
 
+    @property
+    def words(self) -> str:
+        """What a user is told."""
+        return {
+            "variable": "a variable names it",
+            "official": "the official image",
+            "built": "made here of Debian packages",
+        }[self]
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Image:

@@ -1,0 +1,59 @@
+"""``brokerbench images``: which image would run for each broker and for the load, and how to make them where no registry answers."""
+
+from __future__ import annotations
+
+import time
+
+import click
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from harness.errors import UsageError
+
+
+@click.group(invoke_without_command=True)
+@click.pass_context
+def images(context: click.Context) -> None:
+    """List the image that would run for each broker and for the load, if no registry were asked."""
+    if context.invoked_subcommand is not None:
+        return
+    from harness.containers.images import BUILD, OFFICIAL, present, present_load  # noqa: PLC0415 - as in `build`
+
+    rows = [
+        (broker, present(broker), f"{official} is pulled if a registry answers; or {BUILD} makes one")
+        for broker, official in OFFICIAL.items()
+    ]
+    rows.append(("load", present_load(), f"made by the first run that needs it, or by {BUILD} load"))
+    table = Table.grid(padding=(0, 2))
+    table.add_row(*(Text(word, style="bold") for word in ("for", "image", "version", "digest", "why")))
+    for name, image, otherwise in rows:
+        if image is None:
+            table.add_row(name, Text("none", style="yellow"), "", "", otherwise)
+        else:
+            table.add_row(name, image.reference, image.version or "unknown", image.digest[:19], image.source.words)
+    Console(soft_wrap=True, highlight=False, markup=False).print(table)
+
+
+@images.command()
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+def build(names: tuple[str, ...]) -> None:
+    """Make images of Debian packages: NAMEs of base, redis, rabbitmq, postgres, libraries, load; all without any.
+
+    What is there already is left as it is. Where the official images can be had, only the load's is needed.
+    """
+    from harness.containers.building import PARENTS  # noqa: PLC0415 - the SDK takes 0.1 s to import
+    from harness.containers.images import make  # noqa: PLC0415 - as above
+
+    for name in names:
+        if name not in PARENTS:
+            raise UsageError(f"there is no image {name!r}", expected=f"one of {', '.join(PARENTS)}")
+    started = time.monotonic()
+    for name in names or PARENTS:
+        click.echo(f"{name}: {make(name, _say)}")
+    click.echo(f"done in {time.monotonic() - started:.1f} s", err=True)
+
+
+def _say(line: str) -> None:
+    """Tells how a build goes, on stderr."""
+    click.echo(line, err=True)
