@@ -62,7 +62,7 @@ class Incident:
     """Something that befell a container without our doing, e.g. the kernel killed it for memory.
 
     Args:
-        t_ns: when it was seen. source: ``broker`` or ``load``. what: ``killed for memory``, ``throttled``, ``ended``.
+        t_ns: when it was seen. source: ``broker`` or ``load``. what: ``KILLED_FOR_MEMORY``, ``throttled``, ``ended``.
         text: one sentence for the report.
     """
 
@@ -72,10 +72,15 @@ class Incident:
     text: str
 
 
+CONTAINER = "container"
+"""Name of a :class:`LoadPlace` in a container."""
+KILLED_FOR_MEMORY = "killed for memory"
+
+
 class LoadPlace(Protocol):
     """Where the processes of the load run: this machine, or a container on the broker's network."""
 
-    name: str  # "this machine", "container"
+    name: str  # "this machine", CONTAINER
 
     def spawn(
         self, module: str, *words: str, folders: Sequence[Path], stdin: int, stdout: int, stderr: IO[bytes]

@@ -20,7 +20,7 @@ from typing import Any, Protocol
 
 import psutil
 
-from harness.clock import NS_PER_S, ClockDomain, now_ns
+from harness.clock import NS_PER_S, ClockDomain, clock_domain, now_ns
 from harness.load.agent import END_GRACE_S
 from harness.load.book import STOPPED_FROM_PAGE, Book, place
 from harness.load.collect import Collector
@@ -98,6 +98,7 @@ class Coordinator:
 
     def run(self) -> None:
         """Starts everything, then obeys the harness until it says ``quit`` or is gone."""
+        self._say("clock", domain=asdict(clock_domain()))
         if self._remotes.over:
             self._wait(lambda: len(self._remotes.told_over) >= self._remote["wanted"], FAREWELL_S)
             time.sleep(LEAVING_S)

@@ -21,6 +21,8 @@ import numpy as np
 import polars as pl
 
 from harness import tables
+from harness.clock import ClockDomain, clock_domain
+from harness.deployments.contract import CONTAINER
 from harness.errors import BrokerbenchError, ExitCode, StartError
 from harness.facts import ShardRecord
 from harness.histogram import BUCKETS
@@ -30,6 +32,7 @@ from harness.load.door import Door
 from harness.load.live import Live
 from harness.load.plan import FleetPlan
 from harness.load.pull import SILENCE_S
+from harness.redaction import hide
 
 REPLACE_TIMEOUT_S = 15.0
 ANSWER_TIMEOUT_S = 15.0
@@ -64,6 +67,7 @@ class Fleet:
         self._live: dict[str, dict[str, Any]] = {}
         self._live_ns = 0
         self._problems: list[str] = []
+        self.shared_clock: bool | None = None  # as ``facts.TrialFacts`` has it
         self._agents = -1  # of other machines, so far
         self.collected: Mapping[str, Any] | None = None  # as ``collect.collect`` returns it
         self._answers: dict[int, dict[str, Any]] = {}
@@ -124,11 +128,18 @@ class Fleet:
         """Waits until every shard is connected; raises StartError with the shard's own message otherwise."""
         self._wait(lambda: self._ready or bool(self._failed) or bool(self._problems) or self._lost, timeout_s)
         if not self._ready:
-            why = self._failed or "; ".join(self._problems) or ("the fleet has ended" if self._lost else "")
+            why = self._failed or "; ".join(self._problems) or (self._last_words() if self._lost else "")
             raise StartError(
                 f"the load did not start: {why or f'not ready within {timeout_s:g} s'}",
                 remedy=self._remedy or f"see {self._plan.logs}",
             )
+
+    def _last_words(self) -> str:
+        """Returns that the fleet has ended, and the last line that it, or what started it, wrote."""
+        with suppress(OSError):
+            lines = (self._plan.logs / "fleet.log").read_text(errors="replace").strip().splitlines()
+            return f"the fleet has ended: {hide(lines[-1])}" if lines else "the fleet has ended"
+        return "the fleet has ended"
 
     def go(self, load_start_ns: int) -> None:
         """Sets zero of every schedule; ≥ 100 ms ahead, or the first messages are late. Raises FleetLost."""
@@ -257,6 +268,7 @@ class Fleet:
         if self._process.stdout is not None:
             self._process.stdout.close()
         self._journal.forget(self.pid)
+        self._plan.place.end()
 
     def __enter__(self) -> Fleet:
         return self
@@ -325,12 +337,26 @@ class Fleet:
             self._ready, self.web_url = True, said["url"]
         elif event == "failed":
             self._failed, self._remedy = said["problem"], said.get("remedy", "")
+        elif event == "clock" and self._plan.place.name == CONTAINER:
+            self._compare_clocks(ClockDomain(**said["domain"]))
         elif event == "agents":
             self._agents = said["have"]
         elif event == "note":
             self._note(said["text"])
         elif event == "answer":
             self._answers[said["id"]] = said["answer"]
+
+    def _compare_clocks(self, theirs: ClockDomain) -> None:
+        """Whatever runs in containers on this kernel reads this machine's clock; an engine in a virtual machine has another."""
+        ours = clock_domain()
+        self.shared_clock = theirs == ours and bool(ours.boot_id)
+        if not self.shared_clock:
+            self._failed = (
+                f"the load's container reads another clock than this machine, so no latency could be told: boot id "
+                f"{theirs.boot_id or 'unknown'} and time namespace {theirs.time_namespace or 'unknown'} there, "
+                f"{ours.boot_id or 'unknown'} and {ours.time_namespace or 'unknown'} here"
+            )
+            self._remedy = "run the load on this machine: --set client=host"
 
 
 def farewell(door: Door, agents: int, journal: Journal) -> None:

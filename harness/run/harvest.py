@@ -70,6 +70,13 @@ def harvest(context: TrialContext, seen: Seen) -> TrialFacts:
         cpu_load_s=_used(seen.sampler, "load", "cpu_s"),
         disk_bytes=_whole(_used(seen.sampler, "broker", "written_bytes")),
         memory_peak_bytes=_whole(seen.sampler.highest("broker", "memory_bytes") if seen.sampler else None),
+        throttled_broker_s=_used(seen.sampler, "broker", "throttled_s"),
+        throttled_load_s=_used(seen.sampler, "load", "throttled_s"),
+        network_received_bytes=_whole(_used(seen.sampler, "broker", "network_received_bytes")),
+        network_sent_bytes=_whole(_used(seen.sampler, "broker", "network_sent_bytes")),
+        incidents=tuple(seen.incidents),
+        load_place=seen.load_place,
+        shared_clock=seen.shared_clock,
     )
     with folder.timeline() as timeline:
         timeline.append_facts(now_ns(), facts)

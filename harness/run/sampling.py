@@ -1,4 +1,4 @@
-"""What the broker, the load and the machine used while a trial ran: one thread, at least one sample a second.
+"""What the broker, the load and the machine used while a trial ran, and what befell containers: one thread, at least one sample a second.
 
 A number that cannot be had now (the broker is dead or stopped) leaves a gap in the samples; it is never guessed.
 """
@@ -6,6 +6,7 @@ A number that cannot be had now (the broker is dead or stopped) leaves a gap in 
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import polars as pl
@@ -15,7 +16,7 @@ from harness import tables
 from harness.brokers import open_driver
 from harness.brokers.contract import Driver, DriverOptions
 from harness.clock import now_ns
-from harness.deployments.contract import Broker
+from harness.deployments.contract import Broker, Incident, Usage
 from harness.environment import machine_usage
 from harness.errors import BrokerbenchError
 from harness.load.seam import Fleet
@@ -34,11 +35,15 @@ class Sampler:
         broker: whose usage is read.
         fleet: the load, whose process tree is read.
         options: of the queue, for asking its depth over a connection of the sampler's own.
+        befell: takes what befell the containers; called from the sampler's thread.
     """
 
-    def __init__(self, broker: Broker, fleet: Fleet, options: DriverOptions) -> None:
+    def __init__(
+        self, broker: Broker, fleet: Fleet, options: DriverOptions, befell: Callable[[Incident], None]
+    ) -> None:
         self._broker = broker
         self._fleet = fleet
+        self._befell = befell
         self._options = replace(
             options, client="sampler", connect_timeout_s=DEPTH_LIMIT_S, answer_timeout_s=DEPTH_LIMIT_S
         )
@@ -85,13 +90,23 @@ class Sampler:
             self._driver.close()
 
     def _sample(self) -> None:
-        usage = self._broker.usage()
-        self._add("broker", cpu_s=usage.cpu_s, memory_bytes=usage.memory_bytes, written_bytes=usage.written_bytes)
+        self._add("broker", **values(self._broker.usage()))
         self._sample_load()
+        for incident in (*self._broker.incidents(), *self._broker.load_place.incidents()):
+            self._befell(incident)
         self._add("machine", **machine_usage())
         self._sample_depth()
 
     def _sample_load(self) -> None:
+        shares = self._fleet.live().core_shares
+        self._rows.extend((t_ns, name, CORE_SHARE, share) for name, (t_ns, share) in shares.items())
+        usage = self._broker.load_place.usage()
+        if usage is not None:
+            self._add("load", **values(usage))
+        else:
+            self._sample_tree()
+
+    def _sample_tree(self) -> None:
         memory = 0
         try:
             root = psutil.Process(self._fleet.pid)
@@ -103,8 +118,6 @@ class Sampler:
                 self._load_cpu[process.pid] = times.user + times.system
         except psutil.Error:
             return
-        shares = self._fleet.live().core_shares
-        self._rows.extend((t_ns, name, CORE_SHARE, share) for name, (t_ns, share) in shares.items())
         cpu_s = sum(self._load_cpu.values()) + self._fleet.remote_cpu_s()
         self._add("load", cpu_s=cpu_s, memory_bytes=memory, written_bytes=None)
 
@@ -138,3 +151,15 @@ class Sampler:
     def _add(self, source: str, **values: float | int | None) -> None:
         t_ns = now_ns()
         self._rows.extend((t_ns, source, name, float(v)) for name, v in values.items() if v is not None)
+
+
+def values(usage: Usage) -> Mapping[str, float | int | None]:
+    """Returns the metrics of a source of ``tables.SAMPLES``; None = could not be read."""
+    return {
+        "cpu_s": usage.cpu_s,
+        "memory_bytes": usage.memory_bytes,
+        "written_bytes": usage.written_bytes,
+        "throttled_s": usage.throttled_s,
+        "network_received_bytes": usage.network_received_bytes,
+        "network_sent_bytes": usage.network_sent_bytes,
+    }

@@ -7,11 +7,10 @@ folder and in :attr:`Trial.seen`; ``harvest`` makes tables and facts of it, howe
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from functools import partial
-from typing import Any
 
 import polars as pl
 
@@ -19,9 +18,9 @@ from harness import tables
 from harness.brokers import open_driver
 from harness.brokers.contract import Effective
 from harness.clock import now_ns
-from harness.deployments.contract import Broker, BrokerOptions
+from harness.deployments.contract import KILLED_FOR_MEMORY, Broker, BrokerOptions, Incident
 from harness.errors import BrokerbenchError, Unreachable
-from harness.facts import FaultRecord, ShardRecord
+from harness.facts import FaultRecord, IncidentRecord, ShardRecord
 from harness.faults import faults
 from harness.faults.contract import Stage
 from harness.load.plan import FleetPlan
@@ -33,13 +32,13 @@ from harness.run.health import Probe, described
 from harness.run.nemesis import Nemesis, Planned
 from harness.run.outage import outage_words
 from harness.run.progress import FaultHealed, FaultInjected, PhaseChanged, Warned
+from harness.run.remarks import clock_words, realtime_words
 from harness.run.sampling import Sampler
 from harness.run.search import Search, search, unsearched
 from harness.run.watch import BrokerDied, Quiet, Watch
 from harness.scenario.model import FaultEntry
 from harness.stalls import StallWatcher
 from harness.timeline import Timeline
-from harness.units import format_duration
 
 HEALTHY_LIMIT_S = 60.0
 FOREIGN_LIMIT_S = 5.0
@@ -75,6 +74,9 @@ class Seen:
     sampler: Sampler | None = None
     stall_max_s: float = 0.0
     clock_error_s: float = 0.0
+    incidents: list[IncidentRecord] = field(default_factory=list)
+    load_place: str = ""
+    shared_clock: bool | None = None
     agents_stay: bool | None = (
         None  # agents of other machines were told that another trial follows; None = none was told
     )
@@ -117,7 +119,7 @@ class Trial:
         broker = self._start_broker(cleanup, timeline)
         proxy = self._start_proxy(cleanup, broker)
         fleet = self._start_fleet(cleanup, timeline, broker, proxy)
-        sampler = self._start_watchers(cleanup, broker, fleet)
+        sampler = self._start_watchers(cleanup, timeline, broker, fleet)
         stage = Stage(
             broker=broker,
             crew=fleet,
@@ -228,6 +230,8 @@ class Trial:
             door=context.door,
             more=context.more,
         )
+        self.seen.load_place = plan.place.name
+        cleanup.callback(plan.place.end)
         fleet = Fleet.start(plan, context.journal, lambda text: self._warn([text]))
         self.seen.agents_stay = context.more
         cleanup.callback(self._keep_shards, fleet, timeline)
@@ -236,14 +240,23 @@ class Trial:
         fleet.wait_ready(READY_LIMIT_S)
         if fleet.web_url:
             context.listener.notice(Warned(text=f"Locust's page: {fleet.web_url}"))
-        timeline.append(now_ns(), "fleet", shards=[asdict(shard) for shard in fleet.shards()])
+        self.seen.shared_clock = fleet.shared_clock
+        timeline.append(
+            now_ns(),
+            "fleet",
+            place=plan.place.name,
+            shared_clock=fleet.shared_clock,
+            shards=[asdict(shard) for shard in fleet.shards()],
+        )
+        self._warn(realtime_words(plan, fleet.shards()))
         return fleet
 
-    def _start_watchers(self, cleanup: ExitStack, broker: Broker, fleet: Fleet) -> Sampler:
+    def _start_watchers(self, cleanup: ExitStack, timeline: Timeline, broker: Broker, fleet: Fleet) -> Sampler:
         stalls = StallWatcher(self._context.journal)
         cleanup.callback(self._keep_stalls, stalls)
         cleanup.enter_context(stalls)
-        sampler = Sampler(broker, fleet, self._context.driver_options(broker.address, "sampler"))
+        options = self._context.driver_options(broker.address, "sampler")
+        sampler = Sampler(broker, fleet, options, partial(self._note_incident, timeline))
         self.seen.sampler = sampler
         cleanup.callback(sampler.stop)
         sampler.start()
@@ -349,7 +362,16 @@ class Trial:
         clocks = fleet.collected["clocks"]
         timeline.append(now_ns(), "clocks", clocks=clocks)
         self.seen.clock_error_s = max((clock["error"] / 1e9 for clock in clocks), default=0.0)
-        self._warn([*fleet.collected["problems"], *(_clock(clock) for clock in clocks if not clock["exact"])])
+        self._warn([*fleet.collected["problems"], *(clock_words(clock) for clock in clocks if not clock["exact"])])
+
+    def _note_incident(self, timeline: Timeline, incident: Incident) -> None:
+        timeline.append(incident.t_ns, "incident", **asdict(incident))
+        self.seen.incidents.append(IncidentRecord(**asdict(incident)))
+        if (incident.source, incident.what) == ("broker", KILLED_FOR_MEMORY):
+            self.seen.broker_died = (
+                self.seen.broker_died or incident.text
+            )  # its first process may live on, as PostgreSQL's does
+        self._context.listener.notice(Warned(text=incident.text))
 
     def _keep_stalls(self, stalls: StallWatcher) -> None:
         self.seen.stall_max_s = stalls.max_stall_s()
@@ -389,12 +411,3 @@ class Trial:
             self._context.listener.notice(
                 FaultInjected(index=record.index, label=record.label, t_ns=record.injected_ns, hold_s=hold_s)
             )
-
-
-def _clock(clock: Mapping[str, Any]) -> str:
-    """Returns what is known of an agent's clock as a sentence."""
-    before, after = (
-        f"{clock[when] / 1e9:+.6f} s ± {format_duration(clock[f'{when}_error'] / 1e9)}" for when in ("before", "after")
-    )
-    worst = format_duration(clock["error"] / 1e9)
-    return f"agent {clock['agent']} has a clock of its own: offset {before} before the load, {after} after it; ± {worst} at worst"

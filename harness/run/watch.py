@@ -78,7 +78,8 @@ class Watch:
             self._listener.notice(Warned(text=problem))
         self._told = len(problems)
         if self._has_died():
-            raise BrokerDied(f"its last words:\n{self._broker.log_tail()}")
+            why = self._broker.why_ended()
+            raise BrokerDied(f"{f'{why}; ' if why else ''}its last words:\n{self._broker.log_tail()}")
         if self._fleet.stopped_from_page():
             raise KeyboardInterrupt
 

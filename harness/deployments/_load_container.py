@@ -1,0 +1,180 @@
+"""The load in a container on the broker's network, where applications run.
+
+The engine makes the container, so that what is wrong is said at once; the docker CLI starts it and carries its pipes, as a child of
+ours. When our end of stdin closes, by whatever end of ours or of the CLI's, the load ends, and the container with it: its first
+process is the load's.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+import requests
+from docker.errors import APIError, NotFound
+from docker.models.containers import Container
+from docker.types import LogConfig, Mount, Ulimit
+
+from harness.clock import now_ns
+from harness.containers.engine import LABEL, engine, explained, facts
+from harness.containers.images import load_image
+from harness.containers.usage import Meter
+from harness.deployments.contract import CONTAINER, KILLED_FOR_MEMORY, Incident, Usage
+from harness.errors import StartError
+from harness.journal import Journal
+from harness.sweepers import MARKER
+
+INTERPRETER = "python3"
+PRIORITY = 1
+PASSED_ON = "BROKERBENCH_CHECK"
+THIS_MACHINE = "unix:///var/run/docker.sock"
+START_LIMIT_S = 30.0
+LOOK_S = 0.01
+
+_REFUSED_RIGHTS = re.compile("rlimit|capabilit|caps", re.IGNORECASE)
+
+
+class LoadContainer:
+    """Implements :class:`harness.deployments.contract.LoadPlace` with one container, for one trial.
+
+    Args:
+        journal: where the container is written before it is made.
+        project: its name is ``<project>-load``.
+        network: name of the engine's network that the broker is on; ``host`` = this machine's own.
+    """
+
+    name = CONTAINER
+
+    def __init__(self, journal: Journal, *, project: str, network: str) -> None:
+        self._journal = journal
+        self._called = f"{project}-load"
+        self._network = network
+        self._container: Container | None = None
+        self._meter = Meter()
+        self._killed_told = 0
+
+    def spawn(
+        self, module: str, *words: str, folders: Sequence[Path], stdin: int, stdout: int, stderr: IO[bytes]
+    ) -> subprocess.Popen[bytes]:
+        """Starts ``python -m <module> <words>`` in a new container, with leave to ask for ``SCHED_FIFO`` where the engine can give it."""
+        image = load_image().reference
+        security = facts().get("SecurityOptions") or ()
+        for rights in (_realtime(security), {}):
+            with explained(f"the load's container {self._called} cannot be made"):
+                self._make(image, ["-m", module, *words], folders, {**_identity(security), **rights})
+            process = self._journal.spawn(
+                ["docker", "start", "--attach", "--interactive", self._called],
+                stdin=stdin,
+                stdout=stdout,
+                stderr=stderr,
+                env={
+                    "DOCKER_HOST": THIS_MACHINE,
+                    **os.environ,
+                },  # where the SDK looks; the CLI alone would follow its context
+            )
+            problem = self._wait_started(process)
+            if not problem:
+                return process
+            process.wait()
+            self._journal.forget(process.pid)
+            self.end()
+            if not rights or not _REFUSED_RIGHTS.search(problem):
+                break
+        raise StartError(
+            f"the load's container {self._called} cannot be started: {problem}", remedy="or run with --set client=host"
+        )
+
+    def _make(self, image: str, words: list[str], folders: Sequence[Path], rights: Mapping[str, Any]) -> None:
+        checked = {PASSED_ON: os.environ[PASSED_ON]} if PASSED_ON in os.environ else {}
+        self._journal.container(self._called)
+        self._container = engine().containers.create(
+            image,
+            words,
+            entrypoint=INTERPRETER,
+            name=self._called,
+            labels={LABEL: self._journal.run_id},
+            network=self._network,
+            stdin_open=True,
+            environment={MARKER: self._journal.run_id, "HOME": "/tmp", **checked},
+            mounts=[Mount(target=str(folder), source=str(folder), type="bind") for folder in folders],
+            log_config=LogConfig(type="none"),  # its lines are read as they come: the engine need not write them too
+            working_dir="/",
+            **rights,
+        )
+
+    def _wait_started(self, process: subprocess.Popen[bytes]) -> str:
+        """Waits until the container runs, or has run; returns why it does not, "" where it does."""
+        assert self._container is not None
+        deadline = time.monotonic() + START_LIMIT_S
+        while time.monotonic() < deadline:
+            ended = process.poll() is not None
+            with explained(f"the load's container {self._called} cannot be looked at"):
+                self._container.reload()
+            state = self._container.attrs["State"]
+            if state["Error"]:
+                return str(state["Error"])
+            if state["Status"] != "created":
+                if state["Running"]:
+                    self._meter.follow(str(self._container.id), state["Pid"], own_network=self._network != "host")
+                return ""
+            if ended:
+                return f"docker start ended with status {process.returncode}"
+            time.sleep(LOOK_S)
+        process.kill()
+        return f"it does not run after {START_LIMIT_S:g} s"
+
+    def usage(self) -> Usage:
+        """Returns what the container used."""
+        return self._meter.usage()
+
+    def incidents(self) -> Sequence[Incident]:
+        """Returns that the kernel killed processes of the container for memory, once per look that sees more of them."""
+        killed = self._meter.killed_for_memory()
+        if killed <= self._killed_told:
+            return ()
+        text = f"the kernel killed {killed - self._killed_told} of the load's processes for want of memory"
+        self._killed_told = killed
+        return [Incident(t_ns=now_ns(), source="load", what=KILLED_FOR_MEMORY, text=text)]
+
+    def end(self) -> None:
+        """Removes the container, whatever runs in it."""
+        if self._container is None:
+            return
+        try:
+            self._container.remove(force=True, v=True)
+        except NotFound:
+            pass
+        except (APIError, requests.RequestException):
+            return  # the journal still names it: the sweep says what is wrong
+        self._journal.gone("container", self._called)
+        self._container = None
+
+
+def _identity(security: Sequence[str]) -> dict[str, Any]:
+    """Returns as whom the load runs, so that it may write in our folders and what it writes is ours.
+
+    Args:
+        security: what the engine says of itself, e.g. ``name=rootless``.
+    """
+    rootless = _is("rootless", security)  # root there is us
+    return {
+        "user": "0:0" if rootless else f"{os.getuid()}:{os.getgid()}",
+        "userns_mode": "host" if _is("userns", security) else None,  # else we were another there
+        "security_opt": ["label=disable"],  # SELinux would keep it from our folders
+    }
+
+
+def _realtime(security: Sequence[str]) -> dict[str, Any]:
+    """Returns what lets the load ask for ``SCHED_FIFO``: a capability serves root only, a limit serves all."""
+    if os.getuid() == 0 or _is("rootless", security):
+        return {"cap_add": ["SYS_NICE"]}
+    return {"ulimits": [Ulimit(name="rtprio", soft=PRIORITY, hard=PRIORITY)]}
+
+
+def _is(what: str, security: Sequence[str]) -> bool:
+    return any(f"name={what}" in option.split(",") for option in security)
