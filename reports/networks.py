@@ -18,7 +18,7 @@ TITLE = "Networks"
 BASE = ("bridge", "container")
 """Network and place of the load that the others are compared with."""
 NOTES = {
-    "ratio": "×: share of the same figure on the bridge with the load in a container",
+    "ratio": "×: times the same figure on the bridge with the load in a container",
     "overlay": "overlay: broker and load are on one machine, so nothing crosses VXLAN; between machines an overlay costs more",
     "host": "load on the host: it comes through the published port; the CPU of Docker's proxy there is in neither figure",
     "once": "one trial each: differences of a few percent may be chance",

@@ -3,31 +3,92 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache
 
 from harness.deployments.contract import Deployment
 from harness.deployments.embedded import EmbeddedDeployment
 from harness.deployments.external import ExternalDeployment
-from harness.model import Setup
+from harness.errors import UnavailableError, UsageError
+from harness.model import Setup, Site
 from harness.scenario.model import Scenario
-from harness.scenario.sites import DOCKER
+from harness.scenario.sites import CLIENTS, DOCKER, NETWORKS
 
 DEPLOYMENTS = (DOCKER, EmbeddedDeployment.name, ExternalDeployment.name)
+DEFAULT_SITE = Site(network=NETWORKS[0], client=CLIENTS[0])
 
 
-def default_deployment(setups: Sequence[Setup]) -> str:
-    """Returns where a scenario of these setups runs that does not say so."""
-    return EmbeddedDeployment.name
+def why_not_docker(setup: Setup) -> str:
+    """Returns why this machine cannot run a setup on Docker at once, with the remedy; "" where it can.
+
+    Pulls and makes nothing: an image that would first have to come is a reason, too.
+    """
+    return _why_no_docker() or _why_not_there(setup)
 
 
-def deployment_of(scenario: Scenario) -> Deployment:
-    """Returns where the scenario's brokers run; no child of ours gets the environment variables of their addresses."""
+def why_not_embedded(setup: Setup) -> str:
+    """Returns why this machine cannot run a setup as child processes, with the remedy; "" where it can."""
+    return EmbeddedDeployment().unavailable(setup)
+
+
+def default_deployment(setups: Sequence[Setup], why_not: Callable[[Setup], str] = why_not_docker) -> str:
+    """Returns where a scenario of these setups runs that does not say so: on docker where it can all run there at once."""
+    return EmbeddedDeployment.name if any(map(why_not, setups)) else DOCKER
+
+
+def deployment_of(scenario: Scenario, *, init_swarm: bool = False) -> Deployment:
+    """Returns where the scenario's brokers run; no child of ours gets the environment variables of their addresses.
+
+    Args:
+        init_swarm: the user's leave to make a swarm for an overlay network.
+    """
     if scenario.deployment == DOCKER:
         from harness.deployments.docker import DockerDeployment  # noqa: PLC0415 - the SDK takes 0.2 s to import
 
-        return DockerDeployment()
+        return DockerDeployment(init_swarm=init_swarm)
     if scenario.address is None:
         return EmbeddedDeployment()
     for name in scenario.address.variables:
         os.environ.pop(name, None)
     return ExternalDeployment(scenario.address.urls)
+
+
+def require_page(scenario: Scenario) -> None:
+    """Refuses Locust's page where nobody could open it.
+
+    Raises:
+        UsageError: the load runs in a container on a network of its own.
+    """
+    for case in scenario.cases:
+        if case.site.client == "container" and case.site.network != "host":
+            raise UsageError(
+                f"--web: {case.id} runs the load in a container, whose page on 127.0.0.1 is not this machine's",
+                expected="the load on this machine, or on the host network",
+                remedy="--set client=host, --set network=host, or --set deployment=embedded",
+            )
+
+
+@cache
+def _why_no_docker() -> str:
+    """Returns what is missing whatever the setup: the engine, Compose, the image of the load or what it is made on."""
+    from harness.containers import building, compose, engine, images  # noqa: PLC0415 - as above
+
+    try:
+        reason = engine.why_no_engine() or compose.why_not()
+        if reason or images.present_load() or building.exists(building.reference("libraries")):
+            return reason
+    except UnavailableError as error:
+        return str(error)
+    return f"the image of the load is not here\n  remedy: {images.BUILD}"
+
+
+def _why_not_there(setup: Setup) -> str:
+    from harness.containers import images  # noqa: PLC0415 - as above
+    from harness.deployments.docker import DockerDeployment  # noqa: PLC0415
+
+    try:
+        if setup.broker in images.OFFICIAL and images.present(setup.broker) is None:
+            return f"no image of {setup.broker} is here\n  remedy: {images.BUILD}, or docker pull {images.OFFICIAL[setup.broker]}"
+        return DockerDeployment().unavailable(setup, DEFAULT_SITE)
+    except UnavailableError as error:
+        return str(error)

@@ -21,7 +21,7 @@ from harness.load.door import Door
 from harness.load.seam import farewell
 from harness.model import AS_FOUND, TrialStatus
 from harness.proxy.proxy import why_not
-from harness.record import CaseRecord, RunRecord, TrialRecord
+from harness.record import CaseRecord, ImageRecord, RunRecord, TrialRecord
 from harness.run.context import TrialContext, needs_proxy
 from harness.run.entrance import check_door
 from harness.run.harvest import harvest
@@ -270,9 +270,17 @@ def _first_case(case: Case, deployment: Deployment, unavailable: str) -> CaseRec
         durability_class=case.setup.durability_of(case.all_parameters),
         summary=case.setup.summary,
         server="" if unavailable else deployment.version(case.setup),
+        image=_image(case) if case.site.container and not unavailable else None,
         unavailable=unavailable,
         as_found=[name for name, value in case.parameters.items() if value == AS_FOUND],
     )
+
+
+def _image(case: Case) -> ImageRecord:
+    from harness.containers.images import image_of  # noqa: PLC0415 - the SDK takes 0.2 s to import; other deployments need none of it
+
+    found = image_of(case.setup.broker)
+    return ImageRecord(reference=found.reference, digest=found.digest, source=found.source)
 
 
 def _seen(case: CaseRecord, asked: Case, seen: Seen) -> CaseRecord:
