@@ -6,25 +6,37 @@ import json
 import os
 import shlex
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
 import click
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from harness import __version__
 from harness.brokers import setups
 from harness.cli.diagnosis import print_diagnosis
+from harness.cli.images import images
 from harness.cli.lending import DEFAULT_WAIT, DOOR, SECRET_FILE, WAIT, agent, door_of_run
 from harness.cli.live import open_view
-from harness.cli.places import DEPLOYMENTS, default_deployment, deployment_of
+from harness.cli.output import readers_may_leave
+from harness.cli.places import (
+    DEPLOYMENTS,
+    default_deployment,
+    deployment_of,
+    require_page,
+    why_not_docker,
+    why_not_embedded,
+)
+from harness.cli.setups import up
 from harness.deployments.embedded import EmbeddedDeployment
 from harness.doctor.finding import diagnosis_schema
 from harness.errors import BrokerbenchError, ExitCode, UsageError
 from harness.faults import faults
+from harness.model import Setup
 from harness.record import RunRecord
 from harness.redaction import hide
 from harness.run.progress import Deaf
@@ -34,9 +46,11 @@ from harness.scenario.describe import as_dict, describe
 from harness.scenario.model import Scenario
 from harness.scenario.read import read_scenario
 from harness.scenario.schema import json_schema
+from harness.scenario.sites import CONTAINER_PARAMETERS
 from harness.store import RunFolder, record_schema
 from harness.sweeping import down as sweep_everything
 from reports import write_reports
+from reports.containers import ground
 from reports.terminal import print_run
 
 OUTPUT = Path("runs")
@@ -74,6 +88,9 @@ def cli() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print run.json on stdout and nothing else.")
 @click.option("--quiet", is_flag=True, help="No progress on stderr.")
 @click.option("--web", is_flag=True, help="Serve Locust's page on 127.0.0.1 while the load runs.")
+@click.option(
+    "--init-swarm", is_flag=True, help="Make a swarm for an overlay network where there is none, and leave it."
+)
 @click.option("--skip-unavailable", is_flag=True, help="Run the cases that this machine can run; mark the others.")
 @click.option("--listen", metavar="HOST:PORT", help=f"Where agents of other machines come in. [default: {DOOR}]")
 @SECRET_FILE
@@ -86,6 +103,7 @@ def run(
     as_json: bool,
     quiet: bool,
     web: bool,
+    init_swarm: bool,
     skip_unavailable: bool,
     listen: str | None,
     secret_file: Path | None,
@@ -94,11 +112,13 @@ def run(
     """Run SCENARIO (a shipped name or a file) and say what each setup lost, how late messages came, and what it repeated."""
     from harness.run.runner import Run, RunOptions  # noqa: PLC0415 - analysis takes 0.5 s to import; `list` needs none of it
 
-    asked = _read(scenario, overrides, trials)
+    asked = _read(scenario, overrides, trials, default=_on_this_machine if web else default_deployment)
+    if web:
+        require_page(asked)
     door = door_of_run(asked, listen, secret_file, wait)
     options = RunOptions(root=output, command=_command(), web=web, skip_unavailable=skip_unavailable, door=door)
     view = nullcontext(Deaf()) if quiet or as_json else open_view(Console(stderr=True))
-    with view as listener, Run(asked, deployment_of(asked), options, listener) as this_run:
+    with view as listener, Run(asked, deployment_of(asked, init_swarm=init_swarm), options, listener) as this_run:
         if not (quiet or as_json):
             with suppress(OSError):  # nobody reads stderr: no reason not to run
                 click.echo(_first_line(this_run.record, this_run.folder), err=True)
@@ -133,7 +153,7 @@ def report(run_folder: Path, as_json: bool) -> int:
 def check(scenario: str, overrides: tuple[str, ...], as_json: bool) -> None:
     """Validate SCENARIO without running anything, and say what it would run and for how long."""
     asked = _read(scenario, overrides, None)
-    with _readers_may_leave():
+    with readers_may_leave():
         click.echo(json.dumps(as_dict(asked), indent=1) if as_json else describe(asked))
 
 
@@ -141,26 +161,32 @@ def check(scenario: str, overrides: tuple[str, ...], as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 def list_(as_json: bool) -> None:
     """List the shipped scenarios, and the setups and faults that a scenario can name."""
-    deployment = EmbeddedDeployment()
-    scenarios = [{"name": name, "question": _read(name, (), None).question} for name in shipped.all()]
+    asked = {name: _read(name, (), None) for name in shipped.all()}
+    scenarios = [
+        {"name": name, "question": each.question, "deployment": each.deployment} for name, each in asked.items()
+    ]
     brokers = [
         {
             "name": s.name,
             "summary": s.summary,
             "parameters": [p.name for p in s.parameters],
             "schemes": list(s.schemes),
-            "unavailable": deployment.unavailable(s),
+            "unavailable": why_not_embedded(s),
+            "unavailable_on_docker": why_not_docker(s),
         }
         for s in setups().values()
     ]
     strikes = [{"name": f"{f.verb}: {f.target}", "summary": f.summary} for f in faults().values()]
-    with _readers_may_leave():
+    with readers_may_leave():
         if as_json:
             click.echo(json.dumps({"scenarios": scenarios, "setups": brokers, "faults": strikes}, indent=1))
             return
         console = Console()
-        console.print(_table("scenario", "question", [(str(s["name"]), str(s["question"])) for s in scenarios]))
+        console.print(_table("scenario", "question", [(s["name"], _scenario_line(s)) for s in scenarios]))
         console.print(_table("setup", "what it does", [(str(b["name"]), _setup_line(b)) for b in brokers]))
+        console.print(Text(f"on docker every setup also has the parameters {', '.join(CONTAINER_PARAMETERS)}"))
+        for line in _missing(brokers):
+            console.print(Text(line))
         console.print(_table("fault", "what it does", [(s["name"], s["summary"]) for s in strikes]))
 
 
@@ -174,7 +200,7 @@ def doctor(as_json: bool) -> int:
     from harness.doctor.examine import examine  # noqa: PLC0415 - as in `run`
 
     diagnosis = examine(lambda: _read("quickstart", (), None), OUTPUT)
-    with _readers_may_leave():
+    with readers_may_leave():
         if as_json:
             click.echo(diagnosis.model_dump_json(indent=1))
         else:
@@ -188,7 +214,7 @@ def doctor(as_json: bool) -> int:
 def schema(which: str | None) -> None:
     """Print the JSON schema of scenario files, for editors."""
     wanted = {"record": record_schema, "doctor": diagnosis_schema}.get(which or "", lambda: json_schema(catalogue()))
-    with _readers_may_leave():
+    with readers_may_leave():
         click.echo(json.dumps(wanted(), indent=1))
 
 
@@ -201,48 +227,21 @@ def schema(which: str | None) -> None:
     help="Of a broker that was not ours, with its password: queues that runs left there are removed. ${NAME} is read here.",
 )
 def down(addresses: tuple[str, ...]) -> int:
-    """Remove whatever a killed run left behind; runs that are alive are not touched."""
+    """Remove what killed runs left behind, and the setups that `up` keeps; runs that are alive are not touched."""
     removed = sweep_everything([os.path.expandvars(address) for address in addresses])
-    with _readers_may_leave():
+    with readers_may_leave():
         for sentence in removed or ["nothing was left behind"]:
             click.echo(sentence)
     return int(ExitCode.NO_VERDICT if any(sentence.startswith("left:") for sentence in removed) else ExitCode.PASS)
 
 
 cli.add_command(agent)
-
-
-@contextmanager
-def _readers_may_leave() -> Iterator[None]:
-    """Lets whoever reads our stdout leave early (`| head`): how the command ends does not change by that.
-
-    click and rich answer a closed pipe with SystemExit.
-
-    Raises:
-        BrokerbenchError: stdout takes no more, e.g. a full disk.
-    """
-    try:
-        yield
-        sys.stdout.flush()
-    except (BrokenPipeError, SystemExit):
-        _mute()
-    except OSError as error:
-        if error.filename is not None:  # a file, not our stdout
-            raise
-        _mute()
-        raise BrokerbenchError(
-            f"stdout could not be written: {error.strerror or error}",
-            remedy="make room where it goes, or send it elsewhere",
-        ) from error
-
-
-def _mute() -> None:
-    """Throws away what is still to be written: Python would complain of it when it ends."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+cli.add_command(images)
+cli.add_command(up)
 
 
 def _print_result(record: RunRecord, folder: RunFolder, page: Path | None, *, as_json: bool) -> None:
-    with _readers_may_leave():
+    with readers_may_leave():
         if as_json:
             click.echo((folder.path / "run.json").read_text() if page else record.model_dump_json(indent=1))
         else:
@@ -262,28 +261,57 @@ def _reported(folder: RunFolder) -> Path:
         ) from error
 
 
-def catalogue() -> Catalogue:
+def catalogue(default: Callable[[Sequence[Setup]], str] = default_deployment) -> Catalogue:
     """Returns what this version serves."""
-    return Catalogue(setups=setups(), faults=faults(), deployments=DEPLOYMENTS, default=default_deployment)
+    return Catalogue(setups=setups(), faults=faults(), deployments=DEPLOYMENTS, default=default)
 
 
-def _read(scenario: str, overrides: Sequence[str], trials: int | None) -> Scenario:
-    return read_scenario(scenario, catalogue(), overrides, trials=trials)
+def _read(
+    scenario: str,
+    overrides: Sequence[str],
+    trials: int | None,
+    *,
+    default: Callable[[Sequence[Setup]], str] = default_deployment,
+) -> Scenario:
+    return read_scenario(scenario, catalogue(default), overrides, trials=trials)
+
+
+def _on_this_machine(setups: Sequence[Setup]) -> str:
+    return EmbeddedDeployment.name
 
 
 def _first_line(record: RunRecord, folder: RunFolder) -> str:
     servers = dict.fromkeys(case.server for case in record.cases if case.server)
-    return f"{record.scenario} · {record.deployment} · {', '.join(servers)} · {folder.path}"
+    return f"{record.scenario} · {ground(record)} · {', '.join(servers)} · {folder.path}"
 
 
 def _command() -> str:
     return shlex.join(["brokerbench", *map(hide, sys.argv[1:])])
 
 
+def _scenario_line(scenario: dict[str, str]) -> str:
+    return f"{scenario['question']} ({scenario['deployment']})"
+
+
 def _setup_line(setup: dict[str, Any]) -> str:
     settings = f" ({', '.join(setup['parameters'])})" if setup["parameters"] else ""
-    missing = f"\nNOT AVAILABLE HERE: {setup['unavailable']}" if setup["unavailable"] else ""
-    return f"{setup['summary']}{settings}{missing}"
+    here = [name for name, key in _WHY_NOT.items() if not setup[key]]
+    return f"{setup['summary']}{settings}\n{' '.join(['here:', ', '.join(here)]) if here else 'NOT AVAILABLE HERE'}"
+
+
+def _missing(brokers: Sequence[dict[str, Any]]) -> Iterator[str]:
+    """Yields why setups cannot run here, each reason once with all to which it applies."""
+    for name, key in _WHY_NOT.items():
+        reasons: dict[str, list[str]] = {}
+        for setup in brokers:
+            if setup[key]:
+                reasons.setdefault(setup[key], []).append(setup["name"])
+        for reason, names in reasons.items():
+            which = "no setup" if len(names) == len(brokers) else f"not {', '.join(names)}"
+            yield f"{name}: {which}: {reason}"
+
+
+_WHY_NOT = {"docker": "unavailable_on_docker", "embedded": "unavailable"}
 
 
 def _table(first: str, second: str, rows: Sequence[tuple[str, str]]) -> Table:

@@ -1,0 +1,110 @@
+"""``brokerbench up``: keeps a setup running, to be looked at by hand, until ``brokerbench down``."""
+
+from __future__ import annotations
+
+import secrets
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from harness.brokers import setups
+from harness.brokers.contract import DriverOptions
+from harness.cli.output import readers_may_leave
+from harness.errors import UnavailableError, UsageError
+from harness.journal import Journal
+from harness.model import Setup, Site
+from harness.scenario.catalogue import Catalogue
+from harness.scenario.entries import SetupChoice, SetupEntry
+from harness.scenario.problems import Place, Report, did_you_mean, one_of
+from harness.scenario.sites import DOCKER, NETWORKS, container_of, not_default
+from harness.scenario.source import Node, override
+from harness.sweeping import down
+
+HEALTHY_LIMIT_S = 60.0
+
+
+@click.command()
+@click.argument("setup")
+@click.option("--network", type=click.Choice(NETWORKS), default=NETWORKS[0], show_default=True)
+@click.option(
+    "--set",
+    "parameters",
+    multiple=True,
+    metavar="PARAMETER=VALUE",
+    help="Of the setup or its container, e.g. --set persistence=none or --set cpus=0.5.",
+)
+@click.option(
+    "--init-swarm", is_flag=True, help="Make a swarm for an overlay network where there is none; down leaves it."
+)
+def up(setup: str, network: str, parameters: tuple[str, ...], init_swarm: bool) -> None:
+    """Start the broker of SETUP in Docker, say where it is, and keep it running until `brokerbench down`."""
+    from harness.deployments.contract import BrokerOptions  # noqa: PLC0415 - `list` needs none of it
+    from harness.deployments.docker import DockerDeployment  # noqa: PLC0415 - the SDK takes 0.2 s to import
+    from harness.run.health import Probe, probe_queue  # noqa: PLC0415 - as above
+
+    chosen, written = _read(setup, parameters)
+    own = {parameter.name for parameter in chosen.parameters}
+    container = container_of({name: value for name, value in written.items() if name not in own})
+    site = Site(network=network, client="host", container=container)
+    complete = chosen.complete(written)
+    deployment = DockerDeployment(init_swarm=init_swarm)
+    if reason := deployment.unavailable(chosen, site):
+        raise UnavailableError(reason)
+    down(kept=False)
+    run_id = secrets.token_hex(8)
+    queue = f"bb_{run_id}_1"
+    with Journal.create(run_id) as journal:
+        broker = deployment.up(
+            BrokerOptions(
+                setup=chosen,
+                parameters=complete,
+                folder=Path(tempfile.gettempdir()) / f"brokerbench-{run_id}-1",
+                logs=journal.temp_folder("logs"),
+                journal=journal,
+                queues=(queue, probe_queue(queue)),
+                site=site,
+            )
+        )
+        options = DriverOptions(
+            setup=chosen.name, address=broker.address, queue=queue, parameters=complete, client="up"
+        )
+        Probe(options, alive=broker.alive, log_tail=broker.log_tail)(HEALTHY_LIMIT_S)
+        name = f"{chosen.label(complete, not_default(container))}@{network}"
+        lines = [
+            ("address", broker.address),
+            *([] if network == "host" else [("network", f"{queue}, where other containers find it as broker")]),
+            ("server", broker.version),
+            *(("note", note) for note in broker.notes),
+            ("remove", "brokerbench down"),
+        ]
+        with readers_may_leave():
+            click.echo(f"{name} is running")
+            for what, words in lines:
+                click.echo(f"  {what:<8} {words}")
+        journal.keep(name)
+
+
+def _read(name: str, parameters: Sequence[str]) -> tuple[Setup, dict[str, str]]:
+    """Returns the setup, and what was written of its parameters and its container's.
+
+    Raises:
+        UsageError: it does not exist. ScenarioError: a parameter is not one of its own or has no such value, as in a scenario.
+    """
+    if name not in setups():
+        remedy = did_you_mean(name, setups()) or "brokerbench list"
+        raise UsageError(f"the setup {name!r} does not exist", expected=one_of(setups()), remedy=remedy)
+    report = Report()
+    place = Place(option="brokerbench up")
+    written = override(Node(path=name, place=place, kind="map"), parameters, report)
+    report.raise_if_any()
+    entry = Node(path="", place=place, kind="map", entries={name: written})
+    choice = SetupEntry(catalogue=Catalogue(setups=setups(), faults={}, deployments=(DOCKER,))).read(entry, report)
+    report.raise_if_any()
+    assert isinstance(choice, SetupChoice)
+    for parameter, values in choice.asked.items():
+        if len(values) > 1:
+            report.add(place, parameter, f"{len(values)} values", expected="one value: it is one broker that is kept")
+    report.raise_if_any()
+    return choice.setup, {parameter: values[0] for parameter, values in choice.asked.items()}
