@@ -22,6 +22,7 @@ import pytest
 
 from harness import brokers
 from harness.deployments.contract import Broker, BrokerOptions, Deployment
+from harness.deployments.docker import DockerDeployment
 from harness.deployments.embedded import EmbeddedDeployment
 from harness.deployments.external import ExternalDeployment
 from harness.journal import Journal
@@ -36,10 +37,6 @@ def _deployment() -> Deployment:
     return DockerDeployment() if os.environ.get("BROKERBENCH_DEPLOYMENT") == "docker" else EmbeddedDeployment()
 
 
-try:  # F: until the module is there
-    from harness.deployments.docker import DockerDeployment
-except ImportError:
-    DockerDeployment = EmbeddedDeployment  # type: ignore[misc, assignment]
 DEPLOYMENT = _deployment()
 DOCKER = DockerDeployment()
 SITE = Site(network="bridge", client="host", container=Container())
@@ -65,7 +62,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         return
     made = [pytest.param(name, DEPLOYMENT, id=name) for name in names]
     everywhere = metafunc.definition.get_closest_marker("everywhere")
-    if everywhere and DEPLOYMENT.name == "embedded" and DOCKER.name == "docker":
+    if everywhere and DEPLOYMENT.name == "embedded":
         together = pytest.mark.xdist_group("docker")
         wanted = [
             name for name in everywhere.args or names if name in names and brokers.setup(name).broker in ON_DOCKER
