@@ -17,13 +17,13 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import cache
-from importlib.resources import files
 from pathlib import Path
 from typing import IO, Any
 
 from docker.errors import APIError, ImageNotFound
 
 from harness.containers import packages
+from harness.containers.compose import folder as compose_folder
 from harness.containers.engine import engine, explained, facts
 from harness.errors import StartError, UnavailableError, UsageError
 from harness.programs import ask
@@ -54,7 +54,7 @@ LIMIT_S = 900
 """For one image; no step of a build is silent for longer either."""
 _LAST_LINES = 12
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
-_KEPT = {"load": 10}
+_KEPT = {"load": 20}
 """How many images of one name are kept, the newest; others: 2."""
 
 Say = Callable[[str], None]
@@ -62,13 +62,6 @@ Say = Callable[[str], None]
 
 def quiet(line: str) -> None:
     """Says nothing."""
-
-
-def compose_folder() -> Path:
-    """Returns where compose files and Dockerfiles are: inside an installed wheel, else ``compose/`` of the checkout."""
-    package = Path(str(files("harness")))
-    installed = package / "_shipped" / "compose"
-    return installed if installed.is_dir() else package.parent / "compose"
 
 
 @cache
@@ -159,7 +152,7 @@ def _alone(say: Say) -> Iterator[None]:
     except OSError as error:
         raise UsageError(
             f"the state folder {folder} cannot be written: {error.strerror}",
-            remedy="set XDG_STATE_HOME to a folder that can be written",
+            remedy="set BROKERBENCH_STATE to a folder that you may write",
         ) from error
     try:
         deadline, said = time.monotonic() + LIMIT_S, False
@@ -187,7 +180,8 @@ def _make(name: str, say: Say, registry: Callable[[str], bool]) -> None:
             _make_base(say, registry)
         else:
             with _context(name, say) as context:
-                image = _built(name, context, say, {SHOWN: name})
+                labels = {SHOWN: name, **({VERSION: packages.version()} if name == "load" else {})}
+                image = _built(name, context, say, labels)
             if name in PACKAGES:
                 label = _tar({"Dockerfile": f"FROM {image}\nLABEL {VERSION}={_version(name, image)}\n".encode()})
                 image = _built(name, label, quiet, {})
@@ -329,7 +323,7 @@ def _built(name: str, context: IO[bytes], say: Say, labels: Mapping[str, str]) -
             for line in str(words.get("stream", "")).splitlines():
                 if line.strip():
                     last.append(_COLOUR.sub("", line.rstrip())[:300])
-                if line.startswith("Step "):
+                if re.match(r"Step .* : (RUN|COPY) ", line):
                     say(f"{name}: {line[:100]}")
             if time.monotonic() > deadline:
                 raise _failed(name, [*last, f"given up after {LIMIT_S} s"])

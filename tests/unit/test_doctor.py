@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import socket
 import subprocess
@@ -21,6 +20,7 @@ from harness.brokers import setup
 from harness.cli.commands import _read
 from harness.cli.diagnosis import print_diagnosis
 from harness.clock import ClockDomain
+from harness.containers.images import Image, Source
 from harness.deployments.contract import Broker, BrokerOptions
 from harness.doctor import engine, machine, rights, servers, software, traces
 from harness.doctor.examine import checks, found
@@ -28,7 +28,6 @@ from harness.doctor.finding import Check, Diagnosis, Finding, Rating, Seen, diag
 from harness.errors import UnavailableError, UsageError
 from harness.model import NO_CHOICE, Setup, Site
 from harness.mounts import Mount
-from harness.programs import Answer
 
 OK, WORSE, MISSING, UNKNOWN = Rating.OK, Rating.WORSE, Rating.MISSING, Rating.UNKNOWN
 GB, MB = 10**9, 10**6
@@ -350,10 +349,6 @@ class TestTraces:
         assert dead.read_text() == alive.read_text() == "{}\n"
 
 
-def told(value: Mapping[str, Any] | None, err: str = "", status: int = 0) -> Answer:
-    return Answer(status=status, out="" if value is None else json.dumps(value), err=err)
-
-
 class TestEngine:
     ANSWERS: Mapping[str, Any] = {
         "ServerVersion": "20.10.24",
@@ -364,57 +359,26 @@ class TestEngine:
     }
 
     def test_an_engine_that_answers_is_told_with_its_version(self) -> None:
-        found = engine.info(told(self.ANSWERS))
-        assert said(engine.engine(found)) == (OK, "20.10.24, overlay2 storage, control groups v1")
-        assert said(engine.swarm(found)) == (MISSING, "inactive")
-        active = {**self.ANSWERS, "Swarm": {"LocalNodeState": "active"}}
-        assert said(engine.swarm(engine.info(told(active)))) == (OK, "active")
+        assert said(engine.answering(self.ANSWERS)) == (OK, "20.10.24, overlay2 storage, control groups v1")
+        assert said(engine.swarm(self.ANSWERS)) == (MISSING, "inactive")
+        assert said(engine.swarm({**self.ANSWERS, "Swarm": {"LocalNodeState": "active"}})) == (OK, "active")
 
-    @pytest.mark.parametrize(
-        ("answer", "why"),
-        [
-            (
-                told({"ServerVersion": "", "ServerErrors": ["Cannot connect to the Docker daemon\nat x"]}, status=1),
-                "Cannot connect to the Docker daemon",
-            ),
-            (told({"ServerVersion": ""}, "permission denied\n", 1), "permission denied"),
-            (told(None, "ERROR: no such context\n", 1), "no such context"),
-            (Answer(status=1, out="<html>", err=""), "<html>"),
-            (Answer(status=125, out="", err=""), "docker info ended with status 125"),
-            (Answer(status=0, out="[1]", err=""), "[1]"),
-        ],
-    )
-    def test_an_engine_that_does_not_answer_is_told_with_its_words(self, answer: Answer, why: str) -> None:
-        found = engine.info(answer)
-        assert said(engine.engine(found)) == (MISSING, why)
-        assert said(engine.swarm(found)) == (MISSING, "no engine")
+    def test_an_engine_that_does_not_answer_is_told_with_its_words(self) -> None:
+        nobody = UnavailableError("no Docker engine answers: connection refused", remedy="start it")
+        assert said(engine.answering(nobody)) == (MISSING, "no Docker engine answers: connection refused")
+        assert said(engine.swarm(nobody)) == (MISSING, "no engine")
 
     def test_an_engine_of_another_system_is_of_no_use(self) -> None:
-        assert engine.engine({**self.ANSWERS, "OSType": "windows"}).rating is MISSING
+        assert engine.answering({**self.ANSWERS, "OSType": "windows"}).rating is MISSING
 
-    @pytest.mark.parametrize(
-        ("plugin", "alone", "rating", "value"),
-        [
-            ("2.26.1", None, OK, "2.26.1 (docker compose)"),
-            ("v2.40.0-desktop.1", None, OK, "2.40.0 (docker compose)"),
-            (None, "2.26.1", OK, "2.26.1 (docker-compose)"),
-            (None, "1.29.2", WORSE, "1.29.2 (docker-compose)"),
-            ("5.0.1", "1.29.2", OK, "5.0.1 (docker compose)"),
-            (None, None, MISSING, "not found"),
-            ("nonsense", None, UNKNOWN, "docker compose says 'nonsense'"),
-        ],
-    )
-    def test_compose_is_version_2_and_1_is_refused(
-        self, plugin: str | None, alone: str | None, rating: Rating, value: str
-    ) -> None:
-        def answer(out: str | None) -> Answer | None:
-            return None if out is None else Answer(status=0, out=out, err="")
-
-        assert said(engine.compose(answer(plugin), answer(alone))) == (rating, value)
-
-    def test_docker_without_the_plugin_is_told(self) -> None:
-        answer = Answer(status=125, out="", err="unknown flag: --short\n")
-        assert said(engine.compose(answer, None)) == (MISSING, "docker has no plugin compose")
+    def test_the_image_that_would_run_is_told_with_version_and_reason(self) -> None:
+        built = Image(
+            name="redis", reference="brokerbench/redis:1", digest="sha256:1", version="8.0.2", source=Source.BUILT
+        )
+        seen = engine.image(built, "the image of redis", "docker pull redis:8")
+        assert said(seen) == (OK, "brokerbench/redis:1, version 8.0.2")
+        assert seen.meaning == "the image of redis: made here of Debian packages"
+        assert said(engine.image(None, "the image of redis", "docker pull redis:8")) == (MISSING, "not here")
 
 
 class TestRights:
