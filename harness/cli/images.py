@@ -5,9 +5,6 @@ from __future__ import annotations
 import time
 
 import click
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from harness.errors import UsageError
 
@@ -25,14 +22,16 @@ def images(context: click.Context) -> None:
         for broker, official in OFFICIAL.items()
     ]
     rows.append(("load", present_load(), f"made by the first run that needs it, or by {BUILD} load"))
-    table = Table.grid(padding=(0, 2))
-    table.add_row(*(Text(word, style="bold") for word in ("for", "image", "version", "digest", "why")))
+    lines = [("for", "image", "version", "digest", "why")]
     for name, image, otherwise in rows:
         if image is None:
-            table.add_row(name, Text("none", style="yellow"), "", "", otherwise)
+            lines.append((name, "none", "", "", otherwise))
         else:
-            table.add_row(name, image.reference, image.version or "unknown", image.digest[:19], image.source.words)
-    Console(soft_wrap=True, highlight=False, markup=False).print(table)
+            digest = image.digest.removeprefix("sha256:")[:12]
+            lines.append((name, image.reference, image.version or "unknown", digest, image.source.words))
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        click.echo("  ".join(word.ljust(width) for word, width in zip(line, widths, strict=True)).rstrip())
 
 
 @images.command()
