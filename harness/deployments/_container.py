@@ -201,8 +201,8 @@ class ContainerBroker:
         return bool(self._state()["Running"])
 
     def why_ended(self) -> str:
-        """Returns why it is not alive: that the kernel killed it for memory, or with which status it ended."""
-        if self._life is None or self.alive():
+        """Returns why it is not alive where that was not our doing: that the kernel killed it for memory, or with which status it ended."""
+        if self._life is None or self._ended_by_us or self.alive():
             return ""
         state = self._await_end()
         if state["OOMKilled"] or self._killed_late(state):
@@ -329,7 +329,7 @@ class ContainerBroker:
 
     def _killed_late(self, state: Mapping[str, Any]) -> bool:
         """Returns whether a SIGKILL that was not ours was the kernel's: the engine may hear of the end before it hears of its cause."""
-        if state["ExitCode"] != _SIGNAL + 9 or self._ended_by_us:
+        if state["ExitCode"] != _SIGNAL + 9:
             return False
         return _wait_until(lambda: bool(self._state()["OOMKilled"]), SETTLE_TIMEOUT_S)
 
