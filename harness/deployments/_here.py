@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -29,6 +29,10 @@ class ThisMachine:
     ) -> subprocess.Popen[bytes]:
         """Starts ``python -m <module> <words>``."""
         return self._journal.spawn([sys.executable, "-m", module, *words], stdin=stdin, stdout=stdout, stderr=stderr)
+
+    def give_realtime(self, pids: Collection[int]) -> Collection[int]:
+        """Returns none: here they get it themselves or not at all."""
+        return ()
 
     def usage(self) -> None:
         """Returns None: the process tree tells."""

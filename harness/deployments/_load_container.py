@@ -11,7 +11,7 @@ import os
 import re
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -23,6 +23,7 @@ from docker.types import LogConfig, Mount, Ulimit
 from harness.clock import now_ns
 from harness.containers.engine import LABEL, engine, explained, facts
 from harness.containers.images import load_image
+from harness.containers.realtime import PRIORITY, give_realtime
 from harness.containers.usage import Meter
 from harness.deployments.contract import CONTAINER, KILLED_FOR_MEMORY, Incident, Usage
 from harness.errors import StartError
@@ -30,7 +31,6 @@ from harness.journal import Journal
 from harness.sweepers import MARKER
 
 INTERPRETER = "python3"
-PRIORITY = 1
 PASSED_ON = "BROKERBENCH_CHECK"
 THIS_MACHINE = "unix:///var/run/docker.sock"
 START_LIMIT_S = 30.0
@@ -127,6 +127,11 @@ class LoadContainer:
             time.sleep(LOOK_S)
         process.kill()
         return f"it does not run after {START_LIMIT_S:g} s"
+
+    def give_realtime(self, pids: Collection[int]) -> Collection[int]:
+        """Puts processes under ``SCHED_FIFO`` from outside, where this machine sees them and we may."""
+        running = self._meter.processes()
+        return give_realtime(running.all, pids) if running is not None else ()
 
     def usage(self) -> Usage:
         """Returns what the container used."""

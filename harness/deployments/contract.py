@@ -7,7 +7,7 @@ Everything made is written to the journal *before* it is made (``harness.journal
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Protocol
@@ -92,6 +92,13 @@ class LoadPlace(Protocol):
 
         Raises:
             StartError: it cannot be started.
+        """
+
+    def give_realtime(self, pids: Collection[int]) -> Collection[int]:
+        """Puts processes of the load that could not get it themselves under ``SCHED_FIFO``; returns those that have it now.
+
+        Args:
+            pids: as they are numbered there.
         """
 
     def usage(self) -> Usage | None:

@@ -68,6 +68,7 @@ class Fleet:
         self._live_ns = 0
         self._problems: list[str] = []
         self.shared_clock: bool | None = None  # as ``facts.TrialFacts`` has it
+        self._realtime: set[str] = set()  # shards that were put under SCHED_FIFO from outside
         self._agents = -1  # of other machines, so far
         self.collected: Mapping[str, Any] | None = None  # as ``collect.collect`` returns it
         self._answers: dict[int, dict[str, Any]] = {}
@@ -133,6 +134,7 @@ class Fleet:
                 f"the load did not start: {why or f'not ready within {timeout_s:g} s'}",
                 remedy=self._remedy or f"see {self._plan.logs}",
             )
+        self._give_realtime()
 
     def _last_words(self) -> str:
         """Returns that the fleet has ended, and the last line that it, or what started it, wrote."""
@@ -173,7 +175,15 @@ class Fleet:
         answer = self._ask(
             {"do": "replace", "name": name, "timeout_s": REPLACE_TIMEOUT_S}, REPLACE_TIMEOUT_S + ANSWER_TIMEOUT_S
         )
+        self._give_realtime()
         return str(answer["name"])
+
+    def _give_realtime(self) -> None:
+        """Asks for the producers' sake where they cannot have ``SCHED_FIFO`` by themselves, as in some containers."""
+        if not self._plan.realtime or self._plan.load.saturate_window is not None:
+            return
+        producers = {s.pid: s.name for s in self.shards() if s.kind == "producer" and s.scheduling == "other"}
+        self._realtime |= {producers[pid] for pid in self._plan.place.give_realtime(producers)}
 
     def live(self) -> Live:
         """Returns the newest counts."""
@@ -225,6 +235,7 @@ class Fleet:
         """Returns every shard as it really lived, replaced ones included."""
         with self._changed:
             every = [record(shard) for shard in self._shards.values()]
+        every = [replace(shard, scheduling="fifo") if shard.name in self._realtime else shard for shard in every]
         return [replace(shard, expected_exit=True) if shard.name in self._ended_by_us else shard for shard in every]
 
     def remote_cpu_s(self) -> float:
