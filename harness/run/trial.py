@@ -365,7 +365,7 @@ class Trial:
         self._warn([*fleet.collected["problems"], *(clock_words(clock) for clock in clocks if not clock["exact"])])
 
     def _note_incident(self, timeline: Timeline, incident: Incident) -> None:
-        timeline.append(incident.t_ns, "incident", **asdict(incident))
+        timeline.append(incident.t_ns, "incident", source=incident.source, what=incident.what, text=incident.text)
         self.seen.incidents.append(IncidentRecord(**asdict(incident)))
         if (incident.source, incident.what) == ("broker", KILLED_FOR_MEMORY):
             self.seen.broker_died = (
