@@ -21,13 +21,15 @@ from urllib.parse import urlsplit
 import pytest
 
 from harness import brokers
+from harness.brokers.contract import DriverOptions
 from harness.deployments.contract import Broker, BrokerOptions, Deployment
 from harness.deployments.docker import DockerDeployment
 from harness.deployments.embedded import EmbeddedDeployment
 from harness.deployments.external import ExternalDeployment
+from harness.errors import Unreachable
 from harness.journal import Journal
 from harness.model import NO_CHOICE, Container, Setup, Site
-from tests.contract.line import Line
+from tests.contract.line import Line, eventually
 
 
 def _deployment() -> Deployment:
@@ -101,9 +103,24 @@ def start_broker(journal: Journal, tmp_path_factory: pytest.TempPathFactory) -> 
             queues=(f"bb_{journal.run_id}_{number}",),
             site=site,
         )
-        return deployment.up(options)
+        broker = deployment.up(options)
+        if deployment.name == "docker":  # its process runs; whether it serves is the caller's to find out
+            eventually(lambda: _serves(setup, parameters, broker), "the broker takes no connection")
+        return broker
 
     return start
+
+
+def _serves(setup: Setup, parameters: Mapping[str, str], broker: Broker) -> bool:
+    options = {"setup": setup.name, "parameters": parameters, "address": broker.address, "queue": "none"}
+    driver = brokers.open_driver(DriverOptions(client="health", **options))
+    try:
+        driver.connect()
+    except Unreachable:
+        return False
+    finally:
+        driver.close()
+    return True
 
 
 @pytest.fixture(scope="session")
