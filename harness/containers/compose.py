@@ -22,6 +22,8 @@ from harness.programs import ask
 OLDEST = (2, 18)  # `!reset` in a file that is laid over another
 UP_LIMIT_S = 60.0
 LAST_WORDS = 10
+THIS_MACHINE = "unix:///var/run/docker.sock"
+"""Where the SDK looks for the engine; the program alone would follow the user's context."""
 REMEDY = (
     "install Compose v2: apt install docker-compose-plugin (Docker's own archive) or docker-compose-v2 (Ubuntu), or put the program of"
     " https://github.com/docker/compose/releases into ~/.docker/cli-plugins; or run with --set deployment=embedded"
@@ -127,7 +129,7 @@ def _run(command: Sequence[str], environment: Mapping[str, str], journal: Journa
 def _environment(variables: Mapping[str, str]) -> dict[str, str]:
     """Returns our environment without what would change the project behind our back."""
     ours = {name: value for name, value in os.environ.items() if not name.startswith(("COMPOSE_", "BROKERBENCH_"))}
-    return {**ours, **variables}
+    return {"DOCKER_HOST": THIS_MACHINE, **ours, **variables}
 
 
 def _explained(said: str) -> StartError | UnavailableError:

@@ -76,7 +76,7 @@ class Meter:
             container_id: whole. pid: of its first process, as the engine says.
             own_network: it is not on the host's, whose traffic is everybody's.
         """
-        files = _Files(container_id, pid, own_network=own_network)
+        files = _Files(_folders(pid), container_id, pid, own_network=own_network)
         with self._guard:
             self._earlier = self._earlier.joined(self._current, float.__add__)
             self._current = _Sums()
@@ -102,6 +102,11 @@ class Meter:
         with self._guard:
             return int(self._earlier.joined(self._current, float.__add__).killed or 0)
 
+    def throttled_s(self) -> float:
+        """Returns for how long its limit had kept it from running when it was last looked at."""
+        with self._guard:
+            return self._earlier.joined(self._current, float.__add__).throttled_s or 0.0
+
     def processes(self) -> Processes | None:
         """Returns its processes; None where this machine does not see them, or there are none."""
         with self._guard:
@@ -116,11 +121,14 @@ class Meter:
 
 
 class _Files:
-    """The files of one life's cgroups."""
+    """The files of one life's cgroups.
 
-    def __init__(self, container_id: str, pid: int, *, own_network: bool) -> None:
-        self._id, self._pid, self._own_network = container_id, pid, own_network
-        self._folders = _folders(pid)
+    Args:
+        folders: controller → folder of version 1, that of version 2 under "".
+    """
+
+    def __init__(self, folders: Mapping[str, Path], container_id: str, pid: int, *, own_network: bool) -> None:
+        self._folders, self._id, self._pid, self._own_network = folders, container_id, pid, own_network
         self._unified = "" in self._folders and "memory" not in self._folders
 
     def shared(self) -> bool:

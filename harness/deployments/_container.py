@@ -27,7 +27,7 @@ from harness.containers.engine import engine, explained
 from harness.containers.foreign import remove_folder
 from harness.containers.networks import Network
 from harness.containers.usage import Meter
-from harness.deployments.contract import Incident, LoadPlace, Usage
+from harness.deployments.contract import KILLED_FOR_MEMORY, Incident, LoadPlace, Usage
 from harness.errors import BrokerbenchError, StartError
 from harness.journal import Journal
 
@@ -343,7 +343,7 @@ class ContainerBroker:
         why = self.why_ended()
         if "for memory" in why:
             self._told.killed = self._meter.killed_for_memory()
-            return self._incident("killed for memory", f"the broker's container was {why}")
+            return self._incident(KILLED_FOR_MEMORY, f"the broker's container was {why}")
         return self._incident("ended", f"nobody ended the broker's container: {why.removeprefix('its container ')}")
 
     def _killed(self) -> Incident | None:
@@ -352,13 +352,12 @@ class ContainerBroker:
         if more <= 0:
             return None
         return self._incident(
-            "killed for memory",
+            KILLED_FOR_MEMORY,
             f"the kernel killed {more} process{'es' if more > 1 else ''} of the broker for memory{self._limit()}",
         )
 
     def _throttled(self) -> Incident | None:
-        throttled_s = self._meter.usage().throttled_s if self._blueprint.cpus is not None else None
-        if not throttled_s or self._told.throttled:
+        if self._blueprint.cpus is None or self._told.throttled or not self._meter.throttled_s():
             return None
         self._told.throttled = True
         return self._incident(
