@@ -45,7 +45,8 @@ def befell(case: CaseRecord) -> Iterator[str]:
     for trial in case.trials:
         which = f"trial {trial.number}, " if len(case.trials) > 1 else ""
         for incident in trial.incidents:
-            yield f"{which}{incident.source} {incident.what} at {incident.at_s:.1f} s of steady: {incident.text}"
+            when = f"{abs(incident.at_s):.1f} s {'after the start of' if incident.at_s >= 0 else 'before'} steady"
+            yield f"{which}{when}: {incident.text}"
         for source, held_s in trial.throttled_s.items():
             if held_s > 0:
-                yield f"{which}{source}: its CPU limit kept it from running for {format_duration(held_s)} in all"
+                yield f"{which}{source}: the CPU limit kept it from running for {format_duration(held_s)} in all"

@@ -143,7 +143,7 @@ def _with_last_words(reason: str, warnings: list[str]) -> str:
 
 def first_words(reason: str) -> str:
     """Returns a reason without the lines of a log that may follow it."""
-    return re.split(r"\n|:? its last words", reason, maxsplit=1)[0]
+    return re.split(r"\n|[:;]? its last words", reason, maxsplit=1)[0]
 
 
 def not_valid(case: CaseRecord) -> list[tuple[str, TrialRecord]]:

@@ -199,6 +199,7 @@ _REMEDIES = (  # the first that matches
     ("no space left", "free space on the disk that it names, and run again"),
     ("was ordered", "see timeline.jsonl and the logs of the trial: the fault was ordered and struck nothing"),
     ("after the load", "make the load longer than the fault's `at`, or run again: the machine may have been late"),
+    ("for memory", "raise `memory` of the setup, or let the broker refuse before it is full (Redis: maxmemory)"),
     ("the broker ended", "see the broker's log in the trial's folder: something else than the scenario ended it"),
     ("its last words", "see the broker's log in the trial's folder"),
     (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 
 from harness.analysis.bounds import clean_deployments_upper
@@ -12,6 +13,9 @@ from harness.model import FaultKind, TrialStatus, Verdict
 from harness.record import CaseRecord, Guarantee, RunRecord, TrialRecord
 from harness.scenario.model import Bound
 from harness.units import format_count
+
+_LAST_WORDS = re.compile(r"[:;]? its last words|\n")
+"""Where the lines of a log begin in a reason."""
 
 
 def combine_case(case: CaseRecord, slo: Sequence[Bound]) -> CaseRecord:
@@ -41,8 +45,8 @@ def _combined(kind: str, trials: Sequence[TrialRecord]) -> Guarantee:
         known = [given for _, given in proving or every]
         return summed(known, known)
     if not proving:
-        # The first line: a broker's last words stand with the trial.
-        why = next((f": {trial.reasons[0].splitlines()[0]}" for trial, _ in every if trial.reasons), "")
+        # A broker's last words stand with the trial.
+        why = next((f": {_LAST_WORDS.split(trial.reasons[0])[0]}" for trial, _ in every if trial.reasons), "")
         note = f"no trial left sound evidence{why}"
         return told(Guarantee(fault=kind, claim=first.claim, verdict=Verdict.UNKNOWN, evidence="", notes=[note]))
     seen = [given.verdict for _, given in proving]

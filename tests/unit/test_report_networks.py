@@ -212,15 +212,19 @@ class TestContainers:
         )
 
     def test_what_befell_a_container_is_told_with_its_time(self) -> None:
-        killed = IncidentResult(at_s=4.25, source="broker", what="killed for memory", text="its limit is 64 MB")
-        case = at("bridge", incidents=[killed], throttled_s={"broker": 1.25, "load": 0.0})
+        killed = IncidentResult(
+            at_s=4.25, source="broker", what="killed for memory", text="the broker's container was killed"
+        )
+        early = IncidentResult(at_s=-0.7, source="broker", what="throttled", text="the broker was kept waiting")
+        case = at("bridge", incidents=[early, killed], throttled_s={"broker": 1.25, "load": 0.0})
         assert list(containers.befell(case)) == [
-            "broker killed for memory at 4.2 s of steady: its limit is 64 MB",
-            "broker: its CPU limit kept it from running for 1.25 s in all",
+            "0.7 s before steady: the broker was kept waiting",
+            "4.2 s after the start of steady: the broker's container was killed",
+            "broker: the CPU limit kept it from running for 1.25 s in all",
         ]
         for told in (printed(on_docker([case]), 200), page(on_docker([case]))):
             assert all(sentence in told for sentence in containers.befell(case))
-        assert next(containers.befell(at("bridge", trials=2, incidents=[killed]))).startswith("trial 1, broker")
+        assert next(containers.befell(at("bridge", trials=2, incidents=[killed]))).startswith("trial 1, 4.2 s after")
 
     def test_a_tmpfs_says_that_nothing_is_claimed_of_what_ends_the_broker(self) -> None:
         record = on_docker([at("bridge", volume="tmpfs")])
