@@ -1,0 +1,188 @@
+"""The load in a container: it answers, ends with its pipe, and what it saw comes back whole. A real engine, a real Redis beside it."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import docker
+import pytest
+
+from harness import brokers
+from harness.brokers import open_driver
+from harness.brokers.contract import DriverOptions
+from harness.clock import now_ns
+from harness.containers.engine import engine
+from harness.deployments.contract import CONTAINER, Broker, BrokerOptions
+from harness.deployments.docker import DockerDeployment
+from harness.environment import realtime_permitted
+from harness.errors import StartError
+from harness.gather import gather
+from harness.journal import Journal
+from harness.load.plan import FleetPlan
+from harness.load.seam import Fleet
+from harness.model import Container, Site
+from harness.scenario.model import Load, Phases, Segment, Workers
+from tests.contract.line import eventually
+
+pytestmark = pytest.mark.xdist_group("docker")
+
+SETUP = brokers.setup("redis-stream")
+RATE_PER_S = 1000.0
+STEADY_S = 30.0
+"""More than any test takes: each ends the load itself."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """A load that runs in its container, on the network of a broker in another."""
+
+    fleet: Fleet
+    plan: FleetPlan
+    broker: Broker
+
+    @property
+    def container(self) -> docker.models.containers.Container:
+        """Returns the load's container, as the engine knows it."""
+        return engine().containers.get(f"{self.plan.queue}-load")
+
+    def wait_for(self, count: str, at_least: int) -> None:
+        """Waits until the live counts have come so far."""
+        eventually(lambda: self.fleet.live().total(count) >= at_least, f"{at_least} {count}")
+
+    def gone(self) -> bool:
+        """Returns whether the load's container is no longer there, or has ended."""
+        with suppress(docker.errors.NotFound):
+            return str(self.container.status) == "exited"
+        return True
+
+
+@pytest.fixture(params=["bridge", "host"])
+def line(request: pytest.FixtureRequest, journal: Journal, tmp_path: Path) -> Iterator[Line]:
+    """Starts a broker and a load of one producer and two workers on the network."""
+    with ExitStack() as cleanup:
+        started = _started(request.param, journal, tmp_path, cleanup)
+        started.fleet.wait_ready(60)
+        yield started
+
+
+def _started(network: str, journal: Journal, logs: Path, cleanup: ExitStack, address: str = "") -> Line:
+    deployment, site = DockerDeployment(), Site(network=network, client="container", container=Container())
+    if reason := deployment.unavailable(SETUP, site):
+        pytest.skip(reason)
+    number = len(list(journal.slot_folder().iterdir())) + 100
+    run_id, queue, parameters = int(journal.run_id, 16), f"bb_{journal.run_id}_{number}", SETUP.complete({})
+    folder = journal.temp_folder(f"load-{number}") / "broker"
+    options = BrokerOptions(
+        setup=SETUP, parameters=parameters, folder=folder, logs=logs, journal=journal, queues=(queue,), site=site
+    )
+    broker = deployment.up(options)
+    cleanup.callback(broker.down)
+    driver = open_driver(
+        DriverOptions(setup=SETUP.name, client="prepare", address=broker.address, queue=queue, parameters=parameters)
+    )
+    driver.connect()
+    driver.prepare()
+    driver.close()
+    plan = FleetPlan(
+        run_id=run_id,
+        trial=number,
+        folder=journal.folder(journal.slot_folder() / f"0-{number}"),
+        logs=logs,
+        place=broker.load_place,
+        setup=SETUP.name,
+        address=address or broker.load_address,
+        queue=queue,
+        parameters=parameters,
+        load=Load(
+            profile=(Segment(kind="constant", duration_s=STEADY_S, rates_per_s=(RATE_PER_S,)),),
+            saturate_window=None,
+            arrival="constant",
+            producers=1,
+            payload_bytes=128,
+            window=1000,
+            batch=256,
+            tick_s=0.002,
+            style="library",
+            retry_attempts=0,
+            retry_backoff_s=0.0,
+        ),
+        workers=Workers(
+            count=2,
+            prefetch=50,
+            ack="explicit",
+            settle_batch=50,
+            settle_linger_s=0.005,
+            work="none",
+            work_s=0.0,
+            work_kind="sleep",
+            visibility_s=1.0,
+            sweep_s=0.2,
+        ),
+        phases=Phases(warmup_s=0.0, steady_s=STEADY_S, drain_s=10.0),
+        seed=1,
+    )
+    fleet = Fleet.start(plan, journal)
+    cleanup.callback(fleet.close)
+    return Line(fleet=fleet, plan=plan, broker=broker)
+
+
+def test_a_load_in_a_container_reads_our_clock_and_what_it_saw_comes_back_whole(line: Line, tmp_path: Path) -> None:
+    fleet, place = line.fleet, line.plan.place
+    assert (place.name, fleet.shared_clock) == (CONTAINER, True)
+    scheduling = {shard.name: shard.scheduling for shard in fleet.shards()}
+    assert scheduling == {"p0": "fifo" if realtime_permitted() else "other", "w0": "other", "w1": "other"}
+    before = place.usage()
+    assert before is not None
+    fleet.go(now_ns() + 100_000_000)
+    line.wait_for("settled", 500)
+    (killed,) = fleet.kill(["w1"]).items()
+    assert (killed[0], killed[1]["status"]) == ("w1", -signal.SIGKILL)
+    assert fleet.replace("w1") == "w1.1"
+    line.wait_for("settled", 1000)
+    used = place.usage()
+    assert used is not None
+    assert used.cpu_s is not None
+    assert before.cpu_s is not None
+    assert used.cpu_s > before.cpu_s > 0
+    assert used.memory_bytes is not None
+    assert used.memory_bytes > 10_000_000
+    if line.container.attrs["HostConfig"]["NetworkMode"] == "host":
+        assert used.network_sent_bytes is None, "what crosses the host's interfaces is everybody's"
+    else:
+        assert used.network_sent_bytes is not None
+        assert used.network_sent_bytes > 500 * line.plan.load.payload_bytes
+    fleet.finish_producers(5)
+    fleet.stop_workers(5)
+    fleet.close()
+    assert line.gone()
+    found = gather(line.plan.folder, fleet.shards(), {}, tmp_path, run_id=line.plan.run_id, trial=line.plan.trial)
+    assert (found.problems, found.other_clocks) == ((), ())
+    assert all(shard.slots_found >= shard.slots_reported > 0 for shard in found.shards if shard.name != "w1.1")
+    assert {path.stat().st_uid for path in line.plan.folder.iterdir()} == {os.getuid()}
+
+
+@pytest.mark.parametrize("line", ["bridge"], indirect=True)
+def test_a_load_whose_docker_cli_is_killed_ends_and_keeps_its_slots(line: Line, tmp_path: Path) -> None:
+    line.fleet.go(now_ns() + 100_000_000)
+    line.wait_for("settled", 200)
+    os.kill(line.fleet.pid, signal.SIGKILL)
+    eventually(line.gone, "the container has ended with its pipe")
+    line.fleet.close()
+    found = gather(line.plan.folder, line.fleet.shards(), {}, tmp_path, run_id=line.plan.run_id, trial=line.plan.trial)
+    assert found.problems == ()
+    assert all(shard.slots_found >= shard.slots_reported > 0 for shard in found.shards)
+    assert sum(shard.slots_found for shard in found.shards if shard.kind == "worker") >= 200
+
+
+def test_a_load_that_cannot_reach_its_broker_says_so_and_leaves_no_container(journal: Journal, tmp_path: Path) -> None:
+    with ExitStack() as cleanup:
+        wrong = _started("bridge", journal, tmp_path, cleanup, address="redis://broker:1")
+        with pytest.raises(StartError, match="broker:1"):
+            wrong.fleet.wait_ready(60)
+        wrong.fleet.close()
+        assert wrong.gone()
