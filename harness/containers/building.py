@@ -303,7 +303,7 @@ def _built(name: str, context: IO[bytes], say: Say, labels: Mapping[str, str]) -
     arguments = {"BASE": reference(parent)}
     last: deque[str] = deque(maxlen=_LAST_LINES)
     deadline = time.monotonic() + LIMIT_S
-    image = ""
+    image = problem = ""
     with explained(f"the image {name} cannot be made"):
         told = engine().api.build(
             fileobj=context,
@@ -317,8 +317,7 @@ def _built(name: str, context: IO[bytes], say: Say, labels: Mapping[str, str]) -
             timeout=LIMIT_S,
         )
         for words in told:
-            if "error" in words:
-                raise _failed(name, [*last, str(words["error"])])
+            problem = problem or str(words.get("error", ""))  # read to the end, which gives the connection back
             image = (words.get("aux") or {}).get("ID", image)
             for line in str(words.get("stream", "")).splitlines():
                 if line.strip():
@@ -327,8 +326,8 @@ def _built(name: str, context: IO[bytes], say: Say, labels: Mapping[str, str]) -
                     say(f"{name}: {line[:100]}")
             if time.monotonic() > deadline:
                 raise _failed(name, [*last, f"given up after {LIMIT_S} s"])
-    if not image:
-        raise _failed(name, list(last))
+    if problem or not image:
+        raise _failed(name, [*last, problem])
     return image
 
 

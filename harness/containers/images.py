@@ -157,13 +157,11 @@ def _pull_once(reference: str, say: Say) -> str:
     told: Mapping[str, Any]
     try:
         for told in engine().api.pull(repository, tag, stream=True, decode=True):
-            if "error" in told:
-                why = str(told["error"])[:200]
+            why = why or str(told.get("error", ""))[:200]  # read to the end, which gives the connection back
             if told.get("status") == "Pull complete":
                 say(f"pulling {reference}: layer {told.get('id')}")
             if time.monotonic() > deadline:
                 why = f"the pull took longer than {PULL_LIMIT_S} s"
-            if why:
                 break
     except (APIError, requests.RequestException) as error:
         why = one_line(error)
