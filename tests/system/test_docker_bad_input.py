@@ -49,14 +49,14 @@ def refused(bench: Bench, finished: Finished, *words: str) -> None:
 
 
 def broken(bench: Bench, finished: Finished, *words: str) -> None:
-    """Asserts that what had to be started could not be: no verdict, the reason in the record and in the report, nothing left."""
-    assert finished.code not in (ExitCode.PASS, ExitCode.BROKEN), finished.out + finished.err
+    """Asserts that what had to be started could not be: no verdict, one reason in the record and the report, nothing left."""
+    assert finished.code == ExitCode.INVALID, finished.out + finished.err
     assert "Traceback" not in finished.err + finished.out
-    assert finished.trial.status.value == "failed"
+    assert finished.trial.status.value == "invalid"
     (reason,) = finished.trial.reasons
     for word in words:
         assert word in reason
-        assert word in flat(finished.err)
+        assert word in flat(finished.out)
     assert "VIOLATED" not in finished.out
     assert bench.gone() == []
 
@@ -120,7 +120,9 @@ def test_an_image_that_is_not_there_and_cannot_be_had_is_told(docker_bench: Benc
 
 
 def test_a_setup_that_no_image_serves_is_told(docker_bench: Bench) -> None:
-    refused(docker_bench, docker_bench("run", scenario(docker_bench, setup="null")), "null")
+    finished = docker_bench("run", scenario(docker_bench, setup="null"))
+    assert (finished.code, finished.run) == (ExitCode.USAGE, None)
+    assert "the docker deployment has no null; it has postgres, rabbitmq, redis" in finished.err
 
 
 def test_an_overlay_without_a_swarm_is_refused_unless_one_may_be_made(docker_bench: Bench) -> None:
