@@ -166,7 +166,7 @@ class Trial:
             )
         )
         self._warn(broker.notes)
-        cleanup.callback(self._take_down, broker)
+        cleanup.callback(self._take_down, broker, timeline)
         self.seen.server = broker.version
         self._probe(broker)(HEALTHY_LIMIT_S if broker.ours else FOREIGN_LIMIT_S)
         self._phase(timeline, "preparing")
@@ -181,9 +181,10 @@ class Trial:
             if value == AS_FOUND and name not in effective.parameters:
                 yield f"{name} is as found and unknown: the broker does not tell it, or has what no value of it stands for"
 
-    def _take_down(self, broker: Broker) -> None:
-        told = len(broker.notes)
+    def _take_down(self, broker: Broker, timeline: Timeline) -> None:
+        told, began_ns = len(broker.notes), now_ns()
         broker.down()
+        timeline.append(now_ns(), "down", took_s=(now_ns() - began_ns) / 1e9)
         self._warn(broker.notes[told:])
 
     def _prepare(self, broker: Broker) -> Effective:
