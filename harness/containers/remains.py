@@ -192,7 +192,8 @@ class _Removal:
         """Returns what others have in the swarm: leaving it would take that from them."""
         api = self._api
         nodes = [f"node {node['Description']['Hostname']}" for node in api.nodes()]
-        networks = [one for one in api.networks() if one.get("Scope") == "swarm" and not one.get("Ingress")]
+        of_swarm = [one for one in api.networks() if one.get("Scope") == "swarm" and not one.get("Ingress")]
+        networks = [one for one in of_swarm if (one.get("Labels") or {}).get(LABEL) != self._run_id]
         named = [("service", api.services()), ("secret", api.secrets()), ("config", api.configs())]  # type: ignore[no-untyped-call]
         return [
             *(nodes if len(nodes) > 1 else []),
