@@ -29,6 +29,7 @@ from harness.model import Claim, DurabilityClass, FaultKind, MayLose, MayRepeat,
 from harness.scenario.keys import scenario_table
 from harness.scenario.mappings import Key, Table
 from harness.scenario.read import read_scenario
+from harness.scenario.sites import CONTAINER_PARAMETERS
 from harness.units import format_duration
 
 ROOT = Path(__file__).parents[1]
@@ -125,6 +126,8 @@ def setup_table() -> str:
             for p in setup.parameters
         ]
         rows.append((f"`{setup.name}`", setup.summary, "<br>".join(parameters)))
+    of_container = [f"`{p.name}`: {p.shape.expected}: {p.meaning}" for p in CONTAINER_PARAMETERS.values()]
+    rows.append(("each of them on `docker`", "its broker's container", "<br>".join(of_container)))
     return table(("setup", "what it does", "parameters, the default first"), rows)
 
 

@@ -33,6 +33,11 @@ def _modules() -> dict[str, str]:
     return own | {point.name: point.value for point in entry_points(group="brokerbench.drivers")}
 
 
+def is_ours(name: str) -> bool:
+    """Returns whether the driver of a setup comes with this package, and so into the image of the load."""
+    return _modules().get(name, "").startswith(f"{__name__}.")
+
+
 def names() -> list[str]:
     """Returns the names of all setups, sorted."""
     return sorted(_modules())

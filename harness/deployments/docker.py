@@ -12,6 +12,7 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
+from harness.brokers import is_ours
 from harness.containers import compose, networks
 from harness.containers.compose import PortTakenError, Project
 from harness.containers.engine import engine, facts, why_no_engine
@@ -47,10 +48,12 @@ class DockerDeployment:
     def unavailable(self, setup: Setup, site: Site = NO_CHOICE) -> str:
         """Returns why this machine cannot run the setup there, with the remedy; "" when it can."""
         if setup.broker not in SERVERS:
-            return f"the docker deployment has no {setup.broker}; it has {', '.join(sorted(SERVERS))}"
+            has = ", ".join(sorted(SERVERS))
+            return f"the docker deployment has no {setup.broker}\n  expected: {has}\n  remedy: --set deployment=embedded"
         try:
             return (
-                why_no_engine()
+                _not_in_image(setup, site)
+                or why_no_engine()
                 or compose.why_not()
                 or _too_far(site)
                 or _too_much(site.container or Container())
@@ -166,6 +169,13 @@ def _load_place(options: BrokerOptions, project: str, network: Network) -> LoadP
 
 def _kind(site: Site) -> str:
     return site.network or "bridge"
+
+
+def _not_in_image(setup: Setup, site: Site) -> str:
+    """Returns why the load's container has no driver for a setup; "" where it has, or is not needed."""
+    if site.client != "container" or is_ours(setup.name):
+        return ""
+    return f"the driver of {setup.name} comes from another package, which is not in the image of the load\n  remedy: client: host"
 
 
 def _no_image(broker: str) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from harness import __version__
 from harness.analysis.combine import combine_case, run_exit
@@ -222,7 +223,7 @@ class Run:
             scenario_expanded=as_dict(scenario),
             deployment=self._deployment.name,
             command=self._options.command,
-            fingerprint=fingerprint(self.folder.path),
+            fingerprint=_fingerprint(self.folder.path, scenario),
             cases=[_first_case(case, self._deployment, unavailable.get(case.id, "")) for case in scenario.cases],
         )
 
@@ -274,6 +275,24 @@ def _first_case(case: Case, deployment: Deployment, unavailable: str) -> CaseRec
         unavailable=unavailable,
         as_found=[name for name, value in case.parameters.items() if value == AS_FOUND],
     )
+
+
+def _fingerprint(folder: Path, scenario: Scenario) -> dict[str, Any]:
+    """Returns the fingerprint of this machine, with that of its engine where the scenario runs on it."""
+    found = fingerprint(folder)
+    if any(case.site.container for case in scenario.cases):
+        from harness.containers import building, compose, engine  # noqa: PLC0415 - as in `_image`
+
+        told = engine.facts()
+        found["drift"]["docker"] = {
+            "engine": told.get("ServerVersion"),
+            "compose": compose.compose().version,
+            "cgroup": told.get("CgroupVersion"),
+            "storage": told.get("Driver"),
+            "system": told.get("OperatingSystem"),
+        }
+        found["subject"]["load_image"] = building.reference("load")
+    return found
 
 
 def _image(case: Case) -> ImageRecord:

@@ -7,7 +7,7 @@ A container's parameters are written beside those of the setup, since a case is 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from harness.model import NO_CHOICE, Container, Setup, Site
@@ -52,7 +52,7 @@ CONTAINER_PARAMETERS: Mapping[str, ContainerParameter] = {
         ),
         ContainerParameter(
             name="memory",
-            shape=size("6 MiB", "16384 GiB"),  # the engine refuses less than 6 MiB
+            shape=replace(size("6 MiB", "16384 GiB"), example="256 MiB"),  # the engine refuses less than 6 MiB
             word=lambda _, text: " ".join(text.split()),
             meaning="most memory of the broker's container, beyond which the kernel kills it (docker); none: no limit",
         ),
