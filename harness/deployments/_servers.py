@@ -69,7 +69,8 @@ def _redis(told: Told) -> Mapping[str, str]:
 
 def _rabbitmq(told: Told) -> Mapping[str, str]:
     lines = list(embedded_rabbitmq.settings(told.listen, told.port, told.password))
-    if told.memory_bytes is not None:  # it would take that of the machine, and be killed before it ever held a publisher back
+    if told.memory_bytes is not None:
+        # It would take that of the machine, and be killed before it ever held a publisher back.
         lines.append(f"total_memory_available_override_value = {told.memory_bytes}")
     return {"rabbitmq.conf": _text(lines), "enabled_plugins": "[].\n"}
 
