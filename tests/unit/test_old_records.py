@@ -14,6 +14,7 @@ from harness.model import Verdict
 from harness.record import RunRecord
 from harness.store import RunFolder
 from reports import write_reports
+from reports.networks import comparison
 
 OLD = Path(__file__).parent / "data"
 
@@ -55,6 +56,13 @@ def test_one_of_its_trials_alone_is_told_in_its_own_words(record: RunRecord) -> 
         for trial in case.trials:
             again = {given.fault: given.evidence for given in combine_guarantees([trial])}
             assert again == {given.fault: given.evidence for given in trial.guarantees}
+
+
+def test_it_ran_in_no_container(folder: RunFolder, record: RunRecord) -> None:
+    assert {(case.network, case.client, case.image) for case in record.cases} == {("embedded", "", None)}
+    assert all(not trial.incidents and not trial.throttled_s for case in record.cases for trial in case.trials)
+    assert comparison(record) is None
+    assert "Networks" not in write_reports(folder).read_text()
 
 
 def test_its_page_can_be_made(folder: RunFolder, record: RunRecord) -> None:

@@ -19,7 +19,7 @@ from harness.scenario.read import read_scenario
 from harness.scenario.schema import json_schema
 from harness.schedule import expected_messages
 
-CATALOGUE = Catalogue(setups=setups(), faults=faults())
+CATALOGUE = Catalogue(setups=setups(), faults=faults(), deployments=("docker", "embedded", "external"))
 NAMES = [
     "broker-graceful-restart",
     "broker-pause",
