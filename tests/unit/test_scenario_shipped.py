@@ -11,6 +11,7 @@ from ruamel.yaml import YAML
 from harness.brokers import setups
 from harness.errors import UsageError
 from harness.faults import faults
+from harness.model import FaultKind
 from harness.scenario import shipped
 from harness.scenario.catalogue import Catalogue
 from harness.scenario.describe import expected_run_s, expected_trial_s
@@ -21,19 +22,33 @@ from harness.schedule import expected_messages
 
 CATALOGUE = Catalogue(setups=setups(), faults=faults(), deployments=("docker", "embedded", "external"))
 NAMES = [
+    "acked-messages-again",
     "broker-graceful-restart",
     "broker-pause",
     "client-retry-duplicates",
     "crash",
     "idempotency-trap",
     "lease-shorter-than-job",
+    "memory-limit-backpressure",
+    "network-ceiling",
+    "network-modes",
+    "noisy-neighbour",
     "overload",
     "prefetch-sweep",
     "quickstart",
     "saturate",
     "smoke",
+    "volume-trap",
     "worker-kill",
 ]
+ON_DOCKER = (
+    "acked-messages-again",
+    "memory-limit-backpressure",
+    "network-ceiling",
+    "network-modes",
+    "noisy-neighbour",
+    "volume-trap",
+)
 
 
 def read(name: str) -> Scenario:
@@ -136,6 +151,48 @@ def test_saturate_is_closed_loop_on_the_five_setups():
     scenario = read("saturate")
     assert scenario.load.saturate_window == 1000
     assert len(scenario.cases) == 5
+
+
+@pytest.mark.parametrize("name", ON_DOCKER)
+def test_what_needs_containers_says_so_and_ends_within_five_minutes(name: str):
+    scenario = read(name)
+    assert scenario.deployment == "docker"
+    assert expected_run_s(scenario) < 300
+
+
+@pytest.mark.parametrize("name", ["network-modes", "network-ceiling"])
+def test_the_networks_are_compared_on_three_brokers_and_from_outside(name: str):
+    cases = read(name).cases
+    ways = {(case.site.network, case.site.client) for case in cases}
+    assert ways == {*((word, "container") for word in ("bridge", "host", "overlay")), ("bridge", "host")}
+    assert len(cases) == 4 * len({case.setup.broker for case in cases}) == 12
+
+
+def test_volume_trap_recreates_while_a_burst_waits_and_only_two_volumes_claim_to_keep_it():
+    scenario = read("volume-trap")
+    (fault,) = scenario.faults
+    before = [piece.duration_s for piece in scenario.load.profile[:2]]
+    assert (fault.label, fault.at_s) == ("recreate broker", pytest.approx(sum(before) + 0.01))
+    assert fault.at_s > max(case.setup.settles_in_s for case in scenario.cases)
+    claiming = {
+        case.site.container.volume
+        for case in scenario.cases
+        if case.site.container is not None
+        and any(claim.fault is FaultKind.BROKER_RECREATE for claim in case.setup.claims_of(case.all_parameters))
+    }
+    assert claiming == {"named", "bind"}
+
+
+def test_acked_messages_again_kills_between_acks_when_nothing_new_has_come_for_a_second():
+    scenario = read("acked-messages-again")
+    (fault,) = scenario.faults
+    _, spike, pause, _ = scenario.load.profile
+    since_s = fault.at_s - sum(piece.duration_s for piece in scenario.load.profile[:2])
+    assert pause.rates_per_s == (0.0,)
+    assert 0.9 < since_s < pause.duration_s
+    acked = since_s * scenario.workers.count / scenario.workers.work_s
+    assert acked < 2048  # a classic queue writes what it has acknowledged once it is so much
+    assert spike.rates_per_s[0] * spike.duration_s > 2 * acked  # a backlog is left
 
 
 def test_smoke_is_short():
