@@ -38,10 +38,12 @@ class Reader:
     Args:
         folder: empty.
         replacing: what a reader has to write otherwise on this machine, e.g. a port that is taken.
+        outside: variables of the environment; else there is no Docker.
     """
 
     folder: Path
     replacing: Mapping[str, str] = field(default_factory=dict)
+    outside: Mapping[str, str] = field(default_factory=lambda: NO_ENGINE)
     printed: str = ""
     failed: str = ""
     _background: list[subprocess.Popen[bytes]] = field(default_factory=list)
@@ -123,7 +125,9 @@ class Reader:
     def _environment(self) -> dict[str, str]:
         outside = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS", "PIP_"))}
         state = {"BROKERBENCH_STATE": str(self.folder / "state")}
-        return outside | NO_ENGINE | state | {"NO_COLOR": "1", "COLUMNS": "110", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
+        return (
+            outside | self.outside | state | {"NO_COLOR": "1", "COLUMNS": "110", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
+        )
 
     def _make_venv(self) -> None:
         """Makes an environment that has all of ours, without changing ours."""

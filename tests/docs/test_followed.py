@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from harness.containers.engine import why_no_engine
 from tests.docs.pages import DOCS, ROOT, commands
 from tests.docs.reader import Reader, first_missing
 
-FOLLOWED = ["adding-a-scenario.md", "adding-a-fault.md", "adding-a-driver.md", "external.md", "agents.md"]
+FOLLOWED = ["adding-a-scenario.md", "adding-a-fault.md", "adding-a-driver.md", "external.md", "agents.md", "docker.md"]
 
 
 def test_what_other_pages_tell_to_type_is_a_shipped_scenario() -> None:
@@ -48,6 +49,15 @@ def test_the_page_on_brokers_that_run_already_is_true_to_the_letter(tmp_path: Pa
 def test_the_page_on_several_machines_is_true_to_the_letter(tmp_path: Path) -> None:
     with Reader(tmp_path, replacing={"127.0.0.1:5557": f"127.0.0.1:{free_port()}"}) as reader:
         reader.follow(DOCS / "agents.md")
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("docker")
+def test_the_page_on_docker_is_true_to_the_letter(tmp_path: Path) -> None:
+    if reason := why_no_engine():
+        pytest.skip(reason)
+    with Reader(tmp_path, outside={}) as reader:
+        reader.follow(DOCS / "docker.md")
 
 
 def test_what_a_page_shows_must_be_printed_in_that_order_whatever_the_numbers() -> None:
