@@ -41,15 +41,17 @@ def build(names: tuple[str, ...]) -> None:
 
     What is there already is left as it is. Where the official images can be had, only the load's is needed.
     """
-    from harness.containers.building import PARENTS  # noqa: PLC0415 - the SDK takes 0.1 s to import
-    from harness.containers.images import make  # noqa: PLC0415 - as above
+    from harness.containers.building import PARENTS, reference  # noqa: PLC0415 - the SDK takes 0.1 s to import
+    from harness.containers.images import make_all  # noqa: PLC0415 - as above
 
     for name in names:
         if name not in PARENTS:
             raise UsageError(f"there is no image {name!r}", expected=f"one of {', '.join(PARENTS)}")
     started = time.monotonic()
-    for name in names or PARENTS:
-        click.echo(f"{name}: {make(name, _say)}")
+    wanted = names or tuple(PARENTS)
+    make_all(wanted, _say)
+    for name in wanted:
+        click.echo(f"{name}: {reference(name)}")
     click.echo(f"done in {time.monotonic() - started:.1f} s", err=True)
 
 

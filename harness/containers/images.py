@@ -9,7 +9,7 @@ import os
 import re
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from enum import StrEnum
@@ -23,6 +23,7 @@ from harness.containers import building
 from harness.containers.building import VERSION, Say, quiet
 from harness.containers.engine import engine, explained
 from harness.errors import UnavailableError, one_line
+from harness.programs import end_asked
 
 OFFICIAL = {"redis": "redis:8", "rabbitmq": "rabbitmq:4-management", "postgres": "postgres:17"}
 """By broker: the images that run by default."""
@@ -129,6 +130,30 @@ def load_image(say: Say = quiet) -> Image:
 def make(name: str, say: Say = quiet) -> str:
     """Makes one of our images where it is missing, on the official base if that can be had; returns its tag; raises UnavailableError."""
     return building.build(name, say, registry=lambda image: not pull(image, say))
+
+
+def make_all(names: Iterable[str], say: Say = quiet) -> None:
+    """Makes images side by side, since a build waits for the network most of its time; raises UnavailableError if one cannot be made."""
+    problems: list[BaseException] = []
+
+    def one(name: str) -> None:
+        try:
+            make(name, say)
+        except BaseException as error:  # told by who waits
+            problems.append(error)
+
+    make("base", say)
+    # Ctrl-C ends us, and the engine gives a build up whose client has gone.
+    makers = [threading.Thread(target=one, args=(name,), name=name, daemon=True) for name in names]
+    try:
+        for maker in makers:
+            maker.start()
+        for maker in makers:
+            maker.join()
+    finally:
+        end_asked()
+    if problems:
+        raise problems[0]
 
 
 def pull(reference: str, say: Say = quiet) -> str:

@@ -170,7 +170,7 @@ def test_a_build_that_fails_tells_its_last_lines_and_leaves_nothing_tagged() -> 
     assert {tag for image in engine().images.list() for tag in image.tags if tag.startswith("brokerbench/")} <= before
 
 
-def test_one_process_at_a_time_makes_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_image_is_made_by_one_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BROKERBENCH_STATE", str(tmp_path))
     assert sweeping.state_folder() == tmp_path
     lines: list[str] = []
@@ -181,10 +181,10 @@ def test_one_process_at_a_time_makes_images(tmp_path: Path, monkeypatch: pytest.
         waits.set()
 
     def second() -> None:
-        with building._alone(say):
+        with building._alone("load", say):
             entered.set()
 
-    with (tmp_path / "images.lock").open("w") as other:
+    with (tmp_path / "image-load.lock").open("w") as other:
         fcntl.flock(other, fcntl.LOCK_EX)
         thread = threading.Thread(target=second)
         thread.start()
@@ -192,4 +192,4 @@ def test_one_process_at_a_time_makes_images(tmp_path: Path, monkeypatch: pytest.
         assert not entered.is_set()
     thread.join(30)
     assert entered.is_set()
-    assert lines == ["waiting for another brokerbench, which makes images"]
+    assert lines == ["load: waiting, since it is being made already"]
