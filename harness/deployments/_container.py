@@ -27,6 +27,7 @@ from harness.containers.engine import engine, explained
 from harness.containers.foreign import remove_folder
 from harness.containers.networks import Network
 from harness.containers.usage import Meter
+from harness.deployments._servers import NAME
 from harness.deployments.contract import KILLED_FOR_MEMORY, Incident, LoadPlace, Usage
 from harness.errors import BrokerbenchError, StartError
 from harness.journal import Journal
@@ -83,7 +84,7 @@ class ContainerBroker:
 
     Args:
         blueprint: what it is made from. address, load_address: URLs for processes of this machine and for the load. version: of its server and image.
-        load_place: where the load runs.
+        load_place: where the load runs. hosts: gets the broker's name and address where the load is to be told.
     """
 
     def __init__(
@@ -95,11 +96,13 @@ class ContainerBroker:
         load_address: str,
         version: str,
         load_place: LoadPlace,
+        hosts: dict[str, str],
     ) -> None:
         self.address, self.load_address, self.load_place = address, load_address, load_place
         self.version = version
         self.ours = True
         self.notes: list[str] = [*blueprint.network.notes]
+        self._hosts = hosts
         self._blueprint = blueprint
         self._journal = journal
         self._meter = Meter()
@@ -252,6 +255,7 @@ class ContainerBroker:
         name = self._blueprint.container
         with explained(f"the container {name} cannot be looked at"):
             said = engine().api.inspect_container(name)
+        self._keep_address(said)
         pid = int(said["State"]["Pid"])
         self._meter.follow(said["Id"], pid, own_network=self._blueprint.network.kind != "host")
         main = None
@@ -267,6 +271,24 @@ class ContainerBroker:
         except BaseException:
             self._ended_by_us = True
             raise
+
+    def _keep_address(self, said: Mapping[str, Any]) -> None:
+        """Tells the load the broker's address on a bridge network.
+
+        The engine knows it by name; but whoever makes it leave a swarm, be it another run's, makes it forget the names of all containers that run
+        (Engine 20.10). The address stays: it gives the first one that is free.
+
+        Raises:
+            StartError: it did not stay.
+        """
+        network = self._blueprint.network
+        if network.kind != "bridge":
+            return
+        address = str(said["NetworkSettings"]["Networks"][network.name]["IPAddress"])
+        if address and self._hosts.setdefault(NAME, address) != address:
+            raise StartError(
+                f"the broker's container had the address {self._hosts[NAME]} on {network.name}, and has {address} now"
+            )
 
     def _await_listening(self) -> None:
         """A published port takes connections whether its server listens or not; the kernel tells whether something does in the container."""

@@ -46,14 +46,16 @@ class LoadContainer:
         journal: where the container is written before it is made.
         project: its name is ``<project>-load``.
         network: name of the engine's network that the broker is on; ``host`` = this machine's own.
+        hosts: name → address of what it must reach, known by the time that it is spawned; other names are the engine's to know.
     """
 
     name = CONTAINER
 
-    def __init__(self, journal: Journal, *, project: str, network: str) -> None:
+    def __init__(self, journal: Journal, *, project: str, network: str, hosts: Mapping[str, str]) -> None:
         self._journal = journal
         self._called = f"{project}-load"
         self._network = network
+        self._hosts = hosts
         self._container: Container | None = None
         self._meter = Meter()
         self._killed_told = 0
@@ -99,6 +101,7 @@ class LoadContainer:
             name=self._called,
             labels={LABEL: self._journal.run_id},
             network=self._network,
+            extra_hosts=dict(self._hosts),
             stdin_open=True,
             environment={MARKER: self._journal.run_id, "HOME": "/tmp", **checked},
             mounts=[Mount(target=str(folder), source=str(folder), type="bind") for folder in folders],

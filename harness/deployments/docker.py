@@ -143,7 +143,8 @@ def _broker(options: BrokerOptions, image: Image, project: str, network: Network
         cpus=container.cpus,
     )
     address = server.address(host=LOOPBACK, port=outside, password=password)
-    load_address, load_place = address, _load_place(options, project, network)
+    hosts: dict[str, str] = {}
+    load_address, load_place = address, _load_place(options, project, network, hosts)
     if options.site.client == "container" and not on_host:
         load_address = server.address(host=NAME, port=inside, password=password)
     broker = ContainerBroker(
@@ -153,6 +154,7 @@ def _broker(options: BrokerOptions, image: Image, project: str, network: Network
         load_address=load_address,
         version=_words(image),
         load_place=load_place,
+        hosts=hosts,
     )
     if container.memory_bytes and not facts().get("SwapLimit", True):
         broker.notes.append(
@@ -161,9 +163,9 @@ def _broker(options: BrokerOptions, image: Image, project: str, network: Network
     return broker
 
 
-def _load_place(options: BrokerOptions, project: str, network: Network) -> LoadPlace:
+def _load_place(options: BrokerOptions, project: str, network: Network, hosts: Mapping[str, str]) -> LoadPlace:
     if options.site.client == "container":
-        return LoadContainer(options.journal, project=project, network=network.name)
+        return LoadContainer(options.journal, project=project, network=network.name, hosts=hosts)
     return ThisMachine(options.journal)
 
 
