@@ -84,8 +84,11 @@ def down(addresses: Sequence[str] = (), *, kept: bool = True) -> list[str]:
     """
     whole = {shown(address): address for address in addresses}
     removed = []
-    for path in sorted(journals().glob("*.jsonl")):
-        made = (_read(path) or {}).get("queue", [])
+    read = {path: _read(path) or {} for path in sorted(journals().glob("*.jsonl"))}
+    for path in sorted(
+        read, key=lambda path: "swarm" in read[path]
+    ):  # last, for the others' containers keep us from leaving it
+        made = read[path].get("queue", [])
         queues = {one["queue"]: one | {"address": whole[one["address"]]} for one in made if one["address"] in whole}
         removed += sweep(path, queues=queues, kept=kept)
     return removed

@@ -189,7 +189,7 @@ class _Removal:
         return bool(labels.get(LABEL) == self._run_id)
 
     def _users_of_swarm(self) -> list[str]:
-        """Returns what others have in the swarm: leaving it would take that from them."""
+        """Returns what others have in the swarm, and what they would lose when the engine leaves it."""
         api = self._api
         nodes = [f"node {node['Description']['Hostname']}" for node in api.nodes()]
         of_swarm = [one for one in api.networks() if one.get("Scope") == "swarm" and not one.get("Ingress")]
@@ -198,5 +198,22 @@ class _Removal:
         return [
             *(nodes if len(nodes) > 1 else []),
             *(f"network {one['Name']}" for one in networks),
+            *(f"container {name}" for name in found_by_name(api, self._run_id)),
             *(f"{kind} {one['Spec']['Name']}" for kind, found in named for one in found),
         ]
+
+
+def found_by_name(api: docker.APIClient, run_id: str = "") -> list[str]:
+    """Returns the names of running containers, but for those of a run, that others may find by their names.
+
+    An engine that leaves a swarm forgets the names of all containers that run, on bridges too (seen with 20.10: libnetwork's
+    ``cleanupServiceDiscovery``). A broker of ours that is alone on its network is missed by nobody.
+    """
+    running = [one for one in api.containers() if one["Labels"].get(LABEL) != run_id]
+    places = [set(one["NetworkSettings"]["Networks"]) - {"bridge", "host", "none"} for one in running]
+    found = []
+    for number, (one, place) in enumerate(zip(running, places, strict=True)):
+        alone = not any(place & other for other in places[:number] + places[number + 1 :])
+        if place and not (alone and LABEL in one["Labels"]):
+            found.append(one["Names"][0].lstrip("/"))
+    return found

@@ -19,6 +19,7 @@ import pytest
 from harness.containers import networks
 from harness.containers.engine import LABEL, engine, why_no_engine
 from harness.containers.images import image_of
+from harness.containers.remains import found_by_name
 from harness.errors import UnavailableError
 from harness.journal import Journal
 from harness.sweeping import down, sweep
@@ -132,6 +133,8 @@ def no_swarm() -> None:
     """These tests need an engine that is in no swarm: one that is there is somebody else's."""
     if engine().info()["Swarm"]["LocalNodeState"] != "inactive":
         pytest.skip("the engine is in a swarm already; remedy: docker swarm leave --force, if nobody uses it")
+    if others := found_by_name(engine().api):
+        pytest.skip(f"others run on this engine, whose names it would forget with a swarm: {', '.join(others)}")
 
 
 def there(run_id: str) -> list[str]:
@@ -256,6 +259,28 @@ def test_a_swarm_that_another_run_uses_stays_until_that_is_over(owner: Callable[
     assert in_swarm()  # not the guest's to leave
     assert f"swarm {maker.run_id}" in down()
     assert not in_swarm()
+
+
+@pytest.mark.usefixtures("no_swarm")
+def test_a_swarm_stays_while_others_run_whose_names_the_engine_would_forget(owner: Callable[[str], Owner]) -> None:
+    maker = owner(SWARM)
+    maker.says()
+    other = owner(ALL)
+    other.says()
+    broker = f"bb_{other.run_id}_1-broker-1"
+    peer = engine().containers.run(
+        image_of("redis").reference, ["sleep", "1000"], entrypoint="", network=f"bb_{other.run_id}_1-net", detach=True
+    )
+    try:
+        maker.kill(minder=True)
+        left = down()[-1]
+        assert left.startswith(f"left: swarm {maker.run_id} is used by container ")
+        assert broker in left
+        assert str(peer.name) in left
+        assert peer.exec_run(["getent", "hosts", broker]).exit_code == 0
+    finally:
+        peer.remove(force=True, v=True)
+    assert f"swarm {maker.run_id}" in down()
 
 
 @pytest.mark.usefixtures("no_swarm")
