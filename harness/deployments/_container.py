@@ -10,7 +10,7 @@ import math
 import shutil
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,20 +27,20 @@ from harness.containers.engine import engine, explained
 from harness.containers.foreign import remove_folder
 from harness.containers.networks import Network
 from harness.containers.usage import Meter
+from harness.deployments._befell import FOR_MEMORY, Befell
+from harness.deployments._inside import POLL_S, gone, listens, states, wait_until
 from harness.deployments._servers import NAME
-from harness.deployments.contract import KILLED_FOR_MEMORY, Incident, LoadPlace, Usage
+from harness.deployments.contract import Incident, LoadPlace, Usage
 from harness.errors import BrokerbenchError, StartError
 from harness.journal import Journal
 
 GONE_TIMEOUT_S = 10.0
 LISTEN_TIMEOUT_S = 60.0  # RabbitMQ: 4 s on an idle machine; after a SIGKILL it reads its queues before it listens
 SETTLE_TIMEOUT_S = 2.0
-POLL_S = 0.005
 LOOK_S = 0.02
 LAST_WORDS = 25
 LOG_LINES = 20_000
 _SIGNAL = 128  # above it, a container's exit status is that of a signal
-_LISTENING = "0A"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -106,10 +106,9 @@ class ContainerBroker:
         self._blueprint = blueprint
         self._journal = journal
         self._meter = Meter()
+        self._befell = Befell(self._meter, memory=blueprint.memory, cpus=blueprint.cpus)
         self._life: _Life | None = None
         self._ended_by_us = True
-        self._told = _Told()
-        self._guard = threading.Lock()
         self._down = False
 
     def make(self) -> None:
@@ -140,13 +139,13 @@ class ContainerBroker:
         with explained(f"the container {self._blueprint.container} cannot be killed"):
             killer = threading.Thread(target=self._send_kill, name="killer")
             killer.start()
-            while killer.is_alive() and not (members and _gone(members)):
+            while killer.is_alive() and not (members and gone(members)):
                 killer.join(POLL_S)
             took_s = (now_ns() - t_ns) / 1e9
             killer.join()
-        gone = _wait_until(lambda: _gone(members), GONE_TIMEOUT_S) and not self.alive()
-        left = [process.pid for process in members if not _gone([process])]
-        return {"pids": pids, "gone": gone, "left": left, "status": self._status(), "took_s": took_s, "t_ns": t_ns}
+        all_gone = wait_until(lambda: gone(members), GONE_TIMEOUT_S) and not self.alive()
+        left = [process.pid for process in members if not gone([process])]
+        return {"pids": pids, "gone": all_gone, "left": left, "status": self._status(), "took_s": took_s, "t_ns": t_ns}
 
     def stop(self, timeout_s: float) -> Mapping[str, object]:
         """Asks it to end by its image's own signal; the engine kills it after ``timeout_s``."""
@@ -158,7 +157,7 @@ class ContainerBroker:
         seconds = math.ceil(timeout_s)
         with explained(f"the container {self._blueprint.container} cannot be stopped"):
             engine().api.stop(self._blueprint.container, timeout=seconds)
-        _wait_until(lambda: _gone(members), GONE_TIMEOUT_S)
+        wait_until(lambda: gone(members), GONE_TIMEOUT_S)
         took_s = (now_ns() - t_ns) / 1e9
         status = self._status()
         graceful = status != -9
@@ -171,7 +170,7 @@ class ContainerBroker:
         with explained(f"the container {self._blueprint.container} cannot be paused"):
             engine().api.pause(self._blueprint.container)
             paused = bool(self._state()["Paused"])
-        return {"paused": paused, "states": _states(members), "t_ns": t_ns}
+        return {"paused": paused, "states": states(members), "t_ns": t_ns}
 
     def resume(self) -> Mapping[str, object]:
         """Thaws the container; harmless when it is not paused."""
@@ -180,7 +179,7 @@ class ContainerBroker:
         with explained(f"the container {self._blueprint.container} cannot be thawed"):
             if self._state()["Paused"]:
                 engine().api.unpause(self._blueprint.container)
-        return {"states": _states(members), "t_ns": t_ns}
+        return {"states": states(members), "t_ns": t_ns}
 
     def recreate(self, stop_timeout_s: float) -> Mapping[str, object]:
         """Stops it gracefully, removes its container and its anonymous volumes, and makes and starts a new one on the named or bound ones."""
@@ -200,7 +199,7 @@ class ContainerBroker:
         if life is None:
             return False
         if life.main is not None:
-            return not _gone([life.main])
+            return not gone([life.main])
         return bool(self._state()["Running"])
 
     def why_ended(self) -> str:
@@ -209,13 +208,12 @@ class ContainerBroker:
             return ""
         state = self._await_end()
         if state["OOMKilled"] or self._killed_late(state):
-            return f"killed by the kernel for memory{self._limit()}"
+            return f"{FOR_MEMORY}{self._befell.limit}"
         return f"its container ended with status {state['ExitCode']}"
 
     def incidents(self) -> Sequence[Incident]:
         """Returns what befell the container since the last call: it ended by itself, processes of it were killed for memory, it began to be throttled."""
-        with self._guard:
-            return list(filter(None, (self._ended(), self._killed(), self._throttled())))
+        return self._befell.since(self.why_ended)
 
     def usage(self) -> Usage:
         """Returns what all its lives used, made again or not."""
@@ -263,9 +261,8 @@ class ContainerBroker:
             with suppress(psutil.Error):
                 main = psutil.Process(pid)
         self._life = _Life(container_id=said["Id"], pid=pid, main=main)
-        with self._guard:
-            self._told = _Told(killed=self._meter.killed_for_memory(), throttled=self._told.throttled)
-            self._ended_by_us = False
+        self._befell.begin()
+        self._ended_by_us = False
         try:
             self._await_listening()
         except BaseException:
@@ -299,7 +296,7 @@ class ContainerBroker:
                 raise StartError(
                     f"the broker's container ended while it started: {self.why_ended()}; its last words:\n{self.log_tail(LAST_WORDS)}"
                 )
-            if life is None or life.main is None or _listens(life.pid, port):
+            if life is None or life.main is None or listens(life.pid, port):
                 return
             if time.monotonic() > deadline:
                 raise StartError(
@@ -353,42 +350,7 @@ class ContainerBroker:
         """Returns whether a SIGKILL that was not ours was the kernel's: the engine may hear of the end before it hears of its cause."""
         if state["ExitCode"] != _SIGNAL + 9:
             return False
-        return _wait_until(lambda: bool(self._state()["OOMKilled"]), SETTLE_TIMEOUT_S)
-
-    def _limit(self) -> str:
-        return f" (limit {self._blueprint.memory})" if self._blueprint.memory else ""
-
-    def _ended(self) -> Incident | None:
-        if self._ended_by_us or self._told.ended or self.alive():
-            return None
-        self._told.ended = True
-        why = self.why_ended()
-        if "for memory" in why:
-            self._told.killed = self._meter.killed_for_memory()
-            return self._incident(KILLED_FOR_MEMORY, f"the broker's container was {why}")
-        return self._incident("ended", f"nobody ended the broker's container: {why.removeprefix('its container ')}")
-
-    def _killed(self) -> Incident | None:
-        killed = self._meter.killed_for_memory()
-        more, self._told.killed = killed - self._told.killed, killed
-        if more <= 0:
-            return None
-        return self._incident(
-            KILLED_FOR_MEMORY,
-            f"the kernel killed {more} process{'es' if more > 1 else ''} of the broker for memory{self._limit()}",
-        )
-
-    def _throttled(self) -> Incident | None:
-        if self._blueprint.cpus is None or self._told.throttled or not self._meter.throttled_s():
-            return None
-        self._told.throttled = True
-        return self._incident(
-            "throttled",
-            f"the broker wanted more than its {self._blueprint.cpus:g} CPUs, and was kept waiting from here on",
-        )
-
-    def _incident(self, what: str, text: str) -> Incident:
-        return Incident(t_ns=now_ns(), source="broker", what=what, text=text)
+        return wait_until(lambda: bool(self._state()["OOMKilled"]), SETTLE_TIMEOUT_S)
 
     def _save_log(self) -> None:
         """Appends the container's log to the file that outlives it."""
@@ -413,51 +375,3 @@ class ContainerBroker:
 
     def _remove_network(self) -> None:
         networks.remove(self._blueprint.network, self._journal)
-
-
-@dataclass(kw_only=True, slots=True)
-class _Told:
-    """Which incidents of a life were told already."""
-
-    ended: bool = False
-    killed: int = 0
-    throttled: bool = False
-
-
-def _gone(processes: Sequence[psutil.Process]) -> bool:
-    for process in processes:
-        with suppress(psutil.Error):
-            if process.is_running() and process.status() not in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD):
-                return False
-    return True
-
-
-def _states(processes: Sequence[psutil.Process]) -> dict[int, str]:
-    states = {}
-    for process in processes:
-        try:
-            states[process.pid] = str(process.status())
-        except psutil.Error:
-            states[process.pid] = "gone"
-    return states
-
-
-def _wait_until(condition: Callable[[], bool], timeout_s: float) -> bool:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(POLL_S)
-    return True
-
-
-def _listens(pid: int, port: int) -> bool:
-    """Returns whether something listens on a TCP port in the network that a process is on."""
-    ending = f":{port:04X}"
-    for table in ("tcp", "tcp6"):
-        with suppress(OSError):
-            for line in Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]:
-                columns = line.split()
-                if columns[1].endswith(ending) and columns[3] == _LISTENING:
-                    return True
-    return False
