@@ -59,6 +59,8 @@ class LoadContainer:
         self._container: Container | None = None
         self._meter = Meter()
         self._killed_told = 0
+        self._process: subprocess.Popen[bytes] | None = None
+        self._end_told = False
 
     def spawn(
         self, module: str, *words: str, folders: Sequence[Path], stdin: int, stdout: int, stderr: IO[bytes]
@@ -81,6 +83,7 @@ class LoadContainer:
             )
             problem = self._wait_started(process)
             if not problem:
+                self._process = process
                 return process
             process.wait()
             self._journal.forget(process.pid)
@@ -141,13 +144,18 @@ class LoadContainer:
         return self._meter.usage()
 
     def incidents(self) -> Sequence[Incident]:
-        """Returns that the kernel killed processes of the container for memory, once per look that sees more of them."""
+        """Returns that the kernel killed processes of the container for memory, or that it ended while nobody had ended it."""
+        found = []
         killed = self._meter.killed_for_memory()
-        if killed <= self._killed_told:
-            return ()
-        text = f"the kernel killed {killed - self._killed_told} of the load's processes for want of memory"
-        self._killed_told = killed
-        return [Incident(t_ns=now_ns(), source="load", what=KILLED_FOR_MEMORY, text=text)]
+        if killed > self._killed_told:
+            text = f"the kernel killed {killed - self._killed_told} of the load's processes for memory"
+            found.append(Incident(t_ns=now_ns(), source="load", what=KILLED_FOR_MEMORY, text=text))
+            self._killed_told = killed
+        if self._process is not None and self._process.poll() is not None and not self._end_told:
+            self._end_told = True
+            text = f"nobody ended the load's container: it ended with status {self._process.returncode}"
+            found.append(Incident(t_ns=now_ns(), source="load", what="ended", text=text))
+        return found
 
     def end(self) -> None:
         """Removes the container, whatever runs in it."""

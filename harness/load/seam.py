@@ -21,7 +21,7 @@ import numpy as np
 import polars as pl
 
 from harness import tables
-from harness.clock import ClockDomain, clock_domain
+from harness.clock import ClockDomain, clock_domain, now_ns
 from harness.deployments.contract import CONTAINER
 from harness.errors import BrokerbenchError, ExitCode, StartError
 from harness.facts import ShardRecord
@@ -328,7 +328,15 @@ class Fleet:
         finally:
             with self._changed:
                 self._lost = True
+                if not self._closing:
+                    self._lose_shards()
                 self._changed.notify_all()
+
+    def _lose_shards(self) -> None:
+        """Whatever ran ends with the fleet, and nobody told it to."""
+        for shard in self._shards.values():
+            if "ended_ns" not in shard:
+                shard.update(ended_ns=now_ns(), exit_status=None, told=False)
 
     def _heard(self, said: dict[str, Any]) -> None:
         event = said["event"]
