@@ -2,6 +2,7 @@
 
 ===============  ====================================================================================================
 ``seam``         what the story holds: one child process that speaks JSON lines
+``plan``         the load of one trial, as the story asks for it; ``live``: the newest counts of one that runs
 ``fleet``        that child (coordinator) and its agents; the only module that imports locust and gevent
 ``coordinator``  between the harness and the agents: which shard runs where
 ``agent``        what a Locust worker does: run shards for its users
