@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,9 @@ def test_docker_is_the_default_where_it_can_run_every_setup_at_once(missing: tup
     assert default_deployment(SETUPS, reason) == deployment
 
 
+@pytest.mark.filterwarnings(
+    "ignore::pytest.PytestUnraisableExceptionWarning"
+)  # docker-py leaves a socket that did not connect open
 def test_without_an_engine_no_setup_runs_on_docker_and_the_reason_has_a_remedy(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere")
     engine.engine.cache_clear()
@@ -42,6 +46,7 @@ def test_without_an_engine_no_setup_runs_on_docker_and_the_reason_has_a_remedy(m
     finally:
         engine.engine.cache_clear()
         places._why_no_docker.cache_clear()
+        gc.collect()  # its warning belongs to this test
 
 
 @pytest.mark.parametrize("text", ["", "deployment: docker\nnetwork: host\n", "deployment: docker\nclient: host\n"])
