@@ -130,7 +130,7 @@ class TrialStatus(StrEnum):
     INVALID = "invalid"
     INTERRUPTED = "interrupted"
     FAILED = "failed"
-    UNAVAILABLE = "unavailable"
+    UNAVAILABLE = "unavailable"  # its broker did not come up: there is no evidence
 
 
 class DurabilityClass(StrEnum):

@@ -81,11 +81,14 @@ def run_exit(record: RunRecord) -> tuple[ExitCode, str]:
     """Returns how ``run`` ends and why: "severity when several hold: 70 > 10 > 13"; after Ctrl-C always 130.
 
     A loss that a claim allows and a fault without a claim are findings, not errors; neither is a case that was skipped because
-    this machine cannot run it, as long as another ran.
+    this machine cannot run it, as long as another ran. A run in which no broker came up asked this machine for what it cannot do.
     """
     if record.status == "interrupted":
         return ExitCode.INTERRUPTED, "interrupted"
     ran = [case for case in record.cases if not case.unavailable]
+    trials = [trial for case in ran for trial in case.trials]
+    if trials and all(trial.status is TrialStatus.UNAVAILABLE for trial in trials):
+        return ExitCode.USAGE, f"no broker came up: {_first(trials[0])}"
     for code, reasons in (
         (ExitCode.NO_VERDICT, list(_no_verdict(record, ran))),
         (ExitCode.BROKEN, [reason for case in ran for reason in _broken(case)]),

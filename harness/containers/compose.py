@@ -141,7 +141,7 @@ def _explained(said: str) -> StartError | UnavailableError:
         return UnavailableError(reason, remedy="brokerbench images build makes it where no registry answers")
     if no_addresses(said):
         return UnavailableError(reason, remedy="remove networks that nothing uses: docker network prune")
-    return StartError("the container does not start; Compose's last words:\n" + "\n".join(lines[-LAST_WORDS:]))
+    return StartError(f"the container does not start: {reason}")
 
 
 def _candidates() -> Iterator[tuple[str, ...]]:

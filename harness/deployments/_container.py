@@ -300,10 +300,14 @@ class ContainerBroker:
                 return
             if time.monotonic() > deadline:
                 raise StartError(
-                    f"nothing in the broker's container listens on port {port} after {LISTEN_TIMEOUT_S:g} s;"
+                    f"nothing in the broker's container listens on port {port} after {LISTEN_TIMEOUT_S:g} s{self._within()};"
                     f" its last words:\n{self.log_tail(LAST_WORDS)}"
                 )
             time.sleep(LOOK_S)
+
+    def _within(self) -> str:
+        memory = self._befell.limit.strip(" ()").removeprefix("limit ")
+        return f", with at most {memory} of memory" if memory else ""
 
     def _send_kill(self) -> None:
         with suppress(APIError, requests.RequestException):  # it has ended by itself: `gone` and the status tell

@@ -39,7 +39,7 @@ def analysed_trial(
 def recompute(folder: RunFolder) -> tuple[RunRecord, list[str]]:
     """Returns the record of a stored run with every figure made again from its tables; writes only derived tables.
 
-    A trial that had failed or left no tables keeps its old record: there is nothing to compute it from. One whose tables are
+    A trial that had failed, had no broker or left no tables keeps its old record: there is nothing to compute it from. One whose tables are
     damaged now is marked failed, and the others are told all the same.
 
     Returns:
@@ -64,7 +64,7 @@ def _recomputed(folder: RunFolder, case: CaseRecord, bounds: list[Bound], damage
 
 
 def _again(folder: RunFolder, case: CaseRecord, trial: TrialRecord, damaged: list[str]) -> TrialRecord:
-    if trial.ledger is None:
+    if trial.ledger is None or trial.status is TrialStatus.UNAVAILABLE:
         return trial
     try:
         return analysed_trial(

@@ -190,7 +190,7 @@ class Run:
         name = self.folder.relative(context.folder)
         try:
             harvest(context, trial.seen)
-            return analysed_trial(
+            analysed = analysed_trial(
                 context.folder,
                 name=name,
                 number=context.number,
@@ -198,6 +198,9 @@ class Run:
                 parameters=context.case.all_parameters,
                 interrupted=interrupted,
             )
+            if trial.seen.has_broker or interrupted:
+                return analysed
+            return analysed.model_copy(update={"status": TrialStatus.UNAVAILABLE, "reasons": [trial.seen.aborted]})
         except KeyboardInterrupt:
             raise
         except Exception as error:

@@ -64,6 +64,7 @@ class Seen:
     drain_end_ns: int | None = None
     asking_until_ns: int | None = None
     drain_complete: bool = False
+    has_broker: bool = True  # False: it did not come up
     broker_back: bool = True
     broker_died: str = ""
     aborted: str = ""
@@ -153,6 +154,7 @@ class Trial:
     def _start_broker(self, cleanup: ExitStack, timeline: Timeline) -> Broker:
         context = self._context
         self._phase(timeline, "starting broker" if context.scenario.address is None else "looking for the broker")
+        self.seen.has_broker = False
         broker = context.deployment.up(
             BrokerOptions(
                 setup=context.case.setup,
@@ -169,6 +171,7 @@ class Trial:
         cleanup.callback(self._take_down, broker, timeline)
         self.seen.server = broker.version
         self._probe(broker)(HEALTHY_LIMIT_S if broker.ours else FOREIGN_LIMIT_S)
+        self.seen.has_broker = True
         self._phase(timeline, "preparing")
         self.seen.effective = self._prepare(broker)
         self._prepared_ns = now_ns()

@@ -50,9 +50,9 @@ def refused(bench: Bench, finished: Finished, *words: str) -> None:
 
 def broken(bench: Bench, finished: Finished, *words: str) -> None:
     """Asserts that what had to be started could not be: no verdict, one reason in the record and the report, nothing left."""
-    assert finished.code == ExitCode.INVALID, finished.out + finished.err
+    assert finished.code == ExitCode.USAGE, finished.out + finished.err
     assert "Traceback" not in finished.err + finished.out
-    assert finished.trial.status.value == "invalid"
+    assert finished.trial.status.value == "unavailable"
     (reason,) = finished.trial.reasons
     for word in words:
         assert word in reason
