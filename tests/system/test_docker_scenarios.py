@@ -83,14 +83,10 @@ def test_a_full_container_makes_brokers_refuse_hold_back_or_die(docker_bench: Be
 
 
 def test_a_limit_on_its_cpu_throttles_a_broker_and_shows_in_p99(docker_bench: Bench) -> None:
-    finished = run(
-        docker_bench, "noisy-neighbour", "setups=[redis-stream, redis-stream: {cpus: 0.05}]", "phases.steady=5 s"
-    )
+    finished = run(docker_bench, "noisy-neighbour", "setups=[redis-stream: {cpus: 0.05}]", "phases.steady=5 s")
     assert finished.code == 0, finished.out + finished.err
-    free, limited = finished.record.cases
-    assert samples(finished, free, "throttled_s")[-1] == 0
-    assert samples(finished, limited, "throttled_s")[-1] > 0.5
-    assert whole(limited, "latency.publish.p99") > 0.03
+    assert samples(finished, finished.case, "throttled_s")[-1] > 0.5
+    assert whole(finished.case, "latency.publish.p99") > 0.03
 
 
 def test_one_run_holds_the_hosts_network_and_a_published_port(docker_bench: Bench) -> None:
