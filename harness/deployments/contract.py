@@ -141,7 +141,7 @@ class Broker(Protocol):
         """SIGCONTs the whole process tree; harmless when it is not paused."""
 
     def recreate(self, stop_timeout_s: float) -> Mapping[str, object]:
-        """Stops it gracefully, removes its container, and makes and starts a new one with the same volumes, as an upgrade of its image does.
+        """Stops it gracefully, removes its container, and makes and starts a new one with the same volumes; anonymous ones go with the old container.
         Returns evidence as :meth:`stop` does, with ``container_before`` and ``container_after``. Raises UnavailableError where there is no container."""
 
     def alive(self) -> bool:

@@ -1,4 +1,4 @@
-"""``recreate: broker``: a graceful stop, its container removed and made again, as an upgrade of its image does.
+"""``recreate: broker``: a graceful stop, its container removed and made again, as ``docker rm`` and ``docker run`` do.
 
 What the broker wrote outlives that only where its volume does: a named one and a folder of the host (``bind``) do, an anonymous one and a
 ``tmpfs`` are those of the container. Docker only.
