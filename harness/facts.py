@@ -110,9 +110,9 @@ class TrialFacts:
         settings_differ: "name: asked …, found …" for each setting read back otherwise.
         warnings: plain sentences.
         machine_stall_max_s: longest stall of the idle watcher while under load.
-        cpu_broker_s, cpu_load_s: CPU seconds used between load start and drain end; disk_bytes: written by the
-            broker in that time; memory_peak_bytes: broker's peak. None where not measured.
-        throttled_broker_s, throttled_load_s: for how long a CPU limit kept them from running, in that time; None where none can be told.
+        memory_peak_bytes: highest sample of the broker's memory; None where not measured.
+        throttled_broker_s, throttled_load_s: for how long a CPU limit kept them from running, from the load's start to the end of
+            the drain; None where none can be told.
         network_received_bytes, network_sent_bytes: through the network of the broker's container, in that time; None where it has
             none of its own (host network, no container).
         incidents: what befell the containers, by time.
@@ -145,9 +145,6 @@ class TrialFacts:
     settings_differ: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     machine_stall_max_s: float = 0.0
-    cpu_broker_s: float | None = None
-    cpu_load_s: float | None = None
-    disk_bytes: int | None = None
     memory_peak_bytes: int | None = None
     throttled_broker_s: float | None = None
     throttled_load_s: float | None = None

@@ -49,6 +49,7 @@ _RECOVERY = {
     "redelivery_p50": "from a worker's death to the second receipt of what it held, median",
     "redelivery_max": "from a worker's death to the second receipt of what it held, longest",
 }
+_COST_OF = ", from the load's start until the last message was settled"
 
 
 def _all() -> Iterator[Metric]:
@@ -76,9 +77,15 @@ def _all() -> Iterator[Metric]:
         yield Metric(name=f"recovery.{name}", unit="s", meaning=f"{meaning}; of every fault")
     yield Metric(name="backlog.max", unit="count", meaning="most messages sent and not settled")
     yield Metric(name="backlog.end", unit="count", meaning="messages sent and not settled at the end of the load")
-    yield Metric(name="cost.broker_cpu", unit="s/million", meaning="CPU seconds of the broker per million messages")
-    yield Metric(name="cost.load_cpu", unit="s/million", meaning="CPU seconds of the load per million messages")
-    yield Metric(name="cost.disk_bytes_per_message", unit="B", meaning="bytes that the broker wrote per message")
+    yield Metric(
+        name="cost.broker_cpu", unit="s/million", meaning=f"CPU seconds of the broker per million messages{_COST_OF}"
+    )
+    yield Metric(
+        name="cost.load_cpu", unit="s/million", meaning=f"CPU seconds of the load per million messages{_COST_OF}"
+    )
+    yield Metric(
+        name="cost.disk_bytes_per_message", unit="B", meaning=f"bytes that the broker wrote per message{_COST_OF}"
+    )
     yield Metric(name="cost.broker_memory_peak", unit="B", meaning="peak memory of the broker")
 
 

@@ -237,6 +237,9 @@ def _latencies(shown: list[TrialRecord]) -> str:
     return _titled(f"How late, {_heading(trial)}", table(headings, rows, right=2) if rows else "")
 
 
+_PER_MESSAGE = ("cost.broker_cpu", "cost.load_cpu", "cost.disk_bytes_per_message")
+
+
 def _costs(shown: list[TrialRecord]) -> str:
     trials = [trial for trial in shown if any(figures.look(trial, name)[0] is not None for name in words.RUN_FIGURES)]
     rows = []
@@ -245,7 +248,10 @@ def _costs(shown: list[TrialRecord]) -> str:
         if any(value is not None for value in values):
             rows.append([text(title), *(text(words.figure(name, value)) for value in values)])
     headings = ["", *(_heading(trial) for trial in trials)]
-    return _titled("Loss, backlog and cost", table(headings, rows, right=1) if rows else "")
+    told = table(headings, rows, right=1) if rows else ""
+    if any(isinstance(figures.look(trial, name)[0], float) for trial in trials for name in _PER_MESSAGE):
+        told += f"\n\nCPU and bytes written {words.COST}."
+    return _titled("Loss, backlog and cost", told)
 
 
 def _settings(shown: list[TrialRecord], settings: Callable[[TrialRecord], dict[str, object] | str]) -> str:

@@ -18,6 +18,7 @@ TITLE = "Networks"
 BASE = ("bridge", "container")
 """Network and place of the load that the others are compared with."""
 NOTES = {
+    "cost": f"CPU {words.COST}",
     "ratio": "×: times the same figure on the bridge with the load in a container",
     "overlay": "overlay: broker and load are on one machine, so nothing crosses VXLAN; between machines an overlay costs more",
     "host": "load on the host: it comes through the published port; the CPU of Docker's proxy there is in neither figure",
@@ -130,6 +131,9 @@ def _is_valid(case: CaseRecord) -> bool:
 def _notes(cases: list[CaseRecord], told: tuple[tuple[str, tuple[Row, ...]], ...]) -> tuple[str, ...]:
     cells = " ".join(cell for _, rows in told for row in rows for cell in row.cells)
     holds = {
+        "cost": any(
+            isinstance(figures.over_trials(case, each.metric).middle, float) for case in cases for each in COST
+        ),
         "ratio": "×" in cells,
         "overlay": any(case.network == "overlay" for case in cases),
         "host": any(case.client == "host" and case.network != "host" for case in cases),

@@ -161,6 +161,8 @@ RUN_FIGURES = {
     "cost.broker_memory_peak": "peak memory of the broker",
 }
 
+COST = "per message: from the load's start until the last message was settled, without the quiet after it"
+
 GLOSSARY = {
     "confirmed": "the broker said that it has the message; only such a message can be lost",
     "exposed": "confirmed, and in the broker while the fault lasted; kill or restart of the broker: when it ended",

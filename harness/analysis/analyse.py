@@ -128,7 +128,7 @@ def analyse(tables: TrialTables, facts: TrialFacts, setup: Setup, parameters: Pa
     windows = all_windows(
         facts, {index: each.until_ns for index, each in recovered.items() if each.until_ns is not None}
     )
-    metrics, labels = measure(moments, backlog, windows, facts, reconciled.counts)
+    metrics, labels = measure(moments, backlog, windows, facts, reconciled.counts, samples=tables.samples)
     headline = windows.steady or windows.whole
     latency = metrics["steady" if windows.steady else "whole"]
     trusted = trust.judge(

@@ -16,6 +16,7 @@
 - ``blocked``: seconds of the window in which at least one due message was held (from due to sent; the union, not the sum).
 - ``backlog.max``, ``backlog.end``: of the ledger (``backlog``), within the window and at its end.
 - ``class.*``, ``mark.*``, ``loss.*``, ``cost.*`` belong to the run, not to a part of it: they stand in ``whole`` alone.
+- ``cost.*``: CPU and written bytes from the load's start until the last message was settled (``used.work_span``).
 """
 
 from __future__ import annotations
@@ -24,12 +25,14 @@ from collections.abc import Iterator
 
 import numpy as np
 import numpy.typing as npt
+import polars as pl
 
 from harness.analysis.backlog import Backlog
 from harness.analysis.bounds import poisson_upper
 from harness.analysis.identities import NEVER
 from harness.analysis.moments import Mask, Moments
 from harness.analysis.percentiles import Distribution, figures, from_spans
+from harness.analysis.used import used, work_span
 from harness.analysis.windows import Window, Windows, count_inside, covered_ns, inside, length_s
 from harness.facts import TrialFacts
 from harness.model import LOSS_CLASSES, Class, Outcome
@@ -156,13 +159,19 @@ class Measure:
 
 
 def measure(
-    moments: Moments, backlog: Backlog, windows: Windows, facts: TrialFacts, counts: LedgerCounts
+    moments: Moments,
+    backlog: Backlog,
+    windows: Windows,
+    facts: TrialFacts,
+    counts: LedgerCounts,
+    *,
+    samples: pl.DataFrame,
 ) -> tuple[Metrics, dict[str, str]]:
     """Returns every figure of a trial, window by window, and the label of the throughput of each window."""
     measured = Measure(moments, backlog, end_ns(facts, moments))
     named = windows.measured()
     metrics: Metrics = {name: measured.window(window) for name, window in named.items()}
-    metrics.setdefault("whole", {}).update(of_run(moments, facts, counts))
+    metrics.setdefault("whole", {}).update(of_run(moments, facts, counts, samples))
     return metrics, {name: measured.label(window) for name, window in named.items()}
 
 
@@ -171,7 +180,7 @@ def negative_latencies(moments: Moments) -> int:
     return int(np.count_nonzero(moments.received_ns < moments.received_sent_ns))
 
 
-def of_run(moments: Moments, facts: TrialFacts, counts: LedgerCounts) -> dict[str, Figure]:
+def of_run(moments: Moments, facts: TrialFacts, counts: LedgerCounts, samples: pl.DataFrame) -> dict[str, Figure]:
     """Returns the figures that belong to the run as a whole: classes, marks, losses, costs.
 
     ``loss.confirmed`` "= classes 10 + 11 + 12"; while a CONFIRMED identity is undecided it is at least that.
@@ -190,26 +199,28 @@ def of_run(moments: Moments, facts: TrialFacts, counts: LedgerCounts) -> dict[st
     figures_["loss.confirmed"] = known(float(lost))
     figures_["loss.ratio"] = known(lost / confirmed) if confirmed else Unknown(unknown="nothing confirmed")
     figures_["loss.confirmed_upper_95"] = known(poisson_upper(lost))
-    figures_.update(costs(moments, facts))
+    figures_.update(costs(moments, facts, samples))
     return figures_
 
 
-def costs(moments: Moments, facts: TrialFacts) -> dict[str, Figure]:
+def costs(moments: Moments, facts: TrialFacts, samples: pl.DataFrame) -> dict[str, Figure]:
     """Returns CPU seconds per million messages, bytes written per message and peak memory.
 
-    Both costs and messages are those of load and drain together; a message is a first finish of processed or recovered.
+    CPU and bytes are those from the load's start until the last message was settled: what faults made the broker do in that time (a new
+    one's start) is in it, the drain's wait for quiet is not. A message is a first finish of processed or recovered.
     """
+    span = work_span(moments, facts)
     done = int(np.count_nonzero(moments.is_class(Class.PROCESSED, Class.RECOVERED)))
 
     def per(total: float | None, messages: float) -> Figure:
-        if total is None:
-            return NOT_MEASURED
-        return total / messages if done else Unknown(unknown="nothing finished")
+        if not done:
+            return Unknown(unknown="nothing finished")
+        return NOT_MEASURED if total is None else total / messages
 
     peak = facts.memory_peak_bytes
     return {
-        "cost.broker_cpu": per(facts.cpu_broker_s, done / 1e6),
-        "cost.load_cpu": per(facts.cpu_load_s, done / 1e6),
-        "cost.disk_bytes_per_message": per(facts.disk_bytes, done),
+        "cost.broker_cpu": per(used(samples, "broker", "cpu_s", span), done / 1e6),
+        "cost.load_cpu": per(used(samples, "load", "cpu_s", span), done / 1e6),
+        "cost.disk_bytes_per_message": per(used(samples, "broker", "written_bytes", span), done),
         "cost.broker_memory_peak": NOT_MEASURED if peak is None else float(peak),
     }

@@ -13,7 +13,6 @@ from harness.clock import now_ns
 from harness.facts import TrialFacts
 from harness.gather import gather
 from harness.run.context import TrialContext
-from harness.run.sampling import Sampler
 from harness.run.trial import Seen
 from harness.scenario.model import Scenario
 from harness.schedule import intended_offsets_ns
@@ -66,14 +65,11 @@ def harvest(context: TrialContext, seen: Seen) -> TrialFacts:
         auto_ack=context.case.workers.ack == "auto",
         clock_error_s=UNPROVEN_CLOCK_S if gathered.other_clocks else seen.clock_error_s,
         aborted=seen.aborted,
-        cpu_broker_s=_used(seen.sampler, "broker", "cpu_s"),
-        cpu_load_s=_used(seen.sampler, "load", "cpu_s"),
-        disk_bytes=_whole(_used(seen.sampler, "broker", "written_bytes")),
         memory_peak_bytes=_whole(seen.sampler.highest("broker", "memory_bytes") if seen.sampler else None),
-        throttled_broker_s=_used(seen.sampler, "broker", "throttled_s"),
-        throttled_load_s=_used(seen.sampler, "load", "throttled_s"),
-        network_received_bytes=_whole(_used(seen.sampler, "broker", "network_received_bytes")),
-        network_sent_bytes=_whole(_used(seen.sampler, "broker", "network_sent_bytes")),
+        throttled_broker_s=_used(seen, "broker", "throttled_s"),
+        throttled_load_s=_used(seen, "load", "throttled_s"),
+        network_received_bytes=_whole(_used(seen, "broker", "network_received_bytes")),
+        network_sent_bytes=_whole(_used(seen, "broker", "network_sent_bytes")),
         incidents=tuple(seen.incidents),
         load_place=seen.load_place,
         shared_clock=seen.shared_clock,
@@ -99,9 +95,9 @@ def _schedules(scenario: Scenario, seen: Seen) -> Mapping[int, npt.NDArray[np.in
     return {number: times[times < until_ns] for number, times in due.items()}
 
 
-def _used(sampler: Sampler | None, source: str, metric: str) -> float | None:
-    """Returns how much a count grew between the first and the last sample of the trial."""
-    ends = sampler.first_and_last(source, metric) if sampler else None
+def _used(seen: Seen, source: str, metric: str) -> float | None:
+    """Returns how much a count grew from the load's start to the last sample, at the end of the drain."""
+    ends = seen.sampler.first_and_last(source, metric, seen.load_start_ns or 0) if seen.sampler else None
     return None if ends is None else ends[1] - ends[0]
 
 

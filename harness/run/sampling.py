@@ -71,21 +71,24 @@ class Sampler:
         """Returns the samples (``tables.SAMPLES``)."""
         return pl.DataFrame(self._rows, schema=tables.SAMPLES, orient="row")
 
-    def first_and_last(self, source: str, metric: str) -> tuple[float, float] | None:
-        """Returns the first and the last value of one metric, None where there are not two."""
-        values = [value for _, s, m, value in self._rows if (s, m) == (source, metric)]
-        return (values[0], values[-1]) if len(values) > 1 else None
+    def first_and_last(self, source: str, metric: str, since_ns: int) -> tuple[float, float] | None:
+        """Returns the latest value of one metric from before ``since_ns`` (else its first) and the last; None where there are not two."""
+        values = [(t_ns, value) for t_ns, s, m, value in self._rows if (s, m) == (source, metric)]
+        before = sum(t_ns <= since_ns for t_ns, _ in values)
+        values = values[max(before - 1, 0) :]
+        return (values[0][1], values[-1][1]) if len(values) > 1 else None
 
     def highest(self, source: str, metric: str) -> float | None:
         """Returns the highest value of one metric."""
         return max((value for _, s, m, value in self._rows if (s, m) == (source, metric)), default=None)
 
     def _run(self) -> None:
-        while True:
-            last = self._stop.wait(PERIOD_S)
+        last = False
+        while True:  # the first at once: the load starts soon after
             self._sample()
             if last:
                 break
+            last = self._stop.wait(PERIOD_S)
         if self._driver is not None:
             self._driver.close()
 

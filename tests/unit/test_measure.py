@@ -297,7 +297,13 @@ def test_the_level_is_the_highest_one_second_mean_of_the_baseline() -> None:
 def test_losses_classes_and_costs_stand_in_the_whole_window() -> None:
     story = Story(rate=1000, seconds=10)
     story.lose(slice(100, 105))
-    story.facts_more = {"cpu_broker_s": 0.5, "cpu_load_s": 1.0, "disk_bytes": 999_500, "memory_peak_bytes": 7_000_000}
+    story.facts_more = {"memory_peak_bytes": 7_000_000}
+    for metric, source, total in (
+        ("cpu_s", "broker", 0.5),
+        ("cpu_s", "load", 1.0),
+        ("written_bytes", "broker", 999_500),
+    ):
+        story.samples += [(at(0), source, metric, 3.0), (story.settled.max(), source, metric, 3.0 + total)]
     whole = story.analysed().metrics["whole"]
     assert whole["loss.confirmed"] == 5.0
     assert whole["loss.ratio"] == 5 / 10_000
@@ -309,6 +315,36 @@ def test_losses_classes_and_costs_stand_in_the_whole_window() -> None:
     assert whole["cost.load_cpu"] == pytest.approx(1.0 / 0.009995)
     assert whole["cost.disk_bytes_per_message"] == 100.0
     assert whole["cost.broker_memory_peak"] == 7_000_000.0
+
+
+def test_a_cost_is_what_was_used_until_the_last_settlement_read_between_the_samples_around_it() -> None:
+    story = Story(rate=1000, seconds=10)  # due until 9.999 s, settled until 10.003 s
+    # 2 s of CPU before the load, 4 s a second from -0.5 s to 0.5 s, then 1 s a second; from 9.903 s on 5 s a second, and a drain.
+    totals = [(-0.5, 2.0), (0.5, 6.0), (9.903, 15.403), (10.103, 16.403), (16.0, 99.0)]
+    story.samples = [(at(t_s), "broker", "cpu_s", total) for t_s, total in totals]
+    whole = story.analysed().metrics["whole"]
+    assert whole["cost.broker_cpu"] == pytest.approx((15.903 - 4.0) / 0.01)
+    assert whole["cost.load_cpu"] == Unknown(unknown="not measured")
+
+
+def test_a_delivery_after_the_last_settlement_ends_the_span_of_the_costs() -> None:
+    story = Story(rate=1000, seconds=10)
+    story.more_deliveries = [story.delivery(0, at(12), settled_ns=None, settle_outcome=None)]
+    story.samples = [(at(0), "broker", "written_bytes", 0.0), (at(20), "broker", "written_bytes", 200_000.0)]
+    assert story.analysed().metrics["whole"]["cost.disk_bytes_per_message"] == pytest.approx(12.0)
+
+
+def test_where_nothing_was_delivered_no_message_cost_anything() -> None:
+    story = Story(rate=1000, seconds=10)
+    story.lose(slice(None))
+    story.samples = [(at(0), "broker", "cpu_s", 0.0), (at(20), "broker", "cpu_s", 2.0)]
+    assert story.analysed().metrics["whole"]["cost.broker_cpu"] == Unknown(unknown="nothing finished")
+
+
+def test_samples_that_miss_the_work_tell_no_cost() -> None:
+    story = Story(rate=1000, seconds=10)
+    story.samples = [(at(11), "broker", "cpu_s", 0.0), (at(12), "broker", "cpu_s", 2.0)]
+    assert story.analysed().metrics["whole"]["cost.broker_cpu"] == Unknown(unknown="not measured")
 
 
 def test_no_loss_has_the_upper_bound_of_three() -> None:

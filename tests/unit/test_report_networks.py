@@ -102,7 +102,7 @@ class TestTable:
             ("overlay", "2 ms ×1.00", "≥ 500 ms", "20.5 µs ×1.02", "60 µs ×1.00"),
             ("bridge, load on the host", "2.2 ms ×1.10", "n too small", "21 µs ×1.05", "58 µs ×0.97"),
         ]
-        assert found.notes == (NOTES["ratio"], NOTES["overlay"], NOTES["host"], NOTES["once"])
+        assert found.notes == (NOTES["cost"], NOTES["ratio"], NOTES["overlay"], NOTES["host"], NOTES["once"])
 
     def test_in_closed_loop_it_is_throughput_compared_only_where_it_was_sustained(self) -> None:
         rates = {"rate__confirmed": 20_000.0, "cost__broker_cpu": 10.0, "cost__load_cpu": 40.0}
@@ -129,7 +129,7 @@ class TestTable:
         found = compared([broken, host])
         assert cells(found)[0][1] == "1.71 ms (INVALID)"
         assert cells(found)[1] == ("host", "1.8 ms", "8 ms", "15 µs", "50 µs")
-        assert found.notes == (NOTES["once"], NOTES["invalid"])
+        assert found.notes == (NOTES["cost"], NOTES["once"], NOTES["invalid"])
 
     def test_without_any_bridge_there_is_no_ratio(self) -> None:
         found = compared(four()[1:3])
@@ -145,7 +145,7 @@ class TestTable:
 
     def test_of_several_trials_it_is_the_middle_one(self) -> None:
         found = compared([at("bridge", trials=3), at("host", trials=3)])
-        assert found.notes == (NOTES["ratio"], NOTES["middle"])
+        assert found.notes == (NOTES["cost"], NOTES["ratio"], NOTES["middle"])
 
     @pytest.mark.parametrize(
         "cases", [[at("bridge")], [at("bridge"), at("bridge", label="redis-list")], [records.case()]]
@@ -220,7 +220,7 @@ class TestContainers:
         assert list(containers.befell(case)) == [
             "0.7 s before steady: the broker was kept waiting",
             "4.2 s after the start of steady: the broker's container was killed",
-            "broker: the CPU limit kept it from running for 1.25 s in all",
+            "broker: from the load's start to the end of the drain a CPU limit kept it waiting for 1.25 s in all",
         ]
         for told in (printed(on_docker([case]), 200), page(on_docker([case]))):
             assert all(sentence in told for sentence in containers.befell(case))

@@ -36,6 +36,12 @@ def facts() -> TrialFacts:
     return TrialFacts(run_id=2**64 - 1, trial=1, faults=(kill,), shards=(worker,), depth_end={"ready": 0, "dead": None})
 
 
+def test_facts_that_an_older_version_also_wrote_are_left_aside(trial: TrialFolder) -> None:
+    with trial.timeline() as timeline:
+        timeline.append(1, "facts", facts={"run_id": 7, "trial": 2, "cpu_broker_s": 1.5, "disk_bytes": 4096})
+    assert trial.read_facts() == TrialFacts(run_id=7, trial=2)
+
+
 def test_lines_come_back_in_the_order_written(trial: TrialFolder) -> None:
     with trial.timeline() as timeline:
         timeline.append(5, "phase", name="steady")
