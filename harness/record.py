@@ -158,7 +158,7 @@ class TrialRecord(_Part):
     incidents: list[IncidentResult] = Field(default=[], description="what befell the containers, by time")
     throttled_s: dict[str, float] = Field(
         default={},
-        description="`broker`, `load` → for how long a CPU limit kept it from running, where that can be read",
+        description="`broker`, `load` → for how long a CPU limit kept it from running, from the load's start to the end of the drain, where that can be read",
     )
     lag_bound_s: float | None = None
     evidence_sound: bool = Field(

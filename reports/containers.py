@@ -49,4 +49,5 @@ def befell(case: CaseRecord) -> Iterator[str]:
             yield f"{which}{when}: {incident.text}"
         for source, held_s in trial.throttled_s.items():
             if held_s > 0:
-                yield f"{which}{source}: the CPU limit kept it from running for {format_duration(held_s)} in all"
+                total = format_duration(held_s)
+                yield f"{which}{source}: from the load's start to the end of the drain a CPU limit kept it waiting for {total} in all"

@@ -212,7 +212,7 @@ class ContainerBroker:
         return f"its container ended with status {state['ExitCode']}"
 
     def incidents(self) -> Sequence[Incident]:
-        """Returns what befell the container since the last call: it ended by itself, processes of it were killed for memory, it began to be throttled."""
+        """Returns what befell the container since the last call: it ended by itself, processes of it were killed for memory, its CPU limit kept it waiting."""
         return self._befell.since(self.why_ended)
 
     def usage(self) -> Usage:

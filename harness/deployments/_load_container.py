@@ -20,11 +20,11 @@ from docker.errors import APIError, NotFound
 from docker.models.containers import Container
 from docker.types import LogConfig, Mount, Ulimit
 
-from harness.clock import now_ns
 from harness.containers.engine import LABEL, engine, explained, facts
 from harness.containers.images import load_image
 from harness.containers.realtime import PRIORITY, give_realtime
 from harness.containers.usage import Meter
+from harness.deployments._befell import Throttling, incident
 from harness.deployments.contract import CONTAINER, KILLED_FOR_MEMORY, Incident, Usage
 from harness.errors import StartError
 from harness.journal import Journal
@@ -58,6 +58,7 @@ class LoadContainer:
         self._hosts = hosts
         self._container: Container | None = None
         self._meter = Meter()
+        self._throttling = Throttling(self._meter, "load")
         self._killed_told = 0
         self._process: subprocess.Popen[bytes] | None = None
         self._end_told = False
@@ -144,17 +145,19 @@ class LoadContainer:
         return self._meter.usage()
 
     def incidents(self) -> Sequence[Incident]:
-        """Returns that the kernel killed processes of the container for memory, or that it ended while nobody had ended it."""
+        """Returns that the kernel killed processes of the container for memory, that a CPU limit kept it waiting, or that it ended while nobody had ended it."""
         found = []
         killed = self._meter.killed_for_memory()
         if killed > self._killed_told:
             text = f"the kernel killed {killed - self._killed_told} of the load's processes for memory"
-            found.append(Incident(t_ns=now_ns(), source="load", what=KILLED_FOR_MEMORY, text=text))
+            found.append(incident("load", KILLED_FOR_MEMORY, text))
             self._killed_told = killed
+        if (waited := self._throttling.since()) is not None:
+            found.append(waited)
         if self._process is not None and self._process.poll() is not None and not self._end_told:
             self._end_told = True
             text = f"nobody ended the load's container: it ended with status {self._process.returncode}"
-            found.append(Incident(t_ns=now_ns(), source="load", what="ended", text=text))
+            found.append(incident("load", "ended", text))
         return found
 
     def end(self) -> None:

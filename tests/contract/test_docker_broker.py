@@ -185,9 +185,16 @@ def test_a_broker_that_the_kernel_kills_for_memory_says_so_and_can_be_started_ag
 
 def test_a_broker_that_wants_more_than_its_cpus_is_seen_to_wait_for_them(up: Up) -> None:
     broker = up("redis-list", cpus=0.1)
-    _run_inside(broker, "timeout", "3", "sh", "-c", "while :; do :; done")
+    _run_inside(broker, "timeout", "1", "sh", "-c", "while :; do :; done")  # as initdb does, say
     eventually(lambda: (broker.usage().throttled_s or 0) > 0.2, "it is not throttled")
-    assert [each.what for each in broker.incidents()] == ["throttled"]
+    eventually(lambda: len(engine().api.top(_inspected(broker)["Id"])["Processes"]) == 1, "it has not ended")
+    assert broker.incidents() == [], "it waited before it was watched"
+    before_s = broker.usage().throttled_s or 0
+    _run_inside(broker, "timeout", "3", "sh", "-c", "while :; do :; done")
+    eventually(lambda: (broker.usage().throttled_s or 0) > before_s + 0.2, "it is not throttled")
+    assert [(each.source, each.what, each.text) for each in broker.incidents()] == [
+        ("broker", "throttled", "its CPU limit of 0.1 CPUs first kept the broker waiting here")
+    ]
     assert broker.incidents() == []
     engines = Meter()  # as where the engine has another kernel than we: its own figures
     engines.follow(_inspected(broker)["Id"], 0, own_network=True)
