@@ -188,10 +188,11 @@ class ContainerBroker:
         self._save_log()
         with explained(f"the container {self._blueprint.container} cannot be removed"):
             engine().api.remove_container(self._blueprint.container, v=True)
+        started_ns = now_ns()
         up(self._blueprint.project, self._journal)
         self._begin()
         after = self._life.container_id[:12] if self._life is not None else ""
-        return {**evidence, "container_before": before, "container_after": after}
+        return {**evidence, "container_before": before, "container_after": after, "started_ns": started_ns}
 
     def alive(self) -> bool:
         """Returns whether the first process of the container runs (paused counts)."""

@@ -142,7 +142,7 @@ class Broker(Protocol):
 
     def recreate(self, stop_timeout_s: float) -> Mapping[str, object]:
         """Stops it gracefully, removes its container, and makes and starts a new one with the same volumes; anonymous ones go with the old container.
-        Returns evidence as :meth:`stop` does, with ``container_before`` and ``container_after``. Raises UnavailableError where there is no container."""
+        Returns evidence as :meth:`stop` does, with ``container_before``, ``container_after`` and ``started_ns``, when the making of the new one began. Raises UnavailableError where there is no container."""
 
     def alive(self) -> bool:
         """Returns whether the main process runs (paused counts)."""

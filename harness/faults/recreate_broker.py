@@ -28,16 +28,18 @@ class RecreateBroker:
 
     def __init__(self, settings: Mapping[str, float | int | None]) -> None:
         self._stop_timeout_s = float(settings["stop_timeout"] or 0)
+        self._started_ns: int | None = None
 
     def inject(self, stage: Stage) -> Strike:
         """Replaces the container; it hit when another one stands in its place."""
         evidence = with_end(stage.broker.recreate(self._stop_timeout_s))
+        self._started_ns = int(str(evidence["started_ns"]))
         before, after = evidence["container_before"], evidence["container_after"]
         return Strike(t_ns=int(str(evidence["t_ns"])), hit=bool(after) and before != after, evidence=evidence)
 
     def heal(self, stage: Stage) -> Healed:
-        """Starts the broker where it does not run, and waits for a real operation."""
-        return bring_back(stage)
+        """Starts the broker where it does not run, and waits for a real operation; that takes from the making of its new container on."""
+        return bring_back(stage, self._started_ns)
 
 
 FAULT = RecreateBroker

@@ -13,9 +13,13 @@ BACK_LIMIT_S = 60.0
 """How long a broker may take to serve again; recovery from a write-ahead log is part of it."""
 
 
-def bring_back(stage: Stage) -> Healed:
-    """Starts a broker that does not run, waits for a real operation, and says when that succeeded."""
-    started_ns = now_ns()
+def bring_back(stage: Stage, started_ns: int | None = None) -> Healed:
+    """Starts a broker that does not run, waits for a real operation, and says when that succeeded.
+
+    Args:
+        started_ns: when the fault itself began to start it; None = it did not.
+    """
+    started_ns = started_ns or now_ns()
     if not stage.broker.alive():
         stage.broker.start()
     healed_ns = stage.healthy(BACK_LIMIT_S)

@@ -5,19 +5,22 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, cast
 
 import psutil
 import pytest
 from redis import ConnectionError, Redis
 
 from harness import brokers
+from harness.clock import now_ns
 from harness.containers.engine import LABEL, engine
 from harness.containers.usage import Meter
 from harness.deployments import docker
 from harness.deployments._process import free_port
 from harness.deployments.contract import KILLED_FOR_MEMORY, Broker, BrokerOptions, Incident
 from harness.deployments.docker import DockerDeployment
+from harness.faults.contract import Stage
+from harness.faults.recreate_broker import RecreateBroker
 from harness.journal import Journal
 from harness.model import Container, Site
 from harness.run.health import Probe
@@ -148,7 +151,16 @@ def test_a_container_made_again_keeps_what_its_volume_does(up: Up, volume: str, 
     assert mount["Type"] == {"anonymous": "volume"}.get(volume, volume)
     with Redis.from_url(broker.address) as client:
         client.set("seen", "here")
-    broker.recreate(10.0)
+    fault = RecreateBroker({"stop_timeout": 10.0})
+    stage = Stage(broker=broker, crew=cast(Any, None), healthy=lambda _: now_ns())
+    strike = fault.inject(stage)
+    struck_ns = now_ns()
+    healed = fault.heal(stage)
+    assert strike.hit
+    assert healed.t_ns is not None
+    started_ns = int(str(strike.evidence["started_ns"]))
+    assert int(str(strike.evidence["ended_ns"])) <= started_ns < struck_ns, "it was made and started by then"
+    assert healed.evidence == {"start_to_healthy_s": (healed.t_ns - started_ns) / 1e9}
     with Redis.from_url(broker.address) as client:
         assert [client.get("seen")] == kept
     assert mount.get("Name") not in [each.name for each in engine().volumes.list()]
