@@ -115,6 +115,7 @@ class TrialFacts:
             the drain; None where none can be told.
         network_received_bytes, network_sent_bytes: through the network of the broker's container, in that time; None where it has
             none of its own (host network, no container).
+        cores: of the machine; None = not known (older runs), or the load ran on other machines too, whose CPU its samples hold as well.
         incidents: what befell the containers, by time.
         load_place: where the load ran: ``this machine`` or ``container``; "" = not known (older runs).
         shared_clock: the load's container was seen to read this machine's clock (boot id and time namespace); None = it had none to prove.
@@ -150,6 +151,7 @@ class TrialFacts:
     throttled_load_s: float | None = None
     network_received_bytes: int | None = None
     network_sent_bytes: int | None = None
+    cores: int | None = None
     incidents: tuple[IncidentRecord, ...] = ()
     load_place: str = ""
     shared_clock: bool | None = None

@@ -22,7 +22,7 @@ NOTES = {
     "ratio": "×: times the same figure on the bridge with the load in a container",
     "overlay": "overlay: broker and load are on one machine, so nothing crosses VXLAN; between machines an overlay costs more",
     "host": "load on the host: it comes through the published port; the CPU of Docker's proxy there is in neither figure",
-    "once": "one trial each: differences of a few percent may be chance",
+    "once": "one trial each: what is chance cannot be told; repeat with --trials 5",
     "middle": "several trials: of each figure the middle one (of two, the worse)",
     "invalid": "without a valid trial nothing is compared",
     "filling": "filling, draining: the backlog grew or shrank, so the throughput is not compared",

@@ -23,6 +23,7 @@ from harness.analysis.moments import Moments, gather_moments
 from harness.analysis.reconcile import lost_by_skipping, reconcile
 from harness.analysis.recovery import Recoveries, Recovery
 from harness.analysis.repeats import left_after_ack, unasked_repeats
+from harness.analysis.used import others_words
 from harness.analysis.windows import all_windows, baseline_window, injected, inside
 from harness.clock import NS_PER_S
 from harness.facts import FaultRecord, TrialFacts
@@ -161,6 +162,7 @@ def analyse(tables: TrialTables, facts: TrialFacts, setup: Setup, parameters: Pa
         warnings=(
             *facts.warnings,
             *trusted.warnings,
+            *others_words(tables.samples, facts),
             *(warning for each in recovered.values() for warning in each.warnings),
             *_warnings(
                 facts,

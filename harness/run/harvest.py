@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 
 import numpy as np
@@ -70,6 +71,7 @@ def harvest(context: TrialContext, seen: Seen) -> TrialFacts:
         throttled_load_s=_used(seen, "load", "throttled_s"),
         network_received_bytes=_whole(_used(seen, "broker", "network_received_bytes")),
         network_sent_bytes=_whole(_used(seen, "broker", "network_sent_bytes")),
+        cores=os.cpu_count() if context.door is None else None,
         incidents=tuple(seen.incidents),
         load_place=seen.load_place,
         shared_clock=seen.shared_clock,

@@ -270,6 +270,33 @@ def test_a_stall_of_the_machine_is_told_beside_the_figures() -> None:
     )
 
 
+def busy(others: float) -> list[tuple[int, str, str, float]]:
+    """Returns samples of a load of 10 s on which broker and load use half a core each, others so many, and 0.3 are stolen."""
+    rates = {("broker", "cpu_s"): 0.5, ("load", "cpu_s"): 0.5}
+    rates |= {("machine", "cpu_busy_s"): 1.3 + others, ("machine", "cpu_steal_s"): 0.3}
+    ends = [(at(t_s), *key, 7.0 + rate * t_s) for key, rate in rates.items() for t_s in (0, 10)]
+    return [*ends, (at(15), "machine", "cpu_busy_s", 900.0)]  # the drain is not under load
+
+
+@pytest.mark.parametrize(
+    ("others", "told"),
+    [
+        (0.19, ()),
+        (0.21, ("other programs used 0.2 of 2 cores while under load: latencies hold their part",)),
+        (1.6, ("other programs used 1.6 of 2 cores while under load: latencies hold their part",)),
+    ],
+)
+def test_other_programs_that_use_more_than_a_tenth_of_the_cores_are_told(others: float, told: tuple[str, ...]) -> None:
+    story = Story(rate=1000, seconds=10, samples=busy(others))
+    assert judged(story, cores=2).warnings == told
+    assert judged(story, cores=None).warnings == ()  # an older run does not know its cores
+
+
+def test_of_a_broker_whose_cpu_is_not_known_nothing_is_said_of_other_programs() -> None:
+    samples = [sample for sample in busy(1.6) if sample[1] != "broker"]
+    assert judged(Story(rate=1000, seconds=10, samples=samples), cores=2).warnings == ()
+
+
 def test_a_run_without_a_steady_window_says_whose_figures_it_prints() -> None:
     trial = judged(Story(rate=1000, seconds=10), faults=(fault(0.9, None),))
     assert "steady" not in trial.metrics
