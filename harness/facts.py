@@ -80,7 +80,7 @@ class IncidentRecord:
     """Something that befell a container without our doing.
 
     Args:
-        t_ns: when it was seen. source: ``broker`` or ``load``. what: ``killed for memory``, ``throttled``, ``ended``.
+        t_ns: when it was seen. source: ``broker`` or ``load``. what: ``killed for memory``, ``throttled``, ``ended``, ``unanswered``.
         text: one sentence for the report.
     """
 

@@ -30,6 +30,7 @@ from harness.containers.usage import Meter
 from harness.deployments._befell import FOR_MEMORY, Befell
 from harness.deployments._inside import POLL_S, gone, listens, states, wait_until
 from harness.deployments._servers import NAME
+from harness.deployments._state import State, end_in_words
 from harness.deployments.contract import Incident, LoadPlace, Usage
 from harness.errors import BrokerbenchError, StartError
 from harness.journal import Journal
@@ -108,6 +109,9 @@ class ContainerBroker:
         self._meter = Meter()
         self._befell = Befell(self._meter, memory=blueprint.memory, cpus=blueprint.cpus)
         self._life: _Life | None = None
+        self._said = State(blueprint.container, "broker")
+        self._why = ""
+        self._why_guard = threading.Lock()
         self._ended_by_us = True
         self._down = False
 
@@ -160,7 +164,7 @@ class ContainerBroker:
         wait_until(lambda: gone(members), GONE_TIMEOUT_S)
         took_s = (now_ns() - t_ns) / 1e9
         status = self._status()
-        graceful = status != -9
+        graceful = status not in (-9, None)
         return {"graceful": graceful, "pids": pids, "status": status, "took_s": took_s, "t_ns": t_ns}
 
     def pause(self) -> Mapping[str, object]:
@@ -169,7 +173,7 @@ class ContainerBroker:
         t_ns = now_ns()
         with explained(f"the container {self._blueprint.container} cannot be paused"):
             engine().api.pause(self._blueprint.container)
-            paused = bool(self._state()["Paused"])
+            paused = bool(self._said.look()["Paused"])
         return {"paused": paused, "states": states(members), "t_ns": t_ns}
 
     def resume(self) -> Mapping[str, object]:
@@ -177,7 +181,7 @@ class ContainerBroker:
         _, members = self._members()
         t_ns = now_ns()
         with explained(f"the container {self._blueprint.container} cannot be thawed"):
-            if self._state()["Paused"]:
+            if self._said.look()["Paused"]:
                 engine().api.unpause(self._blueprint.container)
         return {"states": states(members), "t_ns": t_ns}
 
@@ -201,20 +205,24 @@ class ContainerBroker:
             return False
         if life.main is not None:
             return not gone([life.main])
-        return bool(self._state()["Running"])
+        return bool(self._said.look()["Running"])
 
     def why_ended(self) -> str:
-        """Returns why it is not alive where that was not our doing: that the kernel killed it for memory, or with which status it ended."""
+        """Returns why it is not alive where that was not our doing: the kernel killed it for memory, it was removed, or with which status it ended."""
         if self._life is None or self._ended_by_us or self.alive():
             return ""
-        state = self._await_end()
-        if state["OOMKilled"] or self._killed_late(state):
-            return f"{FOR_MEMORY}{self._befell.limit}"
-        return f"its container ended with status {state['ExitCode']}"
+        with self._why_guard:  # one end has one cause, whoever asks
+            if not self._why:
+                state = self._await_end()
+                if state["ExitCode"] == _SIGNAL + 9:
+                    state = self._settled()
+                killed = f"{FOR_MEMORY}{self._befell.limit}"
+                self._why = killed if state["OOMKilled"] else end_in_words(state, self._said.silent)
+            return self._why
 
     def incidents(self) -> Sequence[Incident]:
         """Returns what befell the container since the last call: it ended by itself, processes of it were killed for memory, its CPU limit kept it waiting."""
-        return self._befell.since(self.why_ended)
+        return [*self._befell.since(self.why_ended), *self._said.incidents()]
 
     def usage(self) -> Usage:
         """Returns what all its lives used, made again or not."""
@@ -263,7 +271,8 @@ class ContainerBroker:
                 main = psutil.Process(pid)
         self._life = _Life(container_id=said["Id"], pid=pid, main=main)
         self._befell.begin()
-        self._ended_by_us = False
+        self._said.begins(said["State"])
+        self._why, self._ended_by_us = "", False
         try:
             self._await_listening()
         except BaseException:
@@ -332,30 +341,29 @@ class ContainerBroker:
             return [int(row[1]) for row in rows]
         return []
 
-    def _state(self) -> Mapping[str, Any]:
-        try:
-            state: Mapping[str, Any] = engine().api.inspect_container(self._blueprint.container)["State"]
-        except (DockerException, requests.RequestException):
-            return {"Running": False, "Paused": False, "OOMKilled": False, "ExitCode": 0}
-        return state
-
-    def _status(self) -> int:
-        """Returns its exit status, negative = the signal that ended it."""
-        status = int(self._await_end()["ExitCode"])
+    def _status(self) -> int | None:
+        """Returns its exit status, negative = the signal that ended it, None = nobody knows."""
+        state = self._await_end()
+        if state["Running"] or state["ExitCode"] is None:
+            return None
+        status = int(state["ExitCode"])
         return _SIGNAL - status if status > _SIGNAL else status
 
     def _await_end(self) -> Mapping[str, Any]:
         """Returns the engine's last word on a container whose processes have ended: it takes a moment to notice."""
         deadline = time.monotonic() + GONE_TIMEOUT_S
-        while (state := self._state())["Running"] and not self.alive() and time.monotonic() < deadline:
+        while (state := self._said.look())["Running"] and not self.alive() and time.monotonic() < deadline:
             time.sleep(LOOK_S)
         return state
 
-    def _killed_late(self, state: Mapping[str, Any]) -> bool:
-        """Returns whether a SIGKILL that was not ours was the kernel's: the engine may hear of the end before it hears of its cause."""
-        if state["ExitCode"] != _SIGNAL + 9:
-            return False
-        return wait_until(lambda: bool(self._state()["OOMKilled"]), SETTLE_TIMEOUT_S)
+    def _settled(self) -> Mapping[str, Any]:
+        """Returns the state after a SIGKILL that was not ours: the engine may hear of the end before it hears of its cause, and removes what it killed."""
+        state = self._said.look()
+        deadline = time.monotonic() + SETTLE_TIMEOUT_S
+        while not state["OOMKilled"] and state["ExitCode"] is not None and time.monotonic() < deadline:
+            time.sleep(LOOK_S)
+            state = self._said.look()
+        return state
 
     def _save_log(self) -> None:
         """Appends the container's log to the file that outlives it."""

@@ -62,7 +62,7 @@ class Incident:
     """Something that befell a container without our doing, e.g. the kernel killed it for memory.
 
     Args:
-        t_ns: when it was seen. source: ``broker`` or ``load``. what: ``KILLED_FOR_MEMORY``, ``throttled``, ``ended``.
+        t_ns: when it was seen. source: ``broker`` or ``load``. what: ``KILLED_FOR_MEMORY``, ``throttled``, ``ended``, ``unanswered``.
         text: one sentence for the report.
     """
 

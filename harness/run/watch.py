@@ -78,8 +78,9 @@ class Watch:
             self._listener.notice(Warned(text=problem))
         self._told = len(problems)
         if self._has_died():
-            why = self._broker.why_ended()
-            raise BrokerDied(f"{f'{why}; ' if why else ''}its last words:\n{self._broker.log_tail()}")
+            why, words = self._broker.why_ended(), self._broker.log_tail()
+            said = f"its last words:\n{words}" if words.strip() else "it left no words"
+            raise BrokerDied(f"{f'{why}; ' if why else ''}{said}")
         if self._fleet.stopped_from_page():
             raise KeyboardInterrupt
 

@@ -5,17 +5,19 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
 from typing import Any, cast
 
 import psutil
 import pytest
+from docker import DockerClient
 from redis import ConnectionError, Redis
 
 from harness import brokers
 from harness.clock import now_ns
 from harness.containers.engine import LABEL, engine
 from harness.containers.usage import Meter
-from harness.deployments import docker
+from harness.deployments import _state, docker
 from harness.deployments._process import free_port
 from harness.deployments.contract import KILLED_FOR_MEMORY, Broker, BrokerOptions, Incident
 from harness.deployments.docker import DockerDeployment
@@ -193,6 +195,24 @@ def test_a_broker_that_the_kernel_kills_for_memory_says_so_and_can_be_started_ag
     broker.start()
     _healthy("redis-list", broker)
     assert broker.why_ended() == ""
+
+
+def test_a_container_that_others_remove_is_told_from_an_engine_that_does_not_answer(
+    up: Up, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broker = up("redis-list")
+    name = _inspected(broker)["Name"]
+    with closing(DockerClient(base_url="tcp://127.0.0.1:1", version="1.41")) as nobody, monkeypatch.context() as patch:
+        patch.setattr(_state, "engine", lambda: nobody)
+        broker.resume()
+        assert [each.what for each in broker.incidents()] == ["unanswered"]
+        assert (broker.alive(), broker.why_ended(), broker.incidents()) == (True, "", [])
+
+    engine().api.remove_container(name, force=True)
+    eventually(lambda: not broker.alive(), "it lives")
+    (told,) = broker.incidents()
+    assert told.text == "nobody ended the broker's container: its container was removed"
+    assert (broker.why_ended(), broker.log_tail()) == ("its container was removed", "")
 
 
 def test_a_broker_that_wants_more_than_its_cpus_is_seen_to_wait_for_them(up: Up) -> None:
