@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from harness.metrics import METRICS
 from harness.model import DurabilityClass, FaultKind, TrialStatus, Verdict
 from harness.record import AtLeast, Expectation, Figure, Guarantee, Unknown
-from harness.units import format_bytes, format_count, format_duration, format_rate
+from harness.units import format_bytes, format_count, format_duration, format_rate, parse_duration_s
 
 NOT_MEASURED = "—"
 
@@ -284,7 +284,10 @@ def asked(expectation: Expectation) -> str:
     """Returns an SLO beside what was seen: ``latency.end_to_end.p99 62 ms, asked: at most 50 ms``."""
     metric = METRICS.get(expectation.metric)
     side = "at least" if metric is not None and metric.higher_is_better else "at most"
-    return f"{expectation.metric} {figure(expectation.metric, expectation.seen)}, asked: {side} {expectation.bound}"
+    bound = expectation.bound
+    if metric is not None and metric.unit == "s/million":  # the file's unit; on paper it is that of the figure
+        bound = _number(metric.name, parse_duration_s(bound))
+    return f"{expectation.metric} {figure(expectation.metric, expectation.seen)}, asked: {side} {bound}"
 
 
 def slo(expectation: Expectation) -> tuple[str, str]:
@@ -318,5 +321,5 @@ _BY_UNIT: dict[str, Callable[[float], str]] = {
     "count": format_count,
     "ratio": ratio,
     "B": format_bytes,
-    "s/million": lambda value: f"{value:.3g} s per million",
+    "s/million": lambda value: f"{format_duration(value / 1e6)} per message",
 }

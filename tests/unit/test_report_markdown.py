@@ -186,7 +186,7 @@ class TestCase:
 
     def test_cost_stands_in_its_units(self) -> None:
         told = rows(self.detail())
-        assert ["CPU of the broker", "14.2 s per million"] in told
+        assert ["CPU of the broker", "14.2 µs per message"] in told
         assert ["written to disk per message", "311 B"] in told
         said = "CPU and bytes written per message: from the load's start until the last message was settled, without the quiet after it."
         assert said in self.detail()

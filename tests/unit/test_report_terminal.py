@@ -11,7 +11,7 @@ import records
 from rich.console import Console
 
 from harness.model import DurabilityClass, TrialStatus, Verdict
-from harness.record import AtLeast, CaseRecord, FaultResult, Guarantee, RunRecord, Unknown
+from harness.record import AtLeast, CaseRecord, Expectation, FaultResult, Guarantee, RunRecord, Unknown
 from reports import figures, story, words
 from reports.columns import BECAME, columns
 from reports.encoding import writable
@@ -378,12 +378,17 @@ class TestFigures:
             ("loss.confirmed", 12345.0, "12,345"),
             ("recovery.redelivery_max", AtLeast(at_least=9.0), "≥ 9 s"),
             ("cost.broker_memory_peak", 9_400_000.0, "9.4 MB"),
-            ("cost.broker_cpu", 14.21, "14.2 s per million"),
+            ("cost.broker_cpu", 14.21, "14.2 µs per message"),
+            ("cost.load_cpu", 4210.0, "4.21 ms per message"),
             ("of.a.later.version", 0.5, "0.5"),
         ],
     )
     def test_a_figure_reads_in_its_unit(self, name: str, value: object, text: str) -> None:
         assert words.figure(name, value) == text  # type: ignore[arg-type]
+
+    def test_an_slo_on_cpu_is_told_in_the_unit_of_the_figure_beside_it(self) -> None:
+        asked = Expectation(metric="cost.broker_cpu", bound="60 s", seen=64.1, met=False)
+        assert words.asked(asked) == "cost.broker_cpu 64.1 µs per message, asked: at most 60 µs per message"
 
     def test_of_three_trials_the_middle_one_counts_and_the_range_is_kept(self) -> None:
         trials = [records.trial(n, metrics=records.metrics(p99_s=p99)) for n, p99 in ((1, 0.03), (2, 0.01), (3, 0.02))]
