@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
 import signal
 import subprocess
@@ -15,9 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from docker.types import Mount
 
 from harness.containers import networks
 from harness.containers.engine import LABEL, engine, why_no_engine
+from harness.containers.foreign import remove_folder
 from harness.containers.images import image_of
 from harness.containers.remains import found_by_name
 from harness.errors import UnavailableError
@@ -294,6 +297,43 @@ def test_an_overlay_network_without_a_swarm_is_refused_with_the_remedy_and_makes
         assert journal.path.read_text() == before
     assert networks.why_not("overlay") == str(refused.value)
     assert networks.why_not("overlay", init_swarm=True) == networks.why_not("bridge") == networks.why_not("host") == ""
+
+
+def root_s_folder(run_id: str) -> Path:
+    """Makes a folder of a run in which a container has left what only root may remove."""
+    folder = Path(f"/tmp/brokerbench-{run_id}-1")
+    folder.mkdir()
+    engine().containers.run(
+        image_of("redis").reference,
+        ["-c", "mkdir -m 700 /in/data; touch /in/data/file; chown -R 0:0 /in/data"],
+        entrypoint="sh",
+        user="0:0",
+        name=f"bb_{run_id}_filler",
+        labels={LABEL: run_id},
+        mounts=[Mount("/in", str(folder), type="bind"), Mount("/data", None, type="tmpfs")],
+        remove=True,
+    )
+    return folder
+
+
+def test_of_the_container_that_empties_a_folder_no_volume_stays() -> None:
+    run_id = secrets.token_hex(8)
+    folder = root_s_folder(run_id)
+    began_s = int(time.time())
+    with Journal.create(run_id) as journal:
+        remove_folder(folder, image_of("redis").reference, journal)
+    assert not folder.exists()
+    told = [*engine().events(since=began_s - 1, until=int(time.time()) + 1, decode=True)]
+    made = {
+        one["Actor"]["ID"]
+        for one in told
+        if one["Action"] == "create" and one["Actor"]["Attributes"].get(LABEL) == run_id
+    }
+    used = {one["Actor"]["ID"] for one in told if one["Actor"]["Attributes"].get("container") in made}
+    mounted = {one for one in used if re.fullmatch("[0-9a-f]{64}", one)}
+    assert mounted, "the image declares a volume"
+    assert not mounted & volumes()
+    assert there(run_id) == []
 
 
 def test_no_addresses_left_is_told_from_other_refusals() -> None:
