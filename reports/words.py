@@ -195,13 +195,20 @@ SEEN_FROM_S = 3.0  # recovered takes three slices of a second: a wait that was c
 
 _SPACE = "free space in /dev/shm, lower the rate or shorten the run, and run again"
 _LOGS = "see the logs of the trial: the producers never reached the broker"
+_BROKERS_MEMORY = "raise `memory` of the setup, or let the broker refuse before it is full (Redis: maxmemory)"
 
 _REMEDIES = (  # the first that matches
     ("slot folder", _SPACE),
     ("no space left", "free space on the disk that it names, and run again"),
     ("was ordered", "see timeline.jsonl and the logs of the trial: the fault was ordered and struck nothing"),
     ("after the load", "make the load longer than the fault's `at`, or run again: the machine may have been late"),
-    ("for memory", "raise `memory` of the setup, or let the broker refuse before it is full (Redis: maxmemory)"),
+    ("processes of the broker for memory", _BROKERS_MEMORY),
+    ("process of the broker for memory", _BROKERS_MEMORY),
+    (
+        "the kernel killed",
+        "free memory of this machine, or raise the limit that somebody set on the load's container; or send less",
+    ),
+    ("for memory", _BROKERS_MEMORY),
     ("the broker ended", "see the broker's log in the trial's folder: something else than the scenario ended it"),
     ("its last words", "see the broker's log in the trial's folder"),
     (
