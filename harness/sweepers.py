@@ -229,14 +229,23 @@ def _libc() -> ctypes.CDLL:
 
 
 def sweep_folders(context: Context) -> list[str]:
-    """Removes the folders that the journal names, with all in them; never follows a link."""
+    """Removes the folders that the journal names, with all in them; never follows a link.
+
+    Where the run had containers, those may have left files of users that are not us: then a container removes them.
+    """
     removed = []
     for path in context.folders():
         if path.is_symlink() or not path.is_dir():
             continue
         shutil.rmtree(path, ignore_errors=True)
+        why = ""
+        if path.exists() and context.records.keys() & set(ENGINE_KINDS):
+            from harness.containers.remains import empty_folder  # noqa: PLC0415 - as above
+
+            why = empty_folder(path, context)
+            shutil.rmtree(path, ignore_errors=True)
         if path.exists():
-            context.left.append(f"folder {path} cannot be removed")
+            context.left.append(f"folder {path} cannot be removed{why}")
         else:
             removed.append(f"folder {path}")
     return removed

@@ -6,22 +6,27 @@ else is touched. ``sweepers`` calls this after the run's processes have ended.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import docker
 import requests
-from docker.errors import APIError, DockerException, NotFound
+from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 
 from harness.containers.engine import LABEL, last_words
+from harness.containers.foreign import cleaner, empty
 from harness.sweepers import ENGINE_KINDS, Context
 
 GATEWAY = "docker_gwbridge"
 """The bridge that a swarm makes and does not take with it."""
 
+_OURS = re.compile("brokerbench/(base|redis|rabbitmq|postgres|load):|(redis|rabbitmq|postgres):")
 _ANSWER_S = 20  # for one answer of the engine
 _GIVE_UP_S = 10.0  # what is refused for so long is stuck
 _SETTLE_S = 1.0  # what a killed client had just asked for, the engine may still be making
@@ -36,15 +41,33 @@ def remove_all(context: Context) -> list[str]:
     Returns:
         A sentence per thing that was removed; what could not be is in ``context.left``.
     """
-    lines = [line for kind in ENGINE_KINDS for line in context.records.get(kind, [])]
     try:
-        client = docker.from_env(environment=_spoken_to(lines), timeout=_ANSWER_S)
-    except DockerException as error:
-        return _unanswered(context, error)
-    try:
-        return _Removal(client.api, context).run()
+        with _client(context) as client:
+            return _Removal(client.api, context).run()
     except (DockerException, requests.RequestException) as error:
         return _unanswered(context, error)
+
+
+def empty_folder(path: Path, context: Context) -> str:
+    """Removes what containers of a journal's run have left in a folder of it, as root; returns why it cannot, "" where it could."""
+    try:
+        with _client(context) as client:
+            for tag in (tag for image in client.images.list() for tag in image.tags if _OURS.match(tag)):
+                with suppress(ImageNotFound):  # removed a moment ago: old images of the load are
+                    empty(client, path, tag, cleaner(context.run_id), context.run_id)
+                    return ""
+    except (DockerException, requests.RequestException) as error:
+        return f": {last_words(error)}"
+    return ": it holds files of a container's users, and there is no image of a broker to remove them with; remove it as root"
+
+
+@contextmanager
+def _client(context: Context) -> Iterator[docker.DockerClient]:
+    """Speaks to the engine that the run spoke to."""
+    lines = [line for kind in ENGINE_KINDS for line in context.records.get(kind, [])]
+    client = docker.from_env(environment=_spoken_to(lines), timeout=_ANSWER_S)
+    try:
+        yield client
     finally:
         client.close()
 

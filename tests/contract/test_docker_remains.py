@@ -6,9 +6,11 @@ import json
 import os
 import re
 import secrets
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import textwrap
 import time
 from collections.abc import Callable, Iterator
@@ -334,6 +336,40 @@ def test_of_the_container_that_empties_a_folder_no_volume_stays() -> None:
     assert mounted, "the image declares a volume"
     assert not mounted & volumes()
     assert there(run_id) == []
+
+
+SWEPT_BY_NOBODY = """
+import os, sys
+from pathlib import Path
+from harness.sweeping import sweep
+import docker, harness.containers.remains
+group = os.stat("/var/run/docker.sock").st_gid
+if os.getuid() == 0:
+    os.setgroups([group]); os.setgid(65534); os.setuid(65534)
+print(*sweep(Path(sys.argv[1])), sep="\\n")
+"""
+
+
+def test_what_a_container_left_in_a_bound_folder_is_swept_by_a_user_who_may_not_remove_it() -> None:
+    run_id = secrets.token_hex(8)
+    folder = root_s_folder(run_id)
+    home = Path(tempfile.mkdtemp(dir="/tmp"))
+    journal = home / f"{run_id}.jsonl"
+    noted = [{"kind": "folder", "path": str(folder)}, {"kind": "container", "name": "gone"}]
+    journal.write_text("".join(f"{json.dumps(line)}\n" for line in noted))
+    if os.getuid() == 0:
+        for path in (folder, home, journal):
+            os.chown(path, 65534, 65534)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", SWEPT_BY_NOBODY, str(journal)], capture_output=True, text=True, check=False, cwd="/"
+        )
+        assert (done.stdout, done.stderr) == (f"folder {folder}\n", "")
+        assert not folder.exists()
+        assert not journal.exists()
+        assert there(run_id) == []
+    finally:
+        shutil.rmtree(home)
 
 
 def test_no_addresses_left_is_told_from_other_refusals() -> None:
