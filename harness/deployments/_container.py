@@ -37,7 +37,6 @@ from harness.journal import Journal
 
 GONE_TIMEOUT_S = 10.0
 LISTEN_TIMEOUT_S = 60.0  # RabbitMQ: 4 s on an idle machine; after a SIGKILL it reads its queues before it listens
-SETTLE_TIMEOUT_S = 2.0
 LOOK_S = 0.02
 LAST_WORDS = 25
 LOG_LINES = 20_000
@@ -215,7 +214,7 @@ class ContainerBroker:
             if not self._why:
                 state = self._await_end()
                 if state["ExitCode"] == _SIGNAL + 9:
-                    state = self._settled()
+                    state = self._said.settled()
                 killed = f"{FOR_MEMORY}{self._befell.limit}"
                 self._why = killed if state["OOMKilled"] else end_in_words(state, self._said.silent)
             return self._why
@@ -354,15 +353,6 @@ class ContainerBroker:
         deadline = time.monotonic() + GONE_TIMEOUT_S
         while (state := self._said.look())["Running"] and not self.alive() and time.monotonic() < deadline:
             time.sleep(LOOK_S)
-        return state
-
-    def _settled(self) -> Mapping[str, Any]:
-        """Returns the state after a SIGKILL that was not ours: the engine may hear of the end before it hears of its cause, and removes what it killed."""
-        state = self._said.look()
-        deadline = time.monotonic() + SETTLE_TIMEOUT_S
-        while not state["OOMKilled"] and state["ExitCode"] is not None and time.monotonic() < deadline:
-            time.sleep(LOOK_S)
-            state = self._said.look()
         return state
 
     def _save_log(self) -> None:

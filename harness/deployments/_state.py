@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
@@ -15,6 +16,8 @@ from harness.deployments._befell import incident
 from harness.deployments.contract import Incident
 from harness.errors import UnavailableError
 
+SETTLE_TIMEOUT_S = 2.0
+LOOK_S = 0.02
 REMOVED: Mapping[str, Any] = MappingProxyType(
     {"Running": False, "Paused": False, "OOMKilled": False, "ExitCode": None, "Status": "removed"}
 )
@@ -57,6 +60,15 @@ class State:
         with self._guard:
             self._known, self._silent = known or self._known, silent
             return self._known
+
+    def settled(self) -> Mapping[str, Any]:
+        """Returns the state after a SIGKILL that was not ours: the engine may hear of the end before it hears of its cause, and removes what it killed."""
+        state = self.look()
+        deadline = time.monotonic() + SETTLE_TIMEOUT_S
+        while not state["OOMKilled"] and state["ExitCode"] is not None and time.monotonic() < deadline:
+            time.sleep(LOOK_S)
+            state = self.look()
+        return state
 
     def incidents(self) -> list[Incident]:
         """Returns that the engine did not answer, the first time that this is so."""
