@@ -127,7 +127,9 @@ def setup_table() -> str:
         ]
         rows.append((f"`{setup.name}`", setup.summary, "<br>".join(parameters)))
     of_container = [f"`{p.name}`: {p.shape.expected}: {p.meaning}" for p in CONTAINER_PARAMETERS.values()]
-    rows.append(("each of them on `docker`", "its broker's container", "<br>".join(of_container)))
+    not_there = [f"`{setup.name}`" for setup in ordered() if not catalogue().on_docker(setup)]
+    on_docker = f"each of them on `docker`, but {', '.join(not_there)}" if not_there else "each of them on `docker`"
+    rows.append((on_docker, "its broker's container", "<br>".join(of_container)))
     return table(("setup", "what it does", "parameters, the default first"), rows)
 
 

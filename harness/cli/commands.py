@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from harness import __version__
-from harness.brokers import setups
+from harness.brokers import is_ours, setups
 from harness.cli.diagnosis import print_diagnosis
 from harness.cli.images import images
 from harness.cli.lending import DEFAULT_WAIT, DOOR, SECRET_FILE, WAIT, agent, door_of_run
@@ -25,6 +25,7 @@ from harness.cli.live import open_view
 from harness.cli.output import readers_may_leave
 from harness.cli.places import (
     DEPLOYMENTS,
+    DOCKER_BROKERS,
     default_deployment,
     deployment_of,
     require_page,
@@ -263,7 +264,14 @@ def _reported(folder: RunFolder) -> Path:
 
 def catalogue(default: Callable[[Sequence[Setup]], str] = default_deployment) -> Catalogue:
     """Returns what this version serves."""
-    return Catalogue(setups=setups(), faults=faults(), deployments=DEPLOYMENTS, default=default)
+    return Catalogue(
+        setups=setups(),
+        faults=faults(),
+        deployments=DEPLOYMENTS,
+        docker_brokers=DOCKER_BROKERS,
+        not_in_image=[name for name in setups() if not is_ours(name)],
+        default=default,
+    )
 
 
 def _read(

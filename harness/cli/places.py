@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Sequence
 from functools import cache
 
+from harness.deployments._servers import SERVERS
 from harness.deployments.contract import Deployment
 from harness.deployments.embedded import EmbeddedDeployment
 from harness.deployments.external import ExternalDeployment
@@ -15,6 +16,7 @@ from harness.scenario.model import Scenario
 from harness.scenario.sites import CLIENTS, DOCKER, NETWORKS
 
 DEPLOYMENTS = (DOCKER, EmbeddedDeployment.name, ExternalDeployment.name)
+DOCKER_BROKERS = tuple(SERVERS)
 DEFAULT_SITE = Site(network=NETWORKS[0], client=CLIENTS[0])
 
 

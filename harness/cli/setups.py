@@ -12,6 +12,7 @@ import click
 from harness.brokers import setups
 from harness.brokers.contract import DriverOptions
 from harness.cli.output import readers_may_leave
+from harness.cli.places import DOCKER_BROKERS
 from harness.errors import UnavailableError, UsageError
 from harness.journal import Journal
 from harness.model import Setup, Site
@@ -23,6 +24,12 @@ from harness.scenario.source import Node, override
 from harness.sweeping import down
 
 HEALTHY_LIMIT_S = 60.0
+_NO_PARAMETERS = {
+    "network": "--network {value}",
+    "deployment": "remove it: `brokerbench up` keeps brokers in Docker only",
+    "client": "remove it: `brokerbench up` starts no load",
+}
+"""Keys of scenarios to what `up` takes instead."""
 
 
 @click.command()
@@ -95,12 +102,23 @@ def _read(name: str, parameters: Sequence[str]) -> tuple[Setup, dict[str, str]]:
     if name not in setups():
         remedy = did_you_mean(name, setups()) or "brokerbench list"
         raise UsageError(f"the setup {name!r} does not exist", expected=one_of(setups()), remedy=remedy)
+    if setups()[name].broker not in DOCKER_BROKERS:
+        raise UsageError(
+            f"{name} cannot run in Docker, which has no server of {setups()[name].broker}",
+            expected=f"a setup of {', '.join(sorted(DOCKER_BROKERS))}",
+            remedy="brokerbench list",
+        )
     report = Report()
     place = Place(option="brokerbench up")
     written = override(Node(path=name, place=place, kind="map"), parameters, report)
+    for key, remedy in _NO_PARAMETERS.items():
+        if key in written.entries and key not in {parameter.name for parameter in setups()[name].parameters}:
+            given = written.entries[key]
+            report.add(given.place, key, "is no parameter of a setup", remedy=remedy.format(value=given.text or "…"))
     report.raise_if_any()
     entry = Node(path="", place=place, kind="map", entries={name: written})
-    choice = SetupEntry(catalogue=Catalogue(setups=setups(), faults={}, deployments=(DOCKER,))).read(entry, report)
+    catalogue = Catalogue(setups=setups(), faults={}, deployments=(DOCKER,), docker_brokers=DOCKER_BROKERS)
+    choice = SetupEntry(catalogue=catalogue).read(entry, report)
     report.raise_if_any()
     assert isinstance(choice, SetupChoice)
     for parameter, values in choice.asked.items():

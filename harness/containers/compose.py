@@ -14,6 +14,7 @@ from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
+from harness.containers.engine import EMBEDDED
 from harness.containers.networks import no_addresses
 from harness.errors import StartError, UnavailableError
 from harness.journal import Journal
@@ -26,7 +27,7 @@ THIS_MACHINE = "unix:///var/run/docker.sock"
 """Where the SDK looks for the engine; the program alone would follow the user's context."""
 REMEDY = (
     "install Compose v2: apt install docker-compose-plugin (Docker's own archive) or docker-compose-v2 (Ubuntu), or put the program of"
-    " https://github.com/docker/compose/releases into ~/.docker/cli-plugins; or run with --set deployment=embedded"
+    " https://github.com/docker/compose/releases into ~/.docker/cli-plugins; " + EMBEDDED
 )
 _TAKEN = ("port is already allocated", "address already in use", "ports are not available")
 

@@ -18,7 +18,8 @@ LABEL = "brokerbench.run"
 LOOK_LIMIT_S = 5
 LIMIT_S = 60
 
-REMEDY = "start the engine (systemctl start docker, or dockerd), or run with --set deployment=embedded"
+EMBEDDED = "or run a scenario that names nothing of Docker's with --set deployment=embedded"
+REMEDY = "start the engine (systemctl start docker, or dockerd), " + EMBEDDED
 
 
 @cache
@@ -77,7 +78,7 @@ def _no_engine(error: Exception) -> UnavailableError:
         return UnavailableError(
             "the Docker engine may not be spoken to: permission denied",
             expected="a user of the group docker, or root",
-            remedy="sudo usermod -aG docker $USER and log in again, or run with --set deployment=embedded",
+            remedy="sudo usermod -aG docker $USER and log in again, " + EMBEDDED,
         )
     return UnavailableError(f"no Docker engine answers: {words}", remedy=REMEDY)
 

@@ -49,7 +49,7 @@ class DockerDeployment:
         """Returns why this machine cannot run the setup there, with the remedy; "" when it can."""
         if setup.broker not in SERVERS:
             has = ", ".join(sorted(SERVERS))
-            return f"the docker deployment has no {setup.broker}; it has {has}\n  remedy: --set deployment=embedded"
+            return f"the docker deployment has no {setup.broker}; it has {has}"
         try:
             return (
                 _not_in_image(setup, site)

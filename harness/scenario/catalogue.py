@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -61,13 +61,20 @@ class Catalogue:
         setups: by name.
         faults: by (verb, target).
         deployments: names.
+        docker_brokers: of which docker has a server; None = of all. not_in_image: setups whose driver is not in the image of the load.
         default: setups of a scenario to the deployment that runs them where the scenario names none; it may look at this machine.
     """
 
     setups: Mapping[str, Setup]
     faults: Mapping[tuple[str, str], FaultSpec]
     deployments: Sequence[str] = ("embedded",)
+    docker_brokers: Collection[str] | None = None
+    not_in_image: Collection[str] = ()
     default: Callable[[Sequence[Setup]], str] = field(default=_embedded)
+
+    def on_docker(self, setup: Setup) -> bool:
+        """Returns whether docker has a server of a setup's broker."""
+        return self.docker_brokers is None or setup.broker in self.docker_brokers
 
     def verbs(self) -> tuple[str, ...]:
         """Returns the keys by which faults are told apart, in order."""

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from harness.model import Site
 from harness.scenario.addresses import EXTERNAL
+from harness.scenario.catalogue import Catalogue
 from harness.scenario.entries import SetupChoice
 from harness.scenario.model import Agents, FaultEntry, Load, Phases, Workers
 from harness.scenario.problems import Report
@@ -40,6 +41,7 @@ class Draft:
     setups: Sequence[SetupChoice] | None
     idempotency: tuple[str, ...]
     deployment: Any
+    catalogue: Catalogue
     sites: Sequence[Site] = ()
 
 
@@ -254,6 +256,30 @@ def _without_docker(draft: Draft) -> Iterator[Finding]:
             yield Finding(f"{path}.{fault.verb}", text, expected, choose)
 
 
+def _not_on_docker(draft: Draft) -> Iterator[Finding]:
+    """Docker has servers of some brokers only, and the load's containers have our drivers only."""
+    if draft.deployment != DOCKER:
+        return
+    for choice in draft.setups or ():
+        setup = choice.setup
+        if not draft.catalogue.on_docker(setup):
+            has = ", ".join(sorted(draft.catalogue.docker_brokers or ()))
+            text = f"{setup.name} cannot run with deployment: docker, which has no server of {setup.broker}"
+            also = " and ".join(_of_docker_only(draft))
+            remedy = f"remove it, or {f'remove {also} and ' if also else ''}write deployment: embedded"
+            yield Finding(choice.node.path, text, f"setups of {has}", remedy)
+        elif setup.name in draft.catalogue.not_in_image and any(site.client == "container" for site in draft.sites):
+            text = f"the driver of {setup.name} comes from another package, which is not in the image of the load"
+            yield Finding(choice.node.path, text, "client: host, on every network", "write client: host")
+
+
+def _of_docker_only(draft: Draft) -> Iterator[str]:
+    """Yields what is written that every other deployment refuses."""
+    yield from (key for key in ("network", "client") if _written(draft, key))
+    yield from dict.fromkeys(name for choice in draft.setups or () for name in choice.contained)
+    yield from dict.fromkeys(fault.label for fault in draft.faults or () if fault.verb == "recreate")
+
+
 def _sites(draft: Draft) -> Iterator[Finding]:
     """What the load's containers cannot have, and networks that come twice."""
     if draft.deployment != DOCKER:
@@ -349,6 +375,7 @@ _CHECKS: tuple[Callable[[Draft], Iterator[Finding]], ...] = (
     _broker_faults,
     _faults_on_external,
     _without_docker,
+    _not_on_docker,
     _sites,
     _killed_workers,
     _killed_producers,

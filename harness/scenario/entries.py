@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -77,11 +78,11 @@ class SetupEntry:
         shape: Shape
         if key in parameters:
             shape = ParameterValue(parameter=parameters[key])
-        elif key in CONTAINER_PARAMETERS:
-            shape = ContainerValue(parameter=CONTAINER_PARAMETERS[key])
+        elif key in (of_container := _of_container(setup, self.catalogue)):
+            shape = ContainerValue(parameter=of_container[key])
         else:
-            known = [*parameters, *CONTAINER_PARAMETERS]
-            expected = one_of(known)
+            known = [*parameters, *of_container]
+            expected = one_of(known) if known else "none"
             remedy = did_you_mean(key, known) or "remove it"
             report.add(
                 node.place, node.path, f"{setup.name} has no parameter {key!r}", expected=expected, remedy=remedy
@@ -95,7 +96,7 @@ class SetupEntry:
 
     def schema(self) -> Schema:
         """Returns a name, or an object with one name and its parameters."""
-        objects = {name: _setup_schema(setup) for name, setup in self.catalogue.setups.items()}
+        objects = {name: _setup_schema(setup, self.catalogue) for name, setup in self.catalogue.setups.items()}
         entry = {"type": "object", "properties": objects, "additionalProperties": False}
         return {
             "anyOf": [
@@ -105,7 +106,12 @@ class SetupEntry:
         }
 
 
-def _setup_schema(setup: Setup) -> Schema:
+def _of_container(setup: Setup, catalogue: Catalogue) -> Mapping[str, ContainerParameter]:
+    """Returns the parameters of the broker's container, none where there is no such container."""
+    return CONTAINER_PARAMETERS if catalogue.on_docker(setup) else {}
+
+
+def _setup_schema(setup: Setup, catalogue: Catalogue) -> Schema:
     properties = {}
     for parameter in setup.parameters:
         value = ParameterValue(parameter=parameter).schema()
@@ -115,7 +121,7 @@ def _setup_schema(setup: Setup) -> Schema:
             "default": parameter.default_value,
             "anyOf": [value, several],
         }
-    for name, of_container in CONTAINER_PARAMETERS.items():
+    for name, of_container in _of_container(setup, catalogue).items():
         value = of_container.shape.schema()
         several = {"type": "array", "items": value, "minItems": 1}
         properties.setdefault(name, {"description": of_container.meaning, "anyOf": [value, several]})

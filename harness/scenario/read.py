@@ -76,6 +76,7 @@ def _assemble(values: dict[str, Any], root: Node, catalogue: Catalogue, report: 
         agents=values["agents"],
         deployment=deployment,
         sites=ground.sites,
+        catalogue=catalogue,
     )
     check(draft, report)
     setups = values["setups"]

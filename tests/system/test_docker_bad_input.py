@@ -122,7 +122,7 @@ def test_an_image_that_is_not_there_and_cannot_be_had_is_told(docker_bench: Benc
 def test_a_setup_that_no_image_serves_is_told(docker_bench: Bench) -> None:
     finished = docker_bench("run", scenario(docker_bench, setup="null"))
     assert (finished.code, finished.run) == (ExitCode.USAGE, None)
-    assert "the docker deployment has no null; it has postgres, rabbitmq, redis" in finished.err
+    assert "null cannot run with deployment: docker, which has no server of null" in finished.err
 
 
 def test_an_overlay_without_a_swarm_is_refused_unless_one_may_be_made(docker_bench: Bench) -> None:

@@ -11,6 +11,7 @@ from scenario_support import CATALOGUE, MINIMAL, SETUPS, problem_of, problems_of
 from harness.model import NO_CHOICE, Container, Setup, Site
 from harness.scenario.describe import as_dict, describe
 from harness.scenario.model import Scenario
+from harness.scenario.problems import Problem, ScenarioError
 from harness.scenario.read import read_scenario
 
 DOCKER = MINIMAL + "deployment: docker\n"
@@ -232,6 +233,62 @@ def test_without_docker_nothing_of_dockers_is_taken(tmp_path: Path, deployment: 
     assert {(problem.expected, problem.remedy) for problem in found} == {
         ("deployment: docker", f"remove it, or write docker where {name} stands")
     }
+
+
+class TestWhatDockerHasNoServerOf:
+    """`check` refuses what `run` would: a broker without a server in a container, a driver that is not in the load's image."""
+
+    CATALOGUE = dataclasses.replace(CATALOGUE, docker_brokers=("redis", "postgres"), not_in_image=["redis-list"])
+
+    def problem(self, tmp_path: Path, text: str) -> Problem:
+        path = tmp_path / "asked.yaml"
+        path.write_text(text)
+        with pytest.raises(ScenarioError) as caught:
+            read_scenario(path, self.CATALOGUE)
+        (problem,) = caught.value.problems
+        return problem
+
+    @pytest.mark.parametrize(
+        ("text", "remedy"),
+        [
+            (DOCKER, "remove it, or write deployment: embedded"),
+            (MINIMAL + "network: host\n", "remove it, or remove network and write deployment: embedded"),
+            (
+                with_setups("[redis-stream: {cpus: 1}]", DOCKER + "client: host\n"),
+                "remove it, or remove client and cpus and write deployment: embedded",
+            ),
+        ],
+    )
+    def test_a_broker_without_a_server_is_refused_with_a_remedy_that_can_be_taken(
+        self, tmp_path: Path, text: str, remedy: str
+    ):
+        problem = self.problem(tmp_path, text.replace("setups: [", "setups:\n  [null,\n   "))
+        assert str(problem) == (
+            f"{tmp_path / 'asked.yaml'}:3: setups.0: null cannot run with deployment: docker, which has no server of null\n"
+            "    expected: setups of postgres, redis\n"
+            f"    remedy: {remedy}"
+        )
+
+    def test_it_has_none_of_a_containers_parameters(self, tmp_path: Path):
+        problem = self.problem(tmp_path, with_setups("[null: {cpus: 1}]"))
+        assert (problem.text, problem.expected, problem.remedy) == (
+            "null has no parameter 'cpus'",
+            "drop",
+            "remove it",
+        )
+
+    def test_a_driver_that_is_not_in_the_image_of_the_load_needs_the_load_on_this_machine(self, tmp_path: Path):
+        problem = self.problem(tmp_path, with_setups("[redis-list]"))
+        assert (problem.key, problem.place.line, problem.text, problem.expected, problem.remedy) == (
+            "setups.0",
+            2,
+            "the driver of redis-list comes from another package, which is not in the image of the load",
+            "client: host, on every network",
+            "write client: host",
+        )
+        path = tmp_path / "host.yaml"
+        path.write_text(with_setups("[redis-list]") + "client: host\n")
+        assert len(read_scenario(path, self.CATALOGUE).cases) == 1
 
 
 class TestDefault:
