@@ -75,12 +75,15 @@ class ShardRecord:
     wall_s: float = 0.0
 
 
+KILLED_FOR_MEMORY = "killed for memory"
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class IncidentRecord:
     """Something that befell a container without our doing.
 
     Args:
-        t_ns: when it was seen. source: ``broker`` or ``load``. what: ``killed for memory``, ``throttled``, ``ended``, ``unanswered``.
+        t_ns: when it was seen. source: ``broker`` or ``load``. what: ``KILLED_FOR_MEMORY``, ``throttled``, ``ended``, ``unanswered``.
         text: one sentence for the report.
     """
 

@@ -158,7 +158,7 @@ RUN_FIGURES = {
     "cost.broker_cpu": "CPU of the broker",
     "cost.load_cpu": "CPU of the load",
     "cost.disk_bytes_per_message": "written to disk per message",
-    "cost.broker_memory_peak": "peak memory of the broker",
+    "cost.broker_memory_peak": "memory of the broker, highest sample",
 }
 
 COST = "per message: from the load's start until the last message was settled, without the quiet after it"

@@ -10,6 +10,7 @@ even if the generator was saturated" (``gate.md``).
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -21,7 +22,7 @@ from harness.analysis.moments import Moments
 from harness.analysis.percentiles import Distribution, is_printed, nearest_rank_ns
 from harness.analysis.windows import Window
 from harness.clock import NS_PER_S
-from harness.facts import FaultRecord, ShardRecord, TrialFacts
+from harness.facts import KILLED_FOR_MEMORY, FaultRecord, ShardRecord, TrialFacts
 from harness.model import Outcome, TrialStatus
 from harness.record import AtLeast, Figure
 from harness.tables import CORE_SHARE
@@ -141,7 +142,9 @@ def _status(facts: TrialFacts, reasons: list[str]) -> TrialStatus:
 
 def _load_ended_early(facts: TrialFacts, moments: Moments) -> Iterator[str]:
     if facts.aborted:
-        yield facts.aborted if is_interrupted(facts) else f"the load ended early: {facts.aborted}"
+        fell = any(not shard.expected_exit and shard.exit_status is None for shard in facts.shards)
+        killed = "".join(f"; {text}" for text in _killed_for_memory(facts)[-1:]) if fell else ""
+        yield facts.aborted if is_interrupted(facts) else f"the load ended early: {facts.aborted}{killed}"
     begun = facts.load_start_ns is not None and (facts.load_end_ns is None or facts.load_end_ns > facts.load_start_ns)
     if begun and not (moments.sent_ns != NEVER).any():
         yield "nothing was sent"
@@ -162,8 +165,22 @@ def _ledger(facts: TrialFacts) -> Iterator[str]:
             found, reported = format_count(shard.slots_found), format_count(shard.slots_reported)
             yield f"slots missing: {found} of {shard.name} found, it had reported {reported}"
         if not shard.expected_exit and not _fell_with_the_run(shard, facts):
-            status = "" if shard.exit_status is None else f" with status {shard.exit_status}"
-            yield f"{shard.kind} {shard.name} ended by itself{status}"
+            yield _end_of(shard, facts)
+
+
+def _end_of(shard: ShardRecord, facts: TrialFacts) -> str:
+    """Returns how a shard ended that nobody had told to."""
+    named = f"{shard.kind} {shard.name}"
+    if shard.exit_status in (None, -signal.SIGKILL) and _killed_for_memory(facts):
+        if shard.exit_status is None:
+            return f"{named} ended with a process of the load that the kernel killed for memory"
+        return f"the kernel killed {named} for memory"
+    return f"{named} ended by itself{'' if shard.exit_status is None else f' with status {shard.exit_status}'}"
+
+
+def _killed_for_memory(facts: TrialFacts) -> list[str]:
+    """Returns what the kernel killed of the load for memory, in words: at last, it may be its container."""
+    return [each.text for each in facts.incidents if (each.source, each.what) == ("load", KILLED_FOR_MEMORY)]
 
 
 def _unreadable(agent: int, facts: TrialFacts) -> str:

@@ -7,7 +7,8 @@ from collections.abc import Callable
 
 from harness.clock import now_ns
 from harness.containers.usage import Meter
-from harness.deployments.contract import KILLED_FOR_MEMORY, Incident
+from harness.deployments.contract import Incident
+from harness.facts import KILLED_FOR_MEMORY
 
 FOR_MEMORY = "killed by the kernel for memory"
 WAITED_S = 0.010

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import requests
-from docker.errors import APIError, NotFound
+from docker.errors import APIError, DockerException, NotFound
 from docker.models.containers import Container
 from docker.types import LogConfig, Mount, Ulimit
 
@@ -25,8 +25,10 @@ from harness.containers.images import load_image
 from harness.containers.realtime import PRIORITY, give_realtime
 from harness.containers.usage import Meter
 from harness.deployments._befell import Throttling, incident
-from harness.deployments.contract import CONTAINER, KILLED_FOR_MEMORY, Incident, Usage
+from harness.deployments._inside import wait_until
+from harness.deployments.contract import CONTAINER, Incident, Usage
 from harness.errors import StartError
+from harness.facts import KILLED_FOR_MEMORY
 from harness.journal import Journal
 from harness.sweepers import MARKER
 
@@ -35,6 +37,8 @@ PASSED_ON = "BROKERBENCH_CHECK"
 THIS_MACHINE = "unix:///var/run/docker.sock"
 START_LIMIT_S = 30.0
 LOOK_S = 0.01
+SETTLE_TIMEOUT_S = 2.0
+_SIGKILLED = 128 + 9  # as the docker CLI tells it of the container; its own end by a signal is negative
 
 _REFUSED_RIGHTS = re.compile("rlimit|capabilit|caps", re.IGNORECASE)
 
@@ -146,19 +150,32 @@ class LoadContainer:
 
     def incidents(self) -> Sequence[Incident]:
         """Returns that the kernel killed processes of the container for memory, that a CPU limit kept it waiting, or that it ended while nobody had ended it."""
-        found = []
+        return [told for told in (self._end(), self._kill(), self._throttling.since()) if told is not None]
+
+    def _end(self) -> Incident | None:
+        if self._end_told or self._process is None or self._process.poll() is None:
+            return None
+        self._end_told = True
+        if self._process.returncode == _SIGKILLED and wait_until(self._was_out_of_memory, SETTLE_TIMEOUT_S):
+            self._killed_told = self._meter.killed_for_memory()
+            return incident("load", KILLED_FOR_MEMORY, "the kernel killed the load's container for memory")
+        text = f"nobody ended the load's container: it ended with status {self._process.returncode}"
+        return incident("load", "ended", text)
+
+    def _was_out_of_memory(self) -> bool:
+        """Returns whether the engine knows so; it may hear of an end before it hears of its cause."""
+        try:
+            state = engine().api.inspect_container(self._called)["State"]
+        except (DockerException, requests.RequestException):
+            return False
+        return bool(state["OOMKilled"])
+
+    def _kill(self) -> Incident | None:
         killed = self._meter.killed_for_memory()
-        if killed > self._killed_told:
-            text = f"the kernel killed {killed - self._killed_told} of the load's processes for memory"
-            found.append(incident("load", KILLED_FOR_MEMORY, text))
-            self._killed_told = killed
-        if (waited := self._throttling.since()) is not None:
-            found.append(waited)
-        if self._process is not None and self._process.poll() is not None and not self._end_told:
-            self._end_told = True
-            text = f"nobody ended the load's container: it ended with status {self._process.returncode}"
-            found.append(incident("load", "ended", text))
-        return found
+        more, self._killed_told = killed - self._killed_told, killed
+        if more <= 0:
+            return None
+        return incident("load", KILLED_FOR_MEMORY, f"the kernel killed {more} of the load's processes for memory")
 
     def end(self) -> None:
         """Removes the container, whatever runs in it."""

@@ -62,7 +62,7 @@ class Incident:
     """Something that befell a container without our doing, e.g. the kernel killed it for memory.
 
     Args:
-        t_ns: when it was seen. source: ``broker`` or ``load``. what: ``KILLED_FOR_MEMORY``, ``throttled``, ``ended``, ``unanswered``.
+        t_ns: when it was seen. source: ``broker`` or ``load``. what: ``facts.KILLED_FOR_MEMORY``, ``throttled``, ``ended``, ``unanswered``.
         text: one sentence for the report.
     """
 
@@ -74,7 +74,6 @@ class Incident:
 
 CONTAINER = "container"
 """Name of a :class:`LoadPlace` in a container."""
-KILLED_FOR_MEMORY = "killed for memory"
 
 
 class LoadPlace(Protocol):
@@ -106,6 +105,9 @@ class LoadPlace(Protocol):
 
     def incidents(self) -> Sequence[Incident]:
         """Returns what befell it since the last call."""
+
+    def why_ended(self) -> str:
+        """Returns why what :meth:`spawn` started has ended though nobody ended it, where the place knows more than its status; "" otherwise."""
 
     def end(self) -> None:
         """Ends whatever :meth:`spawn` started and is still there; idempotent, never raises."""

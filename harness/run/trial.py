@@ -18,9 +18,9 @@ from harness import tables
 from harness.brokers import open_driver
 from harness.brokers.contract import Effective
 from harness.clock import now_ns
-from harness.deployments.contract import KILLED_FOR_MEMORY, Broker, BrokerOptions, Incident
+from harness.deployments.contract import Broker, BrokerOptions, Incident
 from harness.errors import BrokerbenchError, Unreachable
-from harness.facts import FaultRecord, IncidentRecord, ShardRecord
+from harness.facts import KILLED_FOR_MEMORY, FaultRecord, IncidentRecord, ShardRecord
 from harness.faults import faults
 from harness.faults.contract import Stage
 from harness.load.plan import FleetPlan

@@ -19,8 +19,9 @@ from harness.containers.engine import LABEL, engine
 from harness.containers.usage import Meter
 from harness.deployments import _state, docker
 from harness.deployments._process import free_port
-from harness.deployments.contract import KILLED_FOR_MEMORY, Broker, BrokerOptions, Incident
+from harness.deployments.contract import Broker, BrokerOptions, Incident
 from harness.deployments.docker import DockerDeployment
+from harness.facts import KILLED_FOR_MEMORY
 from harness.faults.contract import Stage
 from harness.faults.recreate_broker import RecreateBroker
 from harness.journal import Journal

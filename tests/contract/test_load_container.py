@@ -17,10 +17,11 @@ from harness.brokers import open_driver
 from harness.brokers.contract import DriverOptions
 from harness.clock import now_ns
 from harness.containers.engine import engine
-from harness.deployments.contract import CONTAINER, Broker, BrokerOptions
+from harness.deployments.contract import CONTAINER, Broker, BrokerOptions, Incident
 from harness.deployments.docker import DockerDeployment
 from harness.environment import realtime_permitted
 from harness.errors import StartError
+from harness.facts import KILLED_FOR_MEMORY
 from harness.gather import gather
 from harness.journal import Journal
 from harness.load.plan import FleetPlan
@@ -179,6 +180,40 @@ def test_a_load_whose_docker_cli_is_killed_ends_and_keeps_its_slots(line: Line, 
     assert found.problems == ()
     assert all(shard.slots_found >= shard.slots_reported > 0 for shard in found.shards)
     assert sum(shard.slots_found for shard in found.shards if shard.kind == "worker") >= 200
+
+
+@pytest.mark.parametrize("line", ["bridge"], indirect=True)
+@pytest.mark.parametrize(
+    ("victim", "text"),
+    [
+        ("p0", "the kernel killed 1 of the load's processes for memory"),
+        ("", "the kernel killed the load's container for memory"),
+    ],
+)
+def test_a_load_that_the_kernel_kills_for_memory_says_so(line: Line, victim: str, text: str) -> None:
+    shards = {shard.name: shard.pid for shard in line.fleet.shards()}
+    place, container = line.plan.place, line.container
+    assert place.incidents() == []
+    inside = f"echo 1000 > /proc/{shards.get(victim, 1)}/oom_score_adj"
+    assert container.exec_run(["sh", "-c", inside]).exit_code == 0
+    used = place.usage()
+    assert used is not None
+    assert used.memory_bytes is not None
+    limit = used.memory_bytes + (32 << 20)
+    container.update(mem_limit=limit, memswap_limit=limit)
+    container.exec_run(["python3", "-c", f"import time; held = b'x' * {48 << 20}; time.sleep(60)"], detach=True)
+    told: list[Incident] = []
+
+    def killed() -> bool:
+        place.usage()
+        told.extend(place.incidents())
+        return text in [each.text for each in told]
+
+    eventually(killed, "it was not killed for memory")
+    assert {(each.source, each.what) for each in told} == {("load", KILLED_FOR_MEMORY)}
+    eventually(lambda: not {shard.name: shard for shard in line.fleet.shards()}["p0"].expected_exit, "p0 has not ended")
+    ended = {shard.name: shard for shard in line.fleet.shards()}["p0"]
+    assert ended.exit_status == (-signal.SIGKILL if victim else None)
 
 
 def test_a_load_that_cannot_reach_its_broker_says_so_and_leaves_no_container(journal: Journal, tmp_path: Path) -> None:

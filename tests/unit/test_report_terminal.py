@@ -319,6 +319,10 @@ class TestReasons:
             ("kill broker fired after the load", "make the load longer"),
             ("the broker ended unexpectedly: its last words:\nOOM", "broker's log"),
             ("producer p0 ended by itself with status -9", "log of that name"),
+            ("the kernel killed producer p0 for memory", "free memory of this machine"),
+            ("worker w0 ended with a process of the load that the kernel killed for memory", "free memory"),
+            ("the broker ended unexpectedly: the kernel killed 2 processes of the broker for memory", "raise `memory`"),
+            ("the broker ended unexpectedly: its container was killed by the kernel for memory", "raise `memory`"),
             ("generator saturated: 9 due messages were never sent, though nothing held them", "why a producer stopped"),
         ],
     )

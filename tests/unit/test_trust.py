@@ -10,6 +10,7 @@ from trials import MS, NULL, Story, at, fault, producer, worker
 
 from harness.analysis.analyse import AnalysedTrial
 from harness.analysis.trust import lag_bound_s
+from harness.facts import KILLED_FOR_MEMORY, IncidentRecord
 from harness.model import FaultKind, TrialStatus
 from harness.record import AtLeast, Unknown
 from harness.tables import CORE_SHARE
@@ -175,6 +176,38 @@ def test_a_shard_that_ended_by_itself_makes_a_trial_invalid() -> None:
     dead_worker = judged(shards=(producer(), worker(0, expected_exit=False, exit_status=-11)))
     assert dead_worker.reasons == ("worker w0 ended by itself with status -11",)
     assert not dead_worker.evidence_sound  # it may have swallowed messages
+
+
+def of_memory(source: str) -> dict[str, Any]:
+    text = f"the kernel killed the {source}'s container for memory"
+    return {"incidents": (IncidentRecord(t_ns=at(3), source=source, what=KILLED_FOR_MEMORY, text=text),)}
+
+
+def test_a_shard_that_the_kernel_killed_for_memory_is_told_so() -> None:
+    killed = {"expected_exit": False, "exit_status": -9}
+    lost = {"expected_exit": False, "exit_status": None}
+    other = {"expected_exit": False, "exit_status": 1}
+    trial = judged(shards=(producer(**killed), worker(0, **lost), worker(1, **other)), **of_memory("load"))
+    assert trial.reasons == (
+        "the kernel killed producer p0 for memory",
+        "worker w0 ended with a process of the load that the kernel killed for memory",
+        "worker w1 ended by itself with status 1",
+    )
+    assert judged(shards=(producer(**killed), worker(0)), **of_memory("broker")).reasons == (
+        "producer p0 ended by itself with status -9",
+    )
+    assert judged(shards=(producer(exit_status=-9), worker(0)), **of_memory("load")).reasons == ()  # a fault's doing
+
+
+def test_a_load_whose_container_was_killed_for_memory_ended_early_for_that() -> None:
+    lost = producer(expected_exit=False, exit_status=None)
+    trial = judged(aborted="the fleet has ended", shards=(lost, worker(0)), **of_memory("load"))
+    assert trial.reasons == (
+        "the load ended early: the fleet has ended; the kernel killed the load's container for memory",
+        "producer p0 ended with a process of the load that the kernel killed for memory",
+    )
+    trial = judged(aborted="the broker does not serve", **of_memory("load"))
+    assert trial.reasons == ("the load ended early: the broker does not serve",)
 
 
 def test_a_load_that_ended_early_is_invalid_and_after_ctrl_c_interrupted() -> None:
