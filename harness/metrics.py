@@ -86,7 +86,11 @@ def _all() -> Iterator[Metric]:
     yield Metric(
         name="cost.disk_bytes_per_message", unit="B", meaning=f"bytes that the broker wrote per message{_COST_OF}"
     )
-    yield Metric(name="cost.broker_memory_peak", unit="B", meaning="peak memory of the broker")
+    yield Metric(
+        name="cost.broker_memory_peak",
+        unit="B",
+        meaning="memory of the broker, highest sample of one every half second",
+    )
 
 
 METRICS: dict[str, Metric] = {metric.name: metric for metric in _all()}

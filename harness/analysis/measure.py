@@ -204,7 +204,7 @@ def of_run(moments: Moments, facts: TrialFacts, counts: LedgerCounts, samples: p
 
 
 def costs(moments: Moments, facts: TrialFacts, samples: pl.DataFrame) -> dict[str, Figure]:
-    """Returns CPU seconds per million messages, bytes written per message and peak memory.
+    """Returns CPU seconds per million messages, bytes written per message and the highest sample of the memory.
 
     CPU and bytes are those from the load's start until the last message was settled: what faults made the broker do in that time (a new
     one's start) is in it, the drain's wait for quiet is not. A message is a first finish of processed or recovered.

@@ -190,7 +190,7 @@ class TestCase:
         assert ["written to disk per message", "311 B"] in told
         said = "CPU and bytes written per message: from the load's start until the last message was settled, without the quiet after it."
         assert said in self.detail()
-        assert ["peak memory of the broker", "9.4 MB"] in told
+        assert ["memory of the broker, highest sample", "9.4 MB"] in told
 
     def test_a_trial_that_is_not_valid_says_so_above_its_figures(self) -> None:
         trials = [records.trial(1), records.invalid_trial(2)]
