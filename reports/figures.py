@@ -10,6 +10,8 @@ from harness.record import AtLeast, CaseRecord, Figure, TrialRecord, Unknown
 
 _WHOLE_FIRST = ("loss.", "class.", "mark.", "blocked", "backlog.", "cost.")
 _MORE_IS_BETTER = ("throughput", "rate.")
+UNSUSTAINED = ("filling", "draining")
+"""Labels of a throughput that is not compared."""
 
 
 @dataclass(frozen=True, slots=True)

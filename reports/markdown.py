@@ -12,6 +12,7 @@ from reports import containers, story, words
 from reports.columns import columns
 from reports.detail import case_section
 from reports.escape import block, code, table, text
+from reports.figures import UNSUSTAINED
 from reports.networks import TITLE, comparison
 
 MAX_BYTES = 64 * 1024
@@ -110,6 +111,10 @@ def _tables(record: RunRecord) -> Iterator[str]:
                 ]
             )
         yield table(["case", *(text(column.heading) for column in every)], rows, right=2)
+    shown = " ".join(column.cell(case).text for case in record.cases if case.trials for column in every)
+    labels = [f"{label}: {words.GLOSSARY[label]}" for label in UNSUSTAINED if label in shown]
+    if labels:
+        yield text(f"{'; '.join(labels)}.")
     if any(len(case.trials) > 1 for case in record.cases):
         yield "Several trials: the middle one (of two, the worse), with lowest – highest."
 

@@ -177,7 +177,11 @@ def _print_legend(cases: list[CaseRecord], every: list[Column], console: Console
         f"e2e: end to end, {words.GLOSSARY['end to end']}",
         f"lag: {words.GLOSSARY['lag']}",
     ]
-    notes += [f"{sign}: {words.GLOSSARY[sign]}" for sign in ("≥", "n too small", "not seen") if sign in shown]
+    notes += [
+        f"{sign}: {words.GLOSSARY[sign]}"
+        for sign in ("≥", "n too small", "not seen", *figures.UNSUSTAINED)
+        if sign in shown
+    ]
     notes += [f"{name}: {words.GLOSSARY[name]}" for name in (*BECAME, *MARKED) if any(name == c.heading for c in every)]
     if any(len(case.trials) > 1 for case in cases):
         notes.append("several trials: the middle one (of two, the worse), below it lowest – highest")

@@ -180,6 +180,8 @@ GLOSSARY = {
     "≥": "at least: some messages never came, or the load ended before it had recovered",
     "n too small": "a percentile needs 100 messages beyond it: p99 needs 10,000",
     "not seen": "the next fault or the end of the load came too early to see a recovery, which takes 3 good seconds",
+    "filling": "of a throughput: the backlog grew meanwhile, so it is not compared",
+    "draining": "of a throughput: the backlog shrank meanwhile, so it is not compared",
     "rejected": "refused by the broker: the producer knows that it is not in",
     "unsent": "due, and never sent",
     "stranded": "still in the broker at the end, not delivered",

@@ -79,6 +79,12 @@ class TestPage:
             "≥ 4.9 s",
         ]
 
+    def test_a_throughput_that_is_not_sustained_is_explained_under_the_table(self) -> None:
+        case = records.case(trials=[records.trial(throughput_label={"steady": "draining", "whole": "sustained"})])
+        top = page(records.run([case])).partition("## Case by case")[0]
+        assert "\ndraining: of a throughput: the backlog shrank meanwhile, so it is not compared.\n" in top
+        assert "filling" not in top
+
     def test_a_run_that_was_killed_says_so_of_each_case(self) -> None:
         whole = page(records.run([records.case(trials=[], guarantees=[])], status="loaded", exit_code=None))
         assert ["! CUT OFF", "`redis-stream@embedded`", "was cut off."] in rows(whole)

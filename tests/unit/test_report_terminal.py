@@ -419,7 +419,10 @@ class TestFigures:
 
     def test_a_throughput_that_is_not_sustained_carries_its_label(self) -> None:
         case = records.case(trials=[records.trial(throughput_label={"steady": "filling", "whole": "sustained"})])
-        assert row(printed(records.run([case])), case.id)[3] == "3,998/s, filling"
+        told = printed(records.run([case]))
+        assert row(told, case.id)[3] == "3,998/s, filling"
+        assert "filling: of a throughput: the backlog grew meanwhile, so it is not compared" in told
+        assert "draining: " not in told
 
     def test_the_worst_fault_of_a_trial_gives_its_recovery(self) -> None:
         trial = records.trial(faults=[records.broker_kill(3.0), records.broker_kill(AtLeast(at_least=4.0))])
