@@ -47,7 +47,8 @@ _NO_PARAMETERS = {
 )
 def up(setup: str, network: str, parameters: tuple[str, ...], init_swarm: bool) -> None:
     """Start the broker of SETUP in Docker, say where it is, and keep it running until `brokerbench down`."""
-    from harness.deployments.contract import BrokerOptions  # noqa: PLC0415 - `list` needs none of it
+    from harness.containers.remains import KEPT  # noqa: PLC0415 - `list` needs none of it
+    from harness.deployments.contract import BrokerOptions  # noqa: PLC0415 - as above
     from harness.deployments.docker import DockerDeployment  # noqa: PLC0415 - the SDK takes 0.2 s to import
     from harness.run.health import Probe, probe_queue  # noqa: PLC0415 - as above
 
@@ -61,7 +62,7 @@ def up(setup: str, network: str, parameters: tuple[str, ...], init_swarm: bool) 
         raise UnavailableError(reason)
     down(kept=False)
     run_id = secrets.token_hex(8)
-    queue = f"bb_{run_id}_1"
+    queue = f"bb_{run_id}_{KEPT}"
     with Journal.create(run_id) as journal:
         broker = deployment.up(
             BrokerOptions(

@@ -26,6 +26,11 @@ from harness.sweepers import ENGINE_KINDS, Context
 GATEWAY = "docker_gwbridge"
 """The bridge that a swarm makes and does not take with it."""
 
+KEPT = "kept"
+"""What stands for the trial's number in names of what ``brokerbench up`` keeps: ``bb_<run_id>_kept``."""
+
+_ONCE_OVER = "brokerbench down removes it once that is over"
+_RUN_ID = re.compile("[0-9a-f]{16}")
 _OURS = re.compile("brokerbench/(base|redis|rabbitmq|postgres|load):|(redis|rabbitmq|postgres):")
 _ANSWER_S = 20  # for one answer of the engine
 _GIVE_UP_S = 10.0  # what is refused for so long is stuck
@@ -133,7 +138,7 @@ class _Removal:
         for look in (self._containers, self._networks, self._volumes, self._swarm):
             for thing in look():
                 if foreign := thing.foreign():
-                    hopeless.append(f"{thing.kind} {thing.name} is used by {', '.join(foreign)}; end that first")
+                    hopeless.append(f"{thing.kind} {thing.name} is used by {', '.join(foreign)}; {_ONCE_OVER}")
                     self._awaited.discard((thing.kind, thing.name))
                     continue
                 try:
@@ -230,13 +235,14 @@ def found_by_name(api: docker.APIClient, run_id: str = "") -> list[str]:
     """Returns the names of running containers, but for those of a run, that others may find by their names.
 
     An engine that leaves a swarm forgets the names of all containers that run, on bridges too (seen with 20.10: libnetwork's
-    ``cleanupServiceDiscovery``). A broker of ours that is alone on its network is missed by nobody.
+    ``cleanupServiceDiscovery``). The load of a trial is told its broker's address, so trials of other runs lose nothing;
+    of what ``brokerbench up`` keeps the user was told the name.
     """
-    running = [one for one in api.containers() if one["Labels"].get(LABEL) != run_id]
-    places = [set(one["NetworkSettings"]["Networks"]) - {"bridge", "host", "none"} for one in running]
     found = []
-    for number, (one, place) in enumerate(zip(running, places, strict=True)):
-        alone = not any(place & other for other in places[:number] + places[number + 1 :])
-        if place and not (alone and LABEL in one["Labels"]):
-            found.append(one["Names"][0].lstrip("/"))
+    for one in api.containers():
+        name, its_run = one["Names"][0].lstrip("/"), one["Labels"].get(LABEL, "")
+        of_trial = _RUN_ID.fullmatch(its_run) and re.match(rf"bb_{its_run}_(?!{KEPT})", name)
+        on_network_of_its_own = set(one["NetworkSettings"]["Networks"]) - {"bridge", "host", "none"}
+        if on_network_of_its_own and not of_trial and (not its_run or its_run != run_id):
+            found.append(name)
     return found

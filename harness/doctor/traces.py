@@ -1,4 +1,4 @@
-"""The state folder, living runs, and what killed runs left."""
+"""The state folder, living runs, and what ended runs left."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def _leftovers() -> Seen:
 def leftovers(ended: int, living: int, kept: Sequence[str] = ()) -> Seen:
     """Judges what other runs mean to the next one: ``ended`` left something behind, ``living`` use this machine now, and so do setups
     that ``brokerbench up`` ``kept``."""
-    parts = [f"{ended} killed {_runs(ended)} left something"] if ended else []
+    parts = [f"{ended} ended {_runs(ended)} left something"] if ended else []
     parts += [f"{living} {_runs(living)} on now"] if living else []
     parts += [f"kept by up: {', '.join(kept)}"] if kept else []
     if ended:

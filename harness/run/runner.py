@@ -91,7 +91,7 @@ class Run:
         """
         for sentence in down(kept=False):
             if not sentence.startswith(LEFT):  # `doctor` tells of that, and `down` how to go on
-                self._listener.notice(Warned(text=f"left by a killed run, removed now: {sentence}"))
+                self._listener.notice(Warned(text=f"left by an ended run, removed now: {sentence}"))
         self._journal = Journal.create(f"{self._run_id:016x}")
         try:
             self.folder = RunFolder.create(self._options.root, self._scenario.name, datetime.now())

@@ -61,6 +61,10 @@ made.reload()
 say(volumes=[mount["Name"] for mount in made.attrs["Mounts"]])
 """
 
+KEPT = 'name = f"bb_{run_id}_kept"' + ALL
+
+ONCE_OVER = "brokerbench down removes it once that is over"
+
 SWARM = """
 networks.make("overlay", f"{name}-net", journal, init_swarm=True)
 say(swarm=True)
@@ -229,7 +233,7 @@ def test_a_network_that_a_container_of_others_uses_is_left_with_its_name_until_t
     )
     try:
         killed.kill(minder=True)
-        left = f"left: network {network} is used by container guest_{killed.run_id}; end that first"
+        left = f"left: network {network} is used by container guest_{killed.run_id}; {ONCE_OVER}"
         assert down()[-1] == left
         assert sweep(killed.journal) == [left]
         assert there(killed.run_id) == [network]
@@ -257,7 +261,7 @@ def test_a_swarm_that_another_run_uses_stays_until_that_is_over(owner: Callable[
     guest = owner(SWARM)
     guest.says()
     maker.kill(minder=True)
-    left = f"left: swarm {maker.run_id} is used by network bb_{guest.run_id}_1-net; end that first"
+    left = f"left: swarm {maker.run_id} is used by network bb_{guest.run_id}_1-net; {ONCE_OVER}"
     assert down() == [f"network bb_{maker.run_id}_1-net", left]
     assert in_swarm()
     guest.kill()
@@ -266,26 +270,44 @@ def test_a_swarm_that_another_run_uses_stays_until_that_is_over(owner: Callable[
     assert not in_swarm()
 
 
-@pytest.mark.usefixtures("no_swarm")
-def test_a_swarm_stays_while_others_run_whose_names_the_engine_would_forget(owner: Callable[[str], Owner]) -> None:
-    maker = owner(SWARM)
-    maker.says()
-    other = owner(ALL)
-    other.says()
-    broker = f"bb_{other.run_id}_1-broker-1"
-    peer = engine().containers.run(
-        image_of("redis").reference, ["sleep", "1000"], entrypoint="", network=f"bb_{other.run_id}_1-net", detach=True
-    )
+def test_names_that_others_use_are_those_of_what_is_kept_made_by_hand_or_not_ours_and_not_of_trials(
+    owner: Callable[[str], Owner],
+) -> None:
+    trial, kept = owner(ALL), owner(KEPT)
+    trial.says()
+    kept.says()
+    network = f"bb_{trial.run_id}_1-net"
+    guests = [
+        engine().containers.run(
+            image_of("redis").reference, ["1000"], entrypoint="sleep", network=network, labels=labels, detach=True
+        )
+        for labels in ({}, {LABEL: "by hand"})
+    ]
     try:
-        maker.kill(minder=True)
-        left = down()[-1]
-        assert left.startswith(f"left: swarm {maker.run_id} is used by container ")
-        assert broker in left
-        assert str(peer.name) in left
-        assert peer.exec_run(["getent", "hosts", broker]).exit_code == 0
+        found = set(found_by_name(engine().api))
+        blocking = {f"bb_{kept.run_id}_kept-broker-1", *(str(guest.name) for guest in guests)}
+        assert found & {*blocking, f"bb_{trial.run_id}_1-broker-1"} == blocking
+        assert blocking - set(found_by_name(engine().api, kept.run_id)) == {f"bb_{kept.run_id}_kept-broker-1"}
     finally:
-        peer.remove(force=True, v=True)
+        for guest in guests:
+            guest.remove(force=True, v=True)
+
+
+@pytest.mark.usefixtures("no_swarm")
+def test_a_swarm_stays_while_something_kept_runs_whose_name_the_engine_would_forget_but_not_for_a_trial(
+    owner: Callable[[str], Owner],
+) -> None:
+    maker, trial, kept = owner(SWARM), owner(ALL), owner(KEPT)
+    for one in (maker, trial, kept):
+        one.says()
+    broker = f"bb_{kept.run_id}_kept-broker-1"
+    maker.kill(minder=True)
+    assert down()[-1] == f"left: swarm {maker.run_id} is used by container {broker}; {ONCE_OVER}"
+    assert in_swarm()
+    kept.kill()
     assert f"swarm {maker.run_id}" in down()
+    assert not in_swarm()
+    assert f"bb_{trial.run_id}_1-broker-1" in there(trial.run_id)
 
 
 @pytest.mark.usefixtures("no_swarm")

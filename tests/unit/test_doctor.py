@@ -318,8 +318,8 @@ class TestTraces:
         ("ended", "living", "rating", "value"),
         [
             (0, 0, OK, "none"),
-            (1, 0, WORSE, "1 killed run left something"),
-            (2, 1, WORSE, "2 killed runs left something; 1 run on now"),
+            (1, 0, WORSE, "1 ended run left something"),
+            (2, 1, WORSE, "2 ended runs left something; 1 run on now"),
             (0, 2, WORSE, "2 runs on now"),
         ],
     )
@@ -331,7 +331,7 @@ class TestTraces:
     def test_a_setup_that_is_kept_is_told(self) -> None:
         assert said(traces.leftovers(0, 0, ["redis-stream on bridge"])) == (WORSE, "kept by up: redis-stream on bridge")
         seen = traces.leftovers(1, 0, ["redis-stream on bridge"])
-        assert said(seen) == (WORSE, "1 killed run left something; kept by up: redis-stream on bridge")
+        assert said(seen) == (WORSE, "1 ended run left something; kept by up: redis-stream on bridge")
 
     def test_a_journal_without_a_lock_is_a_leftover_and_looking_changes_nothing(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
