@@ -132,7 +132,11 @@ class LedgerCounts(_Part):
 class IncidentResult(_Part):
     """Something that befell a container without the scenario's doing."""
 
-    at_s: float = Field(description="when it was seen, since the start of *steady*; before the load: negative")
+    at_s: float = Field(description="when it was seen, since the start of *steady*; before that negative")
+    phase: str = Field(
+        default="",
+        description="that it fell in: `warm-up`, `steady` or `drain`, else `before the load`, `after the drain`; empty: not known",
+    )
     source: str = Field(description="`broker` or `load`")
     what: str = Field(description="`killed for memory`, `throttled`, `ended`")
     text: str = Field(description="one sentence")

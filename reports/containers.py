@@ -40,13 +40,20 @@ def about(case: CaseRecord) -> str:
     return "; ".join(told)
 
 
+def _in_phase(phase: str) -> str:
+    """Returns the phase as it follows a time since *steady*, which itself says that."""
+    if phase in ("", "steady"):
+        return ""
+    return f", in the {phase}" if phase in ("warm-up", "drain") else f", {phase}"
+
+
 def befell(case: CaseRecord) -> Iterator[str]:
     """Yields what befell the containers of a case, a sentence each, the trial named where there are several."""
     for trial in case.trials:
         which = f"trial {trial.number}, " if len(case.trials) > 1 else ""
         for incident in trial.incidents:
             when = f"{abs(incident.at_s):.1f} s {'after the start of' if incident.at_s >= 0 else 'before'} steady"
-            yield f"{which}{when}: {incident.text}"
+            yield f"{which}{when}{_in_phase(incident.phase)}: {incident.text}"
         for source, held_s in trial.throttled_s.items():
             if held_s > 0:
                 total = format_duration(held_s)

@@ -224,9 +224,26 @@ def _fault_results(
 def _incidents(facts: TrialFacts) -> tuple[IncidentResult, ...]:
     start = facts.steady_start_ns or facts.load_start_ns or 0
     return tuple(
-        IncidentResult(at_s=(each.t_ns - start) / NS_PER_S, source=each.source, what=each.what, text=each.text)
+        IncidentResult(
+            at_s=(each.t_ns - start) / NS_PER_S,
+            phase=_phase(each.t_ns, facts),
+            source=each.source,
+            what=each.what,
+            text=each.text,
+        )
         for each in facts.incidents
     )
+
+
+def _phase(t_ns: int, facts: TrialFacts) -> str:
+    """Returns the phase that a moment fell in; one that was never reached is none."""
+    begins = {
+        "after the drain": facts.drain_end_ns,
+        "drain": facts.load_end_ns,
+        "steady": facts.steady_start_ns,
+        "warm-up": facts.load_start_ns,
+    }
+    return next((name for name, begin in begins.items() if begin is not None and t_ns >= begin), "before the load")
 
 
 def _throttled(facts: TrialFacts) -> dict[str, float]:

@@ -226,6 +226,22 @@ class TestContainers:
             assert all(sentence in told for sentence in containers.befell(case))
         assert next(containers.befell(at("bridge", trials=2, incidents=[killed]))).startswith("trial 1, 4.2 s after")
 
+    @pytest.mark.parametrize(
+        ("at_s", "phase", "told"),
+        [
+            (-1.5, "before the load", "1.5 s before steady, before the load: it ended"),
+            (-0.5, "warm-up", "0.5 s before steady, in the warm-up: it ended"),
+            (3.0, "steady", "3.0 s after the start of steady: it ended"),
+            (19.9, "drain", "19.9 s after the start of steady, in the drain: it ended"),
+            (30.0, "after the drain", "30.0 s after the start of steady, after the drain: it ended"),
+        ],
+    )
+    def test_what_befell_a_container_is_told_with_the_phase_it_fell_in(
+        self, at_s: float, phase: str, told: str
+    ) -> None:
+        ended = IncidentResult(at_s=at_s, phase=phase, source="broker", what="ended", text="it ended")
+        assert list(containers.befell(at("bridge", incidents=[ended]))) == [told]
+
     def test_a_tmpfs_says_that_nothing_is_claimed_of_what_ends_the_broker(self) -> None:
         record = on_docker([at("bridge", volume="tmpfs")])
         assert containers.TMPFS in printed(record, 200)

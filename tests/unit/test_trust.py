@@ -289,6 +289,24 @@ def test_a_trial_that_never_began_is_analysed_all_the_same() -> None:
     assert list(trial.metrics) == ["whole"]
 
 
+@pytest.mark.parametrize(
+    ("at_s", "phase"),
+    [
+        (-0.1, "before the load"),
+        (1.9, "warm-up"),
+        (2, "steady"),
+        (9.9, "steady"),
+        (10, "drain"),
+        (16, "after the drain"),
+    ],
+)
+def test_what_befell_a_container_knows_its_phase(at_s: float, phase: str) -> None:
+    story = Story(rate=1000, seconds=10, warmup_s=2)
+    seen = IncidentRecord(t_ns=at(at_s), source="broker", what="throttled", text="it was held")
+    [incident] = judged(story, incidents=(seen,)).incidents
+    assert (incident.at_s, incident.phase) == (pytest.approx(at_s - 2), phase)
+
+
 def test_negative_latencies_stay_visible_and_are_counted() -> None:
     story = Story(rate=1000, seconds=10)
     story.received[:9000] -= 5 * MS
