@@ -233,7 +233,8 @@ def _faults_on_external(draft: Draft) -> Iterator[Finding]:
     for path, fault in _in_order(draft.faults or ()):
         if fault.target == "broker":
             text = f"{fault.label}: a broker that runs already is not ours to strike"
-            remedy = "remove it, or let the broker be started: deployment: embedded"
+            ours = DOCKER if fault.verb == "recreate" else "embedded"
+            remedy = f"remove it, or let the broker be started: deployment: {ours}"
             yield Finding(f"{path}.{fault.verb}", text, "faults on workers and producers", remedy)
 
 
@@ -251,7 +252,7 @@ def _without_docker(draft: Draft) -> Iterator[Finding]:
             text = f"a container has it, and with deployment: {draft.deployment} {choice.setup.broker} runs in none"
             yield Finding(f"{choice.node.path}.{choice.setup.name}.{name}", text, expected, choose)
     for path, fault in _in_order(draft.faults or ()):
-        if fault.verb == "recreate":
+        if fault.verb == "recreate" and draft.deployment != EXTERNAL:  # which refuses all faults of the broker
             text = f"{fault.label}: with deployment: {draft.deployment} there is no container to make again"
             yield Finding(f"{path}.{fault.verb}", text, expected, choose)
 
@@ -290,10 +291,20 @@ def _sites(draft: Draft) -> Iterator[Finding]:
             "agents", text, "agents of this machine only", "remove agents.remote, or use deployment: external"
         )
     for path, fault in _in_order(draft.faults or ()):
-        apart = [site for site in draft.sites if site.client == "container" and site.network != "host"]
+        apart = [
+            (index, site.network)
+            for index, site in enumerate(draft.sites)
+            if site.client == "container" and site.network != "host"
+        ]
         if (fault.verb, fault.target) == ("cut", "producer") and apart:
-            text = f"{fault.label} needs a proxy on this machine, which a load in a container on {apart[0].network} does not reach"
-            yield Finding(f"{path}.{fault.verb}", text, "client: host, or network: host", "write client: host")
+            listed = draft.root.nearest("network").kind == "list"
+            places = ", ".join(f"{name} (network.{index})" if listed else name for index, name in apart)
+            text = (
+                f"{fault.label} needs a proxy on this machine, which a load in a container on {places} does not reach"
+            )
+            own = " and ".join(f"{{{name}: {{client: host}}}}" for _, name in apart)
+            remedy = f"write {own} there" if listed else "write client: host"
+            yield Finding(f"{path}.{fault.verb}", text, "client: host, or network: host", remedy)
     seen: set[Site] = set()
     for index, site in enumerate(draft.sites):
         if site in seen:

@@ -12,7 +12,7 @@ from harness.scenario.catalogue import LATER_SETUPS, LATER_TARGETS, LATER_VERBS,
 from harness.scenario.mappings import Key, Table
 from harness.scenario.model import Bound, FaultEntry
 from harness.scenario.problems import Report, did_you_mean, one_of
-from harness.scenario.quantities import OrNever, duration, rate, ratio, size
+from harness.scenario.quantities import OrWord, duration, rate, ratio, size
 from harness.scenario.shapes import BAD, UNBOUNDED, Bad, Schema, Shape, Whole, Words, as_yaml_reads, not_yet, refuse
 from harness.scenario.sites import CONTAINER_PARAMETERS, ContainerParameter
 from harness.scenario.source import Node
@@ -88,7 +88,9 @@ class SetupEntry:
                 node.place, node.path, f"{setup.name} has no parameter {key!r}", expected=expected, remedy=remedy
             )
             return BAD
-        if node.kind == "list" and node.items:
+        if node.kind == "list":
+            if not node.items:
+                return refuse(node, report, shape, "an empty list", "write a value, or remove the parameter")
             values = tuple(shape.read(item, report) for item in node.items)
             return BAD if BAD in values else values
         value = shape.read(node, report)
@@ -181,7 +183,7 @@ class ContainerValue:
     def read(self, node: Node, report: Report) -> Any:
         """Returns the word."""
         value = self.parameter.shape.read(node, report)
-        return BAD if value is BAD else self.parameter.word(value, node.text)
+        return BAD if value is BAD else self.parameter.word(value)
 
     def schema(self) -> Schema:
         """Returns the schema of the shape."""
@@ -262,7 +264,7 @@ def fault_table(spec: FaultSpec) -> Table:
 def _fault_value(key: FaultKeySpec) -> Shape:
     if key.unit == "count":
         return Whole(least=1, most=MAX_KILLED)
-    return OrNever(quantity=duration("0 s")) if key.unit == "duration or never" else duration("0 s")
+    return OrWord(number=duration("0 s"), word="never") if key.unit == "duration or never" else duration("0 s")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -56,10 +56,15 @@ class Quantity:
         return value
 
     def _unit_remedy(self, text: str) -> str:
-        if not re.fullmatch(r"[0-9]+(\.[0-9]+)?", text.strip()):
+        number = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*([a-zA-Z]*)", text.strip())
+        if number is None:
+            return ""
+        units = [unit for unit in self.units if unit.lower() == number[2].lower()]  # 64mb
+        units = units or [unit for unit in self.units if unit.lower().startswith(number[2].lower())][:2]  # 64, 64M
+        if not units:
             return ""
         space = "" if self.units[0].startswith("/") else " "
-        written = [f"'{text.strip()}{space}{unit}'" for unit in self.units[:2]]
+        written = [f"'{number[1]}{space}{unit}'" for unit in units]
         return f"write {' or '.join(written)}"
 
     def schema(self) -> Schema:
@@ -133,8 +138,13 @@ class Number:
 
     def read(self, node: Node, report: Report) -> Any:
         """Returns the number."""
-        if node.kind != "text" or not re.fullmatch(r"[0-9]{1,12}(\.[0-9]{1,12})?", node.text.strip()):
+        number = re.fullmatch(r"(-?[0-9]{1,12}(?:\.[0-9]{1,12})?)(\s*%)?", node.text.strip())
+        if node.kind != "text" or number is None:
             return refuse(node, report, self)
+        if number[2]:
+            share = float(number[1]) / 100
+            possible = self.least[1] <= share <= self.most[1]
+            return refuse(node, report, self, f"{node} has a unit", f"write {share:.12g}" if possible else "")
         value = float(node.text)
         if not self.least[1] <= value <= self.most[1]:
             low = value < self.least[1]
@@ -148,22 +158,23 @@ class Number:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class OrNever:
-    """A quantity, or the word ``never`` (read as None)."""
+class OrWord:
+    """A number, or a word that stands for none (read as None)."""
 
-    quantity: Quantity
+    number: Quantity | Number
+    word: str
 
     @property
     def expected(self) -> str:
-        """Returns the quantity's words and ``never``."""
-        return f"{self.quantity.expected}, or never"
+        """Returns the number's words and the word."""
+        return f"{self.number.expected}, or {self.word}"
 
     def read(self, node: Node, report: Report) -> Any:
-        """Returns the quantity, None for never."""
-        if node.kind == "text" and node.text.strip() == "never":
+        """Returns the number, None for the word."""
+        if node.kind == "text" and node.text.strip() == self.word:
             return None
-        return self.quantity.read(node, report)
+        return self.number.read(node, report)
 
     def schema(self) -> Schema:
         """Returns either."""
-        return {"anyOf": [self.quantity.schema(), {"const": "never"}]}
+        return {"anyOf": [self.number.schema(), {"const": self.word}]}

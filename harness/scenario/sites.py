@@ -12,10 +12,10 @@ from typing import Any
 
 from harness.model import NO_CHOICE, Container, Setup, Site
 from harness.scenario.problems import Report, did_you_mean
-from harness.scenario.quantities import Number, size
+from harness.scenario.quantities import Number, OrWord, size
 from harness.scenario.shapes import BAD, ListOf, Schema, Shape, Words, refuse
 from harness.scenario.source import Node
-from harness.units import parse_size_bytes
+from harness.units import SIZE_BYTES, parse_size_bytes
 
 DOCKER = "docker"
 EMBEDDED = "embedded"
@@ -23,6 +23,7 @@ NETWORKS = ("bridge", "host", "overlay")
 CLIENTS = ("container", "host")
 VOLUMES = ("named", "bind", "anonymous", "tmpfs")
 MOST_NETWORKS = 20
+NO_LIMIT = "none"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,15 +31,20 @@ class ContainerParameter:
     """A limit or a place of storage that every setup has where its broker runs in a container.
 
     Args:
-        default: "" = no limit.
         word: value as read to the word that ids and records hold.
     """
 
     name: str
     shape: Shape
-    word: Callable[[Any, str], str]
+    word: Callable[[Any], str]
     meaning: str
-    default: str = ""
+    default: str = NO_LIMIT
+
+
+def _size_word(size_bytes: int) -> str:
+    """Returns a size in the unit that takes the fewest digits: sizes that are the same have the same word."""
+    whole = [(size_bytes // factor, unit) for unit, factor in SIZE_BYTES.items() if size_bytes % factor == 0]
+    return "{} {}".format(*min(whole))
 
 
 CONTAINER_PARAMETERS: Mapping[str, ContainerParameter] = {
@@ -46,20 +52,26 @@ CONTAINER_PARAMETERS: Mapping[str, ContainerParameter] = {
     for each in (
         ContainerParameter(
             name="cpus",
-            shape=Number(what="a number of CPUs", example="0.5", least=("0.01", 0.01), most=("1024", 1024.0)),
-            word=lambda value, _: f"{value:.12g}",
-            meaning="most CPUs that the broker's container may use (docker); none: no limit",
+            shape=OrWord(
+                number=Number(what="a number of CPUs", example="0.5", least=("0.01", 0.01), most=("1024", 1024.0)),
+                word=NO_LIMIT,
+            ),
+            word=lambda cpus: NO_LIMIT if cpus is None else f"{cpus:.12g}",
+            meaning="most CPUs that the broker's container may use (docker); none, the default: no limit",
         ),
         ContainerParameter(
             name="memory",
-            shape=replace(size("6 MiB", "16384 GiB"), example="256 MiB"),  # the engine refuses less than 6 MiB
-            word=lambda _, text: " ".join(text.split()),
-            meaning="most memory of the broker's container, beyond which the kernel kills it (docker); none: no limit",
+            shape=OrWord(
+                number=replace(size("6 MiB", "16384 GiB"), example="256 MiB"),  # the engine refuses less than 6 MiB
+                word=NO_LIMIT,
+            ),
+            word=lambda size_bytes: NO_LIMIT if size_bytes is None else _size_word(size_bytes),
+            meaning="most memory of the broker's container, beyond which the kernel kills it (docker); none, the default: no limit",
         ),
         ContainerParameter(
             name="volume",
             shape=Words(words=VOLUMES),
-            word=lambda value, _: str(value),
+            word=str,
             meaning="where the container's data lie (docker): what of it outlives the container, and what a restart",
             default=VOLUMES[0],
         ),
@@ -69,7 +81,8 @@ CONTAINER_PARAMETERS: Mapping[str, ContainerParameter] = {
 
 
 def container_of(written: Mapping[str, str]) -> Container:
-    """Returns the container that these words ask for."""
+    """Returns the container that these words ask for; no limit is as if it were not written."""
+    written = {name: word for name, word in written.items() if word != NO_LIMIT}
     return Container(
         cpus=float(written["cpus"]) if "cpus" in written else None,
         memory_bytes=parse_size_bytes(written["memory"]) if "memory" in written else None,
@@ -120,19 +133,27 @@ class _OneNetwork:
 
     def read(self, node: Node, report: Report) -> Any:
         """Returns a NetworkChoice."""
-        if node.kind == "map" and len(node.entries) == 1:
-            name, inner = next(iter(node.entries.items()))
-            if name in NETWORKS and list(inner.entries) == ["client"]:
-                client = Words(words=CLIENTS).read(inner.entries["client"], report)
-                return BAD if client is BAD else NetworkChoice(network=name, client=client)
-            if name in NETWORKS:
-                return refuse(inner, report, self, "below a network stands its client, and nothing else")
-            return refuse(inner, report, self, f"{name!r} is no network", did_you_mean(name, NETWORKS))
+        if node.kind == "map" and node.entries:
+            return self._with_client(node, report)
         if node.kind == "text" and node.text in NETWORKS:
             return NetworkChoice(network=node.text)
         if node.kind == "text":
-            return refuse(node, report, self, f"{node} is none of them", did_you_mean(node.text, NETWORKS))
+            remedy = did_you_mean(node.text, NETWORKS) or f"write {', '.join(NETWORKS[:-1])} or {NETWORKS[-1]}"
+            return refuse(node, report, self, f"{node} is none of them", remedy)
         return refuse(node, report, self)
+
+    def _with_client(self, node: Node, report: Report) -> Any:
+        if len(node.entries) > 1:
+            text = f"{len(node.entries)} networks stand in one item"
+            return refuse(node, report, self, text, "write one list item for each network")
+        name, inner = next(iter(node.entries.items()))
+        if name not in NETWORKS:
+            return refuse(inner, report, self, f"{name!r} is no network", did_you_mean(name, NETWORKS))
+        if list(inner.entries) != ["client"]:
+            text = "below a network stands its client, and nothing else"
+            return refuse(inner, report, self, text, f"write {name}, or {{{name}: {{client: host}}}}")
+        client = Words(words=CLIENTS).read(inner.entries["client"], report)
+        return BAD if client is BAD else NetworkChoice(network=name, client=client)
 
     def schema(self) -> Schema:
         """Returns a word, or an object with one network."""

@@ -72,6 +72,7 @@ class Spec:
 FAULTS = (
     Spec("kill", "broker", (Key("restart_after", "duration", "2 s"),)),
     Spec("restart", "broker", (Key("stop_timeout", "duration", "10 s"),)),
+    Spec("recreate", "broker", (Key("stop_timeout", "duration", "10 s"),)),
     Spec("pause", "broker", (Key("for", "duration"),)),
     Spec("kill", "worker", (Key("count", "count", "1"), Key("replace_after", "duration or never", "1 s"))),
     Spec("kill", "producer", (Key("count", "count", "1"),)),

@@ -70,6 +70,26 @@ class TestExpansion:
             written={"cpus": "0.5", "memory": "256 MiB", "volume": "named"},
         )
 
+    def test_none_is_no_limit_and_stands_nowhere(self, tmp_path: Path):
+        bare, half = read_text(tmp_path, with_setups("[redis-stream: {cpus: [none, 0.5], memory: none}]")).cases
+        assert (bare.id, bare.site.container) == ("redis-stream@bridge", Container())
+        assert dict(bare.all_parameters) == {"persistence": "aof-everysec", "volume": "named"}
+        assert half.id == "redis-stream[cpus=0.5]@bridge"
+        assert half.site.container == Container(cpus=0.5, written={"cpus": "0.5"})
+
+    @pytest.mark.parametrize(
+        ("twice", "id_"),
+        [
+            ("memory: [64 MiB, 65536 KiB]", "redis-stream[memory=64 MiB]@bridge"),
+            ("memory: [64 MB, 64000 kB]", "redis-stream[memory=64 MB]@bridge"),
+            ("cpus: [0.5, 0.50]", "redis-stream[cpus=0.5]@bridge"),
+            ("cpus: [none, none]", "redis-stream@bridge"),
+        ],
+    )
+    def test_the_same_limit_written_twice_is_the_same_case(self, tmp_path: Path, twice: str, id_: str):
+        problem = problem_of(tmp_path, with_setups(f"[redis-stream: {{{twice}}}]"))
+        assert (problem.text, problem.remedy) == (f"the case {id_} comes twice", "remove one of the two")
+
     def test_drivers_get_none_of_a_containers_parameters_and_records_get_all(self, tmp_path: Path):
         read = read_text(tmp_path, with_setups("[redis-stream: {volume: tmpfs, cpus: 1}]"))
         (case,) = read.cases
@@ -125,7 +145,11 @@ class TestExpansion:
             ("'hosts' is none of them", "bridge, host, overlay, a list", "did you mean 'host'?"),
         ),
         ("network: []\n", "network", ("a list of 0", "a list of 1 to 20", "")),
-        ("network: [bridge, macvlan]\n", "network.1", ("'macvlan' is none of them", "bridge, host, overlay", "")),
+        (
+            "network: [bridge, macvlan]\n",
+            "network.1",
+            ("'macvlan' is none of them", "bridge, host, overlay", "write bridge, host or overlay"),
+        ),
         (
             "network: [{brigde: {client: host}}]\n",
             "network.0.brigde",
@@ -134,7 +158,30 @@ class TestExpansion:
         (
             "network: {bridge: {clients: host}}\n",
             "network.bridge",
-            ("below a network stands its client, and nothing else", "{bridge: {client", ""),
+            (
+                "below a network stands its client, and nothing else",
+                "{bridge: {client",
+                "write bridge, or {bridge: {client: host}}",
+            ),
+        ),
+        (
+            "network: [{bridge: {}}]\n",
+            "network.0.bridge",
+            (
+                "below a network stands its client, and nothing else",
+                "{bridge: {client",
+                "write bridge, or {bridge: {client: host}}",
+            ),
+        ),
+        (
+            "network: [{bridge: {client: host}, host: {client: host}}]\n",
+            "network.0",
+            ("2 networks stand in one item", "bridge, host, overlay", "write one list item for each network"),
+        ),
+        (
+            "network: 7\n",
+            "network",
+            ("'7' is none of them", "bridge, host, overlay", "write bridge, host or overlay"),
         ),
         (
             "network: {bridge: {client: hosts}}\n",
@@ -144,7 +191,7 @@ class TestExpansion:
         (
             "network: {bridge: , host: }\n",
             "network",
-            ("a mapping is not what belongs here", "bridge, host, overlay", ""),
+            ("2 networks stand in one item", "bridge, host, overlay", "write one list item for each network"),
         ),
         ("network:\n", "network", ("has no value", "bridge, host, overlay", "write a value, or remove the key")),
         ("client: [host]\n", "client", ("a list is not what belongs here", "container, host", "")),
@@ -171,7 +218,26 @@ class TestExpansion:
             "faults: [{at: 9 s, cut: producer}]\nnetwork: [host, overlay]\n",
             "faults.0.cut",
             (
-                "cut producer needs a proxy on this machine, which a load in a container on overlay does not reach",
+                "cut producer needs a proxy on this machine, which a load in a container on overlay (network.1) does not reach",
+                "client: host, or network: host",
+                "write {overlay: {client: host}} there",
+            ),
+        ),
+        (
+            "faults: [{at: 9 s, cut: producer}]\nnetwork: [bridge, host, overlay]\n",
+            "faults.0.cut",
+            (
+                "cut producer needs a proxy on this machine,"
+                " which a load in a container on bridge (network.0), overlay (network.2) does not reach",
+                "client: host, or network: host",
+                "write {bridge: {client: host}} and {overlay: {client: host}} there",
+            ),
+        ),
+        (
+            "faults: [{at: 9 s, cut: producer}]\nnetwork: bridge\n",
+            "faults.0.cut",
+            (
+                "cut producer needs a proxy on this machine, which a load in a container on bridge does not reach",
                 "client: host, or network: host",
                 "write client: host",
             ),
@@ -201,7 +267,14 @@ def test_producers_can_be_cut_where_they_reach_the_proxy(tmp_path: Path, text: s
         ("cpus: 0", "'0' is out of bounds", "write 0.01 or more"),
         ("cpus: 2000", "'2000' is out of bounds", "write 1024 or less"),
         ("cpus: half", "'half' is not what belongs here", ""),
-        ("cpus: [1, -1]", "'-1' is not what belongs here", ""),
+        ("cpus: [1, -1]", "'-1' is out of bounds", "write 0.01 or more"),
+        ("cpus: 50 %", "'50 %' has a unit", "write 0.5"),
+        ("cpus: 0 %", "'0 %' has a unit", ""),
+        ("memory: 64mb", "'64mb' has the unit 'mb'", "write '64 MB'"),
+        ("memory: 64 M", "'64 M' has the unit 'M'", "write '64 MB' or '64 MiB'"),
+        ("memory: 64 words", "'64 words' has the unit 'words'", ""),
+        ("memory: []", "an empty list", "write a value, or remove the parameter"),
+        ("persistence: []", "an empty list", "write a value, or remove the parameter"),
         ("memory: 256", "'256' has no unit", "write '256 B' or '256 kB'"),
         ("memory: 1 MiB", "'1 MiB' is out of bounds", "write 6 MiB or more"),
         ("volume: nfs", "'nfs' is none of them", ""),
@@ -233,6 +306,16 @@ def test_without_docker_nothing_of_dockers_is_taken(tmp_path: Path, deployment: 
     assert {(problem.expected, problem.remedy) for problem in found} == {
         ("deployment: docker", f"remove it, or write docker where {name} stands")
     }
+
+
+def test_a_new_container_for_a_broker_that_is_not_ours_is_refused_once(tmp_path: Path):
+    text = MINIMAL + "faults: [{at: 9 s, recreate: broker}]\ndeployment: external\naddress: redis://localhost\n"
+    problem = problem_of(tmp_path, text)
+    assert (problem.key, problem.text, problem.remedy) == (
+        "faults.0.recreate",
+        "recreate broker: a broker that runs already is not ours to strike",
+        "remove it, or let the broker be started: deployment: docker",
+    )
 
 
 class TestWhatDockerHasNoServerOf:
