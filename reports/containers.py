@@ -35,9 +35,14 @@ def about(case: CaseRecord) -> str:
     told = [f"network {case.network}, the load {_PLACES[case.client]}"]
     if case.image:
         told.append(f"image {case.image.reference} ({case.image.source}, {case.image.digest})")
-    if case.parameters.get("volume") == "tmpfs":
+    if is_on_tmpfs(case):
         told.append(TMPFS)
     return "; ".join(told)
+
+
+def is_on_tmpfs(case: CaseRecord) -> bool:
+    """Returns whether the data of a case's broker lay in a container's own memory."""
+    return bool(case.client) and case.parameters.get("volume") == "tmpfs"
 
 
 def _in_phase(phase: str) -> str:

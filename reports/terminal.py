@@ -235,8 +235,7 @@ def _print_networks_stacked(compared: Comparison, console: Console) -> None:
 def _print_containers(record: RunRecord, console: Console) -> None:
     """Prints what befell containers, and which of them keep nothing."""
     told = [f"{case.id}: {sentence}" for case in record.cases for sentence in containers.befell(case)]
-    if any(case.client and case.parameters.get("volume") == "tmpfs" for case in record.cases):
-        told.append(containers.TMPFS)
+    told += [f"{case.id}: {containers.TMPFS}" for case in record.cases if containers.is_on_tmpfs(case)]
     if told:
         console.print()
         console.print(Text("Containers", style="bold underline"))

@@ -243,7 +243,10 @@ class TestContainers:
         assert list(containers.befell(at("bridge", incidents=[ended]))) == [told]
 
     def test_a_tmpfs_says_that_nothing_is_claimed_of_what_ends_the_broker(self) -> None:
-        record = on_docker([at("bridge", volume="tmpfs")])
-        assert containers.TMPFS in printed(record, 200)
+        kept, gone = at("bridge", volume="named"), at("host", volume="tmpfs")
+        record = on_docker([kept, gone])
+        told = printed(record, 200)
+        assert f"  {gone.id}: {containers.TMPFS}\n" in told
+        assert told.count(containers.TMPFS) == 1
         assert containers.TMPFS in page(record)
         assert containers.TMPFS not in page(on_docker([at("bridge")]))
