@@ -83,15 +83,17 @@ def down(addresses: Sequence[str] = (), *, kept: bool = True) -> list[str]:
         kept: also what ``brokerbench up`` keeps.
     """
     whole = {shown(address): address for address in addresses}
-    removed = []
+    removed, left = list[str](), dict[Path, list[str]]()
     read = {path: _read(path) or {} for path in sorted(journals().glob("*.jsonl"))}
-    for path in sorted(
-        read, key=lambda path: "swarm" in read[path]
-    ):  # last, for the others' containers keep us from leaving it
+    swarms = [path for path in read if "swarm" in read[path]]
+    # Swarms last, for the others' containers keep us from leaving them; and twice, for what the next journal has in one does, too.
+    for path in [*(path for path in read if path not in swarms), *swarms, *swarms]:
         made = read[path].get("queue", [])
         queues = {one["queue"]: one | {"address": whole[one["address"]]} for one in made if one["address"] in whole}
-        removed += sweep(path, queues=queues, kept=kept)
-    return removed
+        told = sweep(path, queues=queues, kept=kept)
+        removed += [sentence for sentence in told if not sentence.startswith(LEFT)]
+        left[path] = [sentence for sentence in told if sentence.startswith(LEFT)]
+    return removed + [sentence for sentences in left.values() for sentence in sentences]
 
 
 def kept() -> list[str]:

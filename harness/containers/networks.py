@@ -9,12 +9,13 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from docker.errors import APIError, NotFound
 from docker.models.networks import Network as EngineNetwork
 
 from harness.containers.engine import LABEL, engine, explained
-from harness.containers.remains import GATEWAY
+from harness.containers.remains import GATEWAY, GATEWAY_LABEL, is_run
 from harness.errors import StartError, UnavailableError
 from harness.journal import Journal
 
@@ -24,6 +25,7 @@ OVERLAY_NOTE = "overlay: broker and load are on one engine, so their traffic doe
 """What a reader of an overlay's figures must know."""
 
 _ALLOCATED_S = 10.0  # an overlay network's addresses are given by the swarm, some 10 ms after it was made
+_PENDING_S = 10.0
 _LOOK_S = 0.01
 _SWARM_ADDRESS, _SWARM_LISTENS = "127.0.0.1", "127.0.0.1:2377"
 
@@ -54,11 +56,13 @@ def why_not(kind: str, *, init_swarm: bool = False) -> str:
     if kind != "overlay":
         return ""
     with explained("what the engine says of its swarm cannot be read"):
-        swarm = engine().info().get("Swarm", {})
+        swarm = _settled_swarm()
     state = swarm.get("LocalNodeState", "inactive")
     if state == "inactive":
         remedy = "--init-swarm makes one on 127.0.0.1 and leaves it at the end; or docker swarm init"
         return "" if init_swarm else f"an overlay network needs a swarm, and this engine is in none\n  remedy: {remedy}"
+    if state == "pending":
+        return f"an overlay network needs a swarm, and this engine's is not ready after {_PENDING_S:g} s\n  remedy: look at docker info, and try again"
     if state != "active":
         problem = swarm.get("Error") or f"its state is {state!r}"
         return f"an overlay network needs a swarm that works: {problem}\n  remedy: docker swarm unlock, or docker swarm leave"
@@ -84,13 +88,13 @@ def make(kind: str, name: str, journal: Journal, *, init_swarm: bool = False) ->
         _need_swarm(journal, init_swarm=init_swarm)
     journal.network(name)
     with _told(name):
-        made = engine().networks.create(
-            name,
-            driver=kind,
-            attachable=kind == "overlay",
-            labels={LABEL: journal.run_id},
-            check_duplicate=True,
-        )
+        try:
+            made = _create(kind, name, journal)
+        except APIError as error:
+            if kind != "overlay" or "not a swarm manager" not in str(error.explanation):
+                raise
+            _need_swarm(journal, init_swarm=init_swarm)  # another run's end has just left it
+            made = _create(kind, name, journal)
         if kind == "overlay":
             _wait_for_addresses(made, name)
     return Network(kind=kind, name=name, notes=(OVERLAY_NOTE,) if kind == "overlay" else ())
@@ -113,15 +117,41 @@ def remove(network: Network, journal: Journal) -> None:
     journal.gone("network", network.name)
 
 
+def _create(kind: str, name: str, journal: Journal) -> EngineNetwork:
+    return engine().networks.create(
+        name, driver=kind, attachable=kind == "overlay", labels={LABEL: journal.run_id}, check_duplicate=True
+    )
+
+
+def _settled_swarm() -> dict[str, Any]:
+    """Returns what the engine says of its swarm; one that another run is making takes about half a second."""
+    deadline = time.monotonic() + _PENDING_S
+    while True:
+        swarm: dict[str, Any] = engine().info().get("Swarm", {})
+        if swarm.get("LocalNodeState") != "pending" or time.monotonic() > deadline:
+            return swarm
+        time.sleep(_LOOK_S)
+
+
 def _need_swarm(journal: Journal, *, init_swarm: bool) -> None:
+    """Sees to it that there is a swarm; one of brokerbench's is written down by all who use it, and the last one leaves it."""
     if reason := why_not("overlay", init_swarm=init_swarm):
         raise UnavailableError(reason)
     with explained("a swarm cannot be made"):
-        if engine().info()["Swarm"]["LocalNodeState"] == "active":
-            return
-        journal.swarm(gateway=not engine().networks.list(names=[GATEWAY]))
-        # Loopback only: nothing of the swarm can be reached from outside, and no other machine joins it.
-        engine().swarm.init(advertise_addr=_SWARM_ADDRESS, listen_addr=_SWARM_LISTENS, labels={LABEL: journal.run_id})
+        if engine().info()["Swarm"]["LocalNodeState"] == "inactive":
+            gateway = not engine().networks.list(names=[GATEWAY])
+            journal.swarm(gateway=gateway)
+            labels = {LABEL: journal.run_id, GATEWAY_LABEL: str(gateway)}
+            try:
+                # Loopback only: nothing of the swarm can be reached from outside, and no other machine joins it.
+                engine().swarm.init(advertise_addr=_SWARM_ADDRESS, listen_addr=_SWARM_LISTENS, labels=labels)
+            except APIError as error:
+                if "already part of a swarm" not in str(error.explanation):
+                    raise
+        _settled_swarm()
+        labels = engine().api.inspect_swarm()["Spec"].get("Labels") or {}
+        if is_run(labels.get(LABEL)) and labels[LABEL] != journal.run_id:
+            journal.swarm(gateway=labels.get(GATEWAY_LABEL) == str(True))
 
 
 def _wait_for_addresses(network: EngineNetwork, name: str) -> None:

@@ -25,6 +25,8 @@ from harness.sweepers import ENGINE_KINDS, Context
 
 GATEWAY = "docker_gwbridge"
 """The bridge that a swarm makes and does not take with it."""
+GATEWAY_LABEL = f"{LABEL}.gateway"
+"""On a swarm of ours: ``True`` where that bridge came with it."""
 
 KEPT = "kept"
 """What stands for the trial's number in names of what ``brokerbench up`` keeps: ``bb_<run_id>_kept``."""
@@ -117,8 +119,8 @@ class _Removal:
         self._removed: dict[str, None] = {}
         records = context.records
         self._awaited = {(kind, str(line.get("name"))) for kind in ENGINE_KINDS for line in records.get(kind, [])}
-        self._made_swarm = bool(records.get("swarm"))
-        self._made_gateway = any(line.get("gateway") for line in records.get("swarm", []))
+        self._used_swarm = bool(records.get("swarm"))
+        self._gateway_came = any(line.get("gateway") for line in records.get("swarm", []))
 
     def run(self) -> list[str]:
         """Returns a sentence per thing that was removed."""
@@ -192,29 +194,31 @@ class _Removal:
         return [f"container {one['Names'][0].lstrip('/')}" for one in using if one["Id"] not in ours]
 
     def _swarm(self) -> Iterator[_Thing]:
-        """Yields the swarm that the run made, then the bridge that came with it."""
-        if not self._made_swarm:
+        """Yields the swarm of brokerbench that the run made or used, then the bridge that came with it: whoever is the last leaves it."""
+        if not self._used_swarm:
             return
-        if self._is_our_swarm():
+        if maker := self._maker_of_swarm():
+            self._awaited.discard(("swarm", self._run_id))
             yield _Thing(
                 kind="swarm",
-                name=self._run_id,
+                name=maker,
                 remove=partial(self._api.leave_swarm, force=True),
                 foreign=self._users_of_swarm,
             )
-        if self._made_gateway and not self._in_swarm():
+        if self._gateway_came and not self._in_swarm():
             for one in self._api.networks(names=[GATEWAY]):
                 yield _Thing(kind="network", name=GATEWAY, remove=partial(self._api.remove_network, one["Id"]))
 
     def _in_swarm(self) -> bool:
         return bool(self._api.info()["Swarm"]["LocalNodeState"] != "inactive")
 
-    def _is_our_swarm(self) -> bool:
+    def _maker_of_swarm(self) -> str:
+        """Returns the id of the run that made the swarm; "" where there is none or brokerbench did not make it."""
         swarm = self._api.info()["Swarm"]
         if swarm["LocalNodeState"] != "active" or not swarm["ControlAvailable"]:
-            return False
-        labels = self._api.inspect_swarm()["Spec"].get("Labels") or {}
-        return bool(labels.get(LABEL) == self._run_id)
+            return ""
+        maker = (self._api.inspect_swarm()["Spec"].get("Labels") or {}).get(LABEL)
+        return str(maker) if is_run(maker) else ""
 
     def _users_of_swarm(self) -> list[str]:
         """Returns what others have in the swarm, and what they would lose when the engine leaves it."""
@@ -231,6 +235,11 @@ class _Removal:
         ]
 
 
+def is_run(label: str | None) -> bool:
+    """Returns whether a label's value is that of a run, not of what was made by hand."""
+    return _RUN_ID.fullmatch(label or "") is not None
+
+
 def found_by_name(api: docker.APIClient, run_id: str = "") -> list[str]:
     """Returns the names of running containers, but for those of a run, that others may find by their names.
 
@@ -241,7 +250,7 @@ def found_by_name(api: docker.APIClient, run_id: str = "") -> list[str]:
     found = []
     for one in api.containers():
         name, its_run = one["Names"][0].lstrip("/"), one["Labels"].get(LABEL, "")
-        of_trial = _RUN_ID.fullmatch(its_run) and re.match(rf"bb_{its_run}_(?!{KEPT})", name)
+        of_trial = is_run(its_run) and re.match(rf"bb_{its_run}_(?!{KEPT})", name)
         on_network_of_its_own = set(one["NetworkSettings"]["Networks"]) - {"bridge", "host", "none"}
         if on_network_of_its_own and not of_trial and (not its_run or its_run != run_id):
             found.append(name)

@@ -254,20 +254,44 @@ def test_a_swarm_of_a_killed_run_is_left_with_the_bridge_that_came_with_it(owner
     assert bool(engine().networks.list(names=["docker_gwbridge"])) == had
 
 
+@pytest.mark.parametrize("first", ["maker", "guest"])
 @pytest.mark.usefixtures("no_swarm")
-def test_a_swarm_that_another_run_uses_stays_until_that_is_over(owner: Callable[[str], Owner]) -> None:
-    maker = owner(SWARM)
-    maker.says()
-    guest = owner(SWARM)
-    guest.says()
-    maker.kill(minder=True)
-    left = f"left: swarm {maker.run_id} is used by network bb_{guest.run_id}_1-net; {ONCE_OVER}"
-    assert down() == [f"network bb_{maker.run_id}_1-net", left]
+def test_two_runs_that_begin_at_once_share_one_swarm_and_the_last_of_them_leaves_it(
+    owner: Callable[[str], Owner], first: str
+) -> None:
+    had = bool(engine().networks.list(names=["docker_gwbridge"]))
+    both = [owner(SWARM), owner(SWARM)]
+    for one in both:
+        one.says()
+    made_by = engine().api.inspect_swarm()["Spec"]["Labels"][LABEL]
+    maker, guest = sorted(both, key=lambda one: one.run_id != made_by)
+    ends, stays = (maker, guest) if first == "maker" else (guest, maker)
+    ends.kill(minder=True)
+    left = f"left: swarm {made_by} is used by network bb_{stays.run_id}_1-net; {ONCE_OVER}"
+    assert down() == [f"network bb_{ends.run_id}_1-net", left]
     assert in_swarm()
-    guest.kill()
-    assert in_swarm()  # not the guest's to leave
-    assert f"swarm {maker.run_id}" in down()
+    stays.kill()
     assert not in_swarm()
+    assert bool(engine().networks.list(names=["docker_gwbridge"])) == had
+    assert down() == []
+    assert not ends.journal.exists()
+
+
+@pytest.mark.usefixtures("no_swarm")
+def test_down_leaves_a_swarm_that_several_killed_runs_had_in_use(owner: Callable[[str], Owner]) -> None:
+    both = [owner(SWARM), owner(SWARM)]
+    for one in both:
+        one.says()
+    made_by = engine().api.inspect_swarm()["Spec"]["Labels"][LABEL]
+    for one in both:
+        one.kill(minder=True)
+    removed = down()
+    assert [line for line in removed if "gwbridge" not in line] == [
+        *(f"network bb_{run_id}_1-net" for run_id in sorted(one.run_id for one in both)),
+        f"swarm {made_by}",
+    ]
+    assert not in_swarm()
+    assert [one.journal.exists() for one in both] == [False, False]
 
 
 def test_names_that_others_use_are_those_of_what_is_kept_made_by_hand_or_not_ours_and_not_of_trials(
