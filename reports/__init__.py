@@ -1,7 +1,7 @@
 """From run folders to what people read: the terminal's tables and ``report.md``.
 
 Floors: imports ``harness`` floors 0–1 and ``harness.store`` only; nothing but ``harness.cli`` imports it. ``words`` and ``story`` say
-it, ``figures``, ``columns``, ``networks`` and ``containers`` find it, ``terminal`` and ``markdown`` (with ``detail``) lay it out.
+it (``unstarted`` where there is nothing but why), ``figures``, ``columns``, ``networks`` and ``containers`` find it, ``terminal`` and ``markdown`` (with ``detail``) lay it out.
 """
 
 from __future__ import annotations

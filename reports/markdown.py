@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from harness.errors import BrokenRunFolderError
 from harness.record import RunRecord, TrialRecord
 from harness.store import RunFolder
-from reports import containers, story, words
+from reports import containers, story, unstarted, words
 from reports.columns import columns
 from reports.detail import case_section
 from reports.escape import block, code, table, text
@@ -33,6 +33,8 @@ def page(record: RunRecord, folder: RunFolder | None = None) -> str:
         except BrokenRunFolderError as error:
             return error.problem
 
+    if unstarted.is_unstarted(record):
+        return "\n\n".join(_unstarted(record)) + "\n"
     top, bottom = _top(record), _bottom(record)
     sections = [
         case_section(case, settings, story.is_cut_off(record)) for case in story.worst_first(list(record.cases))
@@ -52,14 +54,12 @@ def page(record: RunRecord, folder: RunFolder | None = None) -> str:
 
 
 def _top(record: RunRecord) -> list[str]:
-    started = datetime.fromtimestamp(record.started_wall_ns / 1e9, UTC)
     parts = [
         f"# {text(record.scenario)}: {text(record.question)}",
         f"**VERDICT: {text(story.headline(record))}**",
         _strip(record),
         *_question(record),
-        f"Run {code(record.run_id)} of {started:%Y-%m-%d %H:%M:%S} UTC, brokerbench {text(record.tool_version)}, "
-        f"deployment {text(containers.ground(record))}, status {record.status}"
+        _origin(record)
         + (f", exit code {record.exit_code}" if record.exit_code is not None else "")
         + (f" ({text(record.exit_reason)})" if record.exit_reason else "")
         + ".",
@@ -71,6 +71,28 @@ def _top(record: RunRecord) -> list[str]:
         f"Load generator: {text(story.lag(record))}.",
     ]
     return [part for part in parts if part]
+
+
+def _origin(record: RunRecord) -> str:
+    started = datetime.fromtimestamp(record.started_wall_ns / 1e9, UTC)
+    return (
+        f"Run {code(record.run_id)} of {started:%Y-%m-%d %H:%M:%S} UTC, brokerbench {text(record.tool_version)}, "
+        f"deployment {text(containers.ground(record))}, status {record.status}"
+    )
+
+
+def _unstarted(record: RunRecord) -> Iterator[str]:
+    """Yields the whole page of a run in which no broker came up."""
+    yield f"# {text(record.scenario)}: {text(record.question)}"
+    yield f"**VERDICT: {unstarted.HEADLINE}**"
+    for ids, reason in unstarted.reasons(record):
+        yield f"{', '.join(map(code, ids))}:"
+        yield block(reason)
+    yield from (f"{code(case.id)} {text(story.sentence(case))}" for case in record.cases if case.unavailable)
+    yield f"{text(unstarted.exit_line(record))}."
+    yield f"{_origin(record)}."
+    yield "Run it again:"
+    yield block(record.command)
 
 
 def _strip(record: RunRecord) -> str:

@@ -17,7 +17,7 @@ from rich.text import Text
 
 from harness.model import DurabilityClass
 from harness.record import CaseRecord, RunRecord
-from reports import containers, figures, story, words
+from reports import containers, figures, story, unstarted, words
 from reports.columns import BECAME, MARKED, Column, columns
 from reports.encoding import writable
 from reports.networks import TITLE, Comparison, Row, comparison
@@ -46,6 +46,9 @@ def print_run(record: RunRecord, console: Console, *, report: Path | None = None
 
 
 def _print_all(record: RunRecord, console: Console, report: Path | None) -> None:
+    if unstarted.is_unstarted(record):
+        _print_unstarted(record, console, report)
+        return
     _print_verdict(record, console)
     _print_question(record, console)
     _print_cases(record, console)
@@ -60,6 +63,22 @@ def _print_all(record: RunRecord, console: Console, report: Path | None) -> None
         console.print(Text(f"Exit code {record.exit_code}: {story.first_words(record.exit_reason)}"))
     if report is not None:
         console.print(Text(f"Report: {report}"), soft_wrap=True)  # in one piece, so that it can be copied
+
+
+def _print_unstarted(record: RunRecord, console: Console, report: Path | None) -> None:
+    """Prints why no broker came up, and how the run ended."""
+    console.print()
+    strip = _pairs(2)
+    strip.add_row(Text("VERDICT", style="bold reverse"), Text(unstarted.HEADLINE, style="bold"))
+    console.print(strip)
+    for ids, reason in unstarted.reasons(record):
+        _print_indented(Text(", ".join(ids), style="bold"), INDENT, console)
+        _print_lines(reason.splitlines(), 2 * INDENT, console)
+    _print_lines([f"{case.id} {story.sentence(case)}" for case in record.cases if case.unavailable], INDENT, console)
+    console.print()
+    console.print(Text(unstarted.exit_line(record)))
+    if report is not None:
+        console.print(Text(f"Report: {report}"), soft_wrap=True)
 
 
 def _print_verdict(record: RunRecord, console: Console) -> None:
