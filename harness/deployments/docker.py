@@ -208,7 +208,7 @@ def _too_much(container: Container) -> str:
     """Returns why the engine cannot give a container so much; "" where it can."""
     cpus = int(facts().get("NCPU") or 0)
     if container.cpus is not None and cpus and container.cpus > cpus:
-        return f"cpus: {container.cpus:g} is more than the engine has\n  expected: at most {cpus}"
+        return f"cpus: {container.cpus:g} is more than the engine has\n  expected: at most {cpus}\n  remedy: write cpus: {cpus} or less"
     return ""
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -35,6 +36,9 @@ from harness.scenario.model import Case, Scenario
 from harness.schedule import expected_messages
 from harness.store import RunFolder
 from harness.sweeping import LEFT, down
+
+NAMED_CASES = 4
+"""Most cases whose ids stand before a reason that they share."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -73,12 +77,8 @@ class Run:
         self._listener = listener
         self._run_id = secrets.randbits(64)
         self._unavailable = _unavailable(scenario, deployment)
-        others = len(self._unavailable) < len(scenario.cases)
         if self._unavailable and not options.skip_unavailable:
-            raise UnavailableError(
-                "\n  ".join(dict.fromkeys(self._unavailable.values())),
-                remedy="or run the other cases with --skip-unavailable" if others else "",
-            )
+            raise _refusal(self._unavailable, of=len(scenario.cases))
         self._door = check_door(scenario, options.door)
         self._agents_stay = False
         require_room(Journal.slot_place(), expected_messages(scenario.load, scenario.phases))
@@ -252,6 +252,28 @@ def _unavailable(scenario: Scenario, deployment: Deployment) -> dict[str, str]:
         case.id: _no_proxy(scenario, case) or deployment.unavailable(case.setup, case.site) for case in scenario.cases
     }
     return {case_id: reason for case_id, reason in reasons.items() if reason}
+
+
+def _refusal(unavailable: dict[str, str], *, of: int) -> UnavailableError:
+    """Returns the error that names each reason once, behind the cases that it keeps from running.
+
+    Args:
+        unavailable: case id → reason. of: how many cases there are.
+    """
+    cases: dict[str, list[str]] = {}
+    for case_id, reason in unavailable.items():
+        cases.setdefault(reason, []).append(case_id)
+    told = [f"{_listed(ids, of)}: {reason}" for reason, ids in cases.items()]
+    others = of - len(unavailable)
+    rest = "the other case" if others == 1 else f"the {others} other cases"
+    return UnavailableError("\n".join(told), remedy=f"--skip-unavailable runs {rest}" if others else "")
+
+
+def _listed(ids: Sequence[str], of: int) -> str:
+    if 1 < len(ids) == of:
+        return f"all {of} cases"
+    more = len(ids) - NAMED_CASES
+    return ", ".join(ids[:NAMED_CASES]) + (f" and {more} more" if more > 0 else "")
 
 
 def _no_proxy(scenario: Scenario, case: Case) -> str:
