@@ -22,6 +22,7 @@ from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 from harness.containers.engine import LABEL, last_words
 from harness.containers.foreign import cleaner, empty
 from harness.sweepers import ENGINE_KINDS, Context
+from harness.sweeping import journals
 
 GATEWAY = "docker_gwbridge"
 """The bridge that a swarm makes and does not take with it."""
@@ -199,6 +200,9 @@ class _Removal:
             return
         if maker := self._maker_of_swarm():
             self._awaited.discard(("swarm", self._run_id))
+            its_maker_sees_to_it = maker != self._run_id and (journals() / f"{maker}.jsonl").exists()
+            if its_maker_sees_to_it and self._users_of_swarm():
+                return
             yield _Thing(
                 kind="swarm",
                 name=maker,

@@ -88,16 +88,26 @@ def test_during_a_fault_sigkill_leaves_nothing_and_ctrl_c_ends_in_order(docker_b
     assert worlds[0].gone() == []
 
 
-def test_ctrl_c_while_the_load_starts_ends_in_order_and_leaves_the_swarm_that_the_run_made(docker_bench: Bench) -> None:
+def test_two_runs_that_make_a_swarm_at_once_share_it_and_after_ctrl_c_of_both_it_is_left(docker_bench: Bench) -> None:
+    before = engine().info()["Swarm"]["LocalNodeState"]
     if others := found_by_name(engine().api):
         pytest.skip(f"others run on this engine, whose names it would forget with a swarm: {', '.join(others)}")
-    before = engine().info()["Swarm"]["LocalNodeState"]
-    path = docker_bench.scenario("clean-up", SCENARIO.format(network="overlay", **SHORT))
-    process = docker_bench.start("run", path, "--init-swarm")
-    docker_bench.wait_for(process, phase("preparing"))
-    process.send_signal(signal.SIGINT)
-    _ended_in_order(docker_bench, process)
+    worlds = [_world(docker_bench, name) for name in ("one", "other")]
+    swarm = SCENARIO.format(network="overlay", steady="30 s", faults="[]")
+    started = [world.start("run", world.scenario("clean-up", swarm), "--init-swarm") for world in worlds]
+    for world, process in zip(worlds, started, strict=True):
+        world.wait_for(process, phase("preparing"))
+    first, last = started
+    first.send_signal(signal.SIGINT)
+    finished = worlds[0].finish(first)
+    assert finished.code == 130, finished.err
+    assert finished.err.count("left: swarm") == 1, finished.err
+    assert "brokerbench down removes it once that is over" in finished.err
+    last.send_signal(signal.SIGINT)
+    _ended_in_order(worlds[1], last)
     assert engine().info()["Swarm"]["LocalNodeState"] == before
+    assert worlds[0]("down").code == 0
+    assert worlds[0].leftovers() == []
 
 
 def test_the_next_start_removes_a_killed_run_and_neither_a_living_one_nor_what_is_kept(docker_bench: Bench) -> None:
