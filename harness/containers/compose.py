@@ -14,7 +14,7 @@ from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
-from harness.containers.engine import EMBEDDED
+from harness.containers.engine import EMBEDDED, THIS_MACHINE
 from harness.containers.networks import no_addresses
 from harness.errors import StartError, UnavailableError
 from harness.journal import Journal
@@ -23,8 +23,6 @@ from harness.programs import ask
 OLDEST = (2, 18)  # `!reset` in a file that is laid over another
 UP_LIMIT_S = 60.0
 LAST_WORDS = 10
-THIS_MACHINE = "unix:///var/run/docker.sock"
-"""Where the SDK looks for the engine; the program alone would follow the user's context."""
 REMEDY = (
     "install Compose v2: apt install docker-compose-plugin (Docker's own archive) or docker-compose-v2 (Ubuntu), or put the program of"
     " https://github.com/docker/compose/releases into ~/.docker/cli-plugins; " + EMBEDDED
@@ -69,20 +67,24 @@ def compose() -> Compose:
     """Returns the program: the docker CLI's plugin, or ``docker-compose`` of the PATH.
 
     Raises:
-        UnavailableError: there is none, or it is too old.
+        UnavailableError: there is none, it is too old, or it does not answer.
     """
-    old = ""
+    seen = [] if shutil.which("docker") else ["the docker CLI is not in PATH"]
     for command in _candidates():
-        with suppress(UnavailableError):
+        program = " ".join(command)
+        try:
             answer = ask([*command, "version", "--short"])
-            match = re.match(r"v?(\d+(?:\.\d+)+)", answer.out)
-            if answer.status != 0 or match is None:
-                continue
-            if tuple(map(int, match[1].split(".")[:2])) >= OLDEST:
-                return Compose(command=command, version=match[1])
-            old = f"{' '.join(command)} is {match[1]}"
+        except UnavailableError as error:
+            seen.append(f"{program}: {error.problem}")
+            continue
+        match = re.match(r"(?:docker-compose version )?v?(\d+(?:\.\d+)+)", answer.out)
+        if answer.status != 0 or match is None:
+            continue
+        if tuple(map(int, match[1].split(".")[:2])) >= OLDEST:
+            return Compose(command=command, version=match[1])
+        seen.append(f"{program} is {match[1]}{', Compose v1' if match[1].startswith('1.') else ''}")
     expected = f"Docker Compose {'.'.join(map(str, OLDEST))} or newer"
-    raise UnavailableError(old or "Docker Compose is not found", expected=expected, remedy=REMEDY)
+    raise UnavailableError("; ".join(["Docker Compose is not found", *seen]), expected=expected, remedy=REMEDY)
 
 
 def why_not() -> str:

@@ -55,6 +55,7 @@ class DockerDeployment:
                 _not_in_image(setup, site)
                 or why_no_engine()
                 or compose.why_not()
+                or _no_cli(site)
                 or _too_far(site)
                 or _too_much(site.container or Container())
                 or networks.why_not(_kind(site), init_swarm=self._init_swarm)
@@ -178,6 +179,13 @@ def _not_in_image(setup: Setup, site: Site) -> str:
     if site.client != "container" or is_ours(setup.name):
         return ""
     return f"the driver of {setup.name} comes from another package, which is not in the image of the load\n  remedy: client: host"
+
+
+def _no_cli(site: Site) -> str:
+    """Returns that the program is missing that carries the pipes of the load's container; "" where it is here, or not needed."""
+    if site.client != "container" or shutil.which("docker"):
+        return ""
+    return "the docker CLI is not in PATH, and the load's container needs it\n  remedy: apt install docker-cli, or --set client=host"
 
 
 def _no_image(broker: str) -> str:
