@@ -143,7 +143,9 @@ def _status(facts: TrialFacts, reasons: list[str]) -> TrialStatus:
 def _load_ended_early(facts: TrialFacts, moments: Moments) -> Iterator[str]:
     if facts.aborted:
         fell = any(not shard.expected_exit and shard.exit_status is None for shard in facts.shards)
-        killed = "".join(f"; {text}" for text in _killed_for_memory(facts)[-1:]) if fell else ""
+        killed = (
+            "".join(f"; {text}" for text in _killed_for_memory(facts)[-1:] if text not in facts.aborted) if fell else ""
+        )
         yield facts.aborted if is_interrupted(facts) else f"the load ended early: {facts.aborted}{killed}"
     begun = facts.load_start_ns is not None and (facts.load_end_ns is None or facts.load_end_ns > facts.load_start_ns)
     if begun and not (moments.sent_ns != NEVER).any():
@@ -194,7 +196,9 @@ def _unreadable(agent: int, facts: TrialFacts) -> str:
 
 
 def _fell_with_the_run(shard: ShardRecord, facts: TrialFacts) -> bool:
-    """Returns whether a shard ended because a person ended the run: not before that moment."""
+    """Returns whether a shard ended because a person ended the run: not before that moment; or with the whole load, whose end is told by itself."""
+    if facts.aborted and not is_interrupted(facts):
+        return shard.exit_status is None
     ended = shard.ended_ns
     return is_interrupted(facts) and (ended is None or facts.load_end_ns is None or ended >= facts.load_end_ns)
 

@@ -41,5 +41,9 @@ class ThisMachine:
         """Returns nothing: the journal's owner sees how its children end."""
         return ()
 
+    def why_ended(self) -> str:
+        """Returns nothing: whoever spawned it has its status."""
+        return ""
+
     def end(self) -> None:
         """Does nothing: whoever spawned it ends it."""

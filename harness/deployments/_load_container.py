@@ -9,23 +9,25 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
+import threading
 import time
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
 import requests
-from docker.errors import APIError, DockerException, NotFound
+from docker.errors import APIError, NotFound
 from docker.models.containers import Container
 from docker.types import LogConfig, Mount, Ulimit
 
-from harness.containers.engine import LABEL, engine, explained, facts
+from harness.containers.engine import LABEL, THIS_MACHINE, engine, explained, facts
 from harness.containers.images import load_image
 from harness.containers.realtime import PRIORITY, give_realtime
 from harness.containers.usage import Meter
 from harness.deployments._befell import Throttling, incident
-from harness.deployments._inside import wait_until
+from harness.deployments._state import State, end_in_words
 from harness.deployments.contract import CONTAINER, Incident, Usage
 from harness.errors import StartError
 from harness.facts import KILLED_FOR_MEMORY
@@ -34,12 +36,11 @@ from harness.sweepers import MARKER
 
 INTERPRETER = "python3"
 PASSED_ON = "BROKERBENCH_CHECK"
-THIS_MACHINE = "unix:///var/run/docker.sock"
 START_LIMIT_S = 30.0
 LOOK_S = 0.01
-SETTLE_TIMEOUT_S = 2.0
 _SIGKILLED = 128 + 9  # as the docker CLI tells it of the container; its own end by a signal is negative
 
+OUT_OF_MEMORY = "the kernel killed the load's container for memory"
 _REFUSED_RIGHTS = re.compile("rlimit|capabilit|caps", re.IGNORECASE)
 
 
@@ -65,6 +66,9 @@ class LoadContainer:
         self._throttling = Throttling(self._meter, "load")
         self._killed_told = 0
         self._process: subprocess.Popen[bytes] | None = None
+        self._said = State(self._called, "load")
+        self._why = ""
+        self._why_guard = threading.Lock()
         self._end_told = False
 
     def spawn(
@@ -150,25 +154,39 @@ class LoadContainer:
 
     def incidents(self) -> Sequence[Incident]:
         """Returns that the kernel killed processes of the container for memory, that a CPU limit kept it waiting, or that it ended while nobody had ended it."""
-        return [told for told in (self._end(), self._kill(), self._throttling.since()) if told is not None]
+        seen = [told for told in (self._end(), self._kill(), self._throttling.since()) if told is not None]
+        return [*seen, *self._said.incidents()]
+
+    def why_ended(self) -> str:
+        """Returns why the load has ended: its container did, or the docker CLI, which carries its pipes; "" where it has not."""
+        process = self._process
+        if process is None or (status := process.poll()) is None:
+            return ""
+        with self._why_guard:  # one end has one cause, whoever asks
+            self._why = self._why or self._how_ended(status)
+            return self._why
+
+    def _how_ended(self, status: int) -> str:
+        """Says how the load has ended; ``status``: of the CLI, which hands the container's on unless it was itself struck."""
+        cli = "the docker CLI, which carries the load's pipes,"
+        if status < 0:
+            return f"{cli} was ended by {signal.Signals(-status).name}"
+        state = self._said.settled() if status == _SIGKILLED else self._said.look()
+        if state["OOMKilled"]:
+            return OUT_OF_MEMORY
+        if state["Running"] and not self._said.silent:
+            return f"{cli} ended with status {status} while the load's container ran"
+        return end_in_words(state, self._said.silent)
 
     def _end(self) -> Incident | None:
-        if self._end_told or self._process is None or self._process.poll() is None:
+        why = "" if self._end_told else self.why_ended()
+        if not why:
             return None
         self._end_told = True
-        if self._process.returncode == _SIGKILLED and wait_until(self._was_out_of_memory, SETTLE_TIMEOUT_S):
+        if why == OUT_OF_MEMORY:
             self._killed_told = self._meter.killed_for_memory()
-            return incident("load", KILLED_FOR_MEMORY, "the kernel killed the load's container for memory")
-        text = f"nobody ended the load's container: it ended with status {self._process.returncode}"
-        return incident("load", "ended", text)
-
-    def _was_out_of_memory(self) -> bool:
-        """Returns whether the engine knows so; it may hear of an end before it hears of its cause."""
-        try:
-            state = engine().api.inspect_container(self._called)["State"]
-        except (DockerException, requests.RequestException):
-            return False
-        return bool(state["OOMKilled"])
+            return incident("load", KILLED_FOR_MEMORY, why)
+        return incident("load", "ended", f"nobody ended the load: {why}")
 
     def _kill(self) -> Incident | None:
         killed = self._meter.killed_for_memory()

@@ -208,6 +208,14 @@ class Fleet:
             lost = ["the fleet has ended unexpectedly"] if self._lost and not self._closing else []
             return self._problems + lost
 
+    def why_lost(self) -> str:
+        """Returns why the fleet has ended though nobody ended it, "" while it is there."""
+        if not self._lost or self._closing:
+            return ""
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(QUIT_TIMEOUT_S)  # it has closed its end of the pipe
+        return self._plan.place.why_ended() or f"its first process ended with status {self._process.returncode}"
+
     def stopped_from_page(self) -> bool:
         """Returns whether somebody pressed the page's stop button."""
         return STOPPED_FROM_PAGE in self.problems()

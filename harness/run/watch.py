@@ -8,7 +8,7 @@ from collections.abc import Callable
 from harness.clock import now_ns
 from harness.deployments.contract import Broker
 from harness.errors import BrokerbenchError, ExitCode
-from harness.load.seam import Fleet
+from harness.load.seam import Fleet, FleetLost
 from harness.run.nemesis import Nemesis
 from harness.run.progress import Listener, Tick, Warned
 from harness.run.sampling import Sampler
@@ -56,6 +56,7 @@ class Watch:
 
         Raises:
             BrokerDied: the broker's process ended, and not by a fault of the scenario.
+            FleetLost: the load as a whole ended, and nobody had ended it.
         """
         while True:
             self._tick()
@@ -83,6 +84,8 @@ class Watch:
             raise BrokerDied(f"{f'{why}; ' if why else ''}{said}")
         if self._fleet.stopped_from_page():
             raise KeyboardInterrupt
+        if why := self._fleet.why_lost():
+            raise FleetLost(why)
 
     def _has_died(self) -> bool:
         # In this order: a fault takes the broker before it strikes, and lets go when it works again.

@@ -174,7 +174,9 @@ def test_a_load_whose_docker_cli_is_killed_ends_and_keeps_its_slots(line: Line, 
     os.kill(line.fleet.pid, signal.SIGKILL)
     eventually(line.gone, "the container has ended with its pipe")
     line.fleet.close()
-    assert [(told.source, told.what) for told in line.plan.place.incidents()] == [("load", "ended")]
+    why = "the docker CLI, which carries the load's pipes, was ended by SIGKILL"
+    told = [(each.source, each.what, each.text) for each in line.plan.place.incidents()]
+    assert told == [("load", "ended", f"nobody ended the load: {why}")]
     assert not any(shard.expected_exit for shard in line.fleet.shards())
     found = gather(line.plan.folder, line.fleet.shards(), {}, tmp_path, run_id=line.plan.run_id, trial=line.plan.trial)
     assert found.problems == ()

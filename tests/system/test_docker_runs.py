@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from harness.containers.engine import LABEL, engine
 from harness.model import Verdict
 from harness.record import CaseRecord
 from tests.system.conftest import Bench
@@ -65,4 +66,24 @@ def test_a_killed_container_loses_what_its_settings_say_and_no_more(docker_bench
         (fault,) = case.trials[0].faults
         assert fault.hit
         assert fault.evidence["gone"] is True
+    assert docker_bench.gone() == []
+
+
+def test_a_load_whose_container_is_removed_ends_the_trial_at_once_and_that_is_the_only_reason(
+    docker_bench: Bench,
+) -> None:
+    words = shortened("setups=[redis-stream]", "deployment=docker", "network=bridge", "phases.steady=60 s", "faults=[]")
+    started = docker_bench.start("run", "worker-kill", *words)
+    docker_bench.wait_for(started, lambda lines: any(line.get("phase") == "steady" for line in lines))
+    (run_id,) = docker_bench.run_ids()
+    (load,) = [
+        each
+        for each in engine().containers.list(filters={"label": f"{LABEL}={run_id}"})
+        if str(each.name).endswith("-load")
+    ]
+    load.remove(force=True)
+    finished = docker_bench.finish(started)
+    assert finished.code == 13, finished.out + finished.err
+    assert finished.trial.reasons == ["the load ended early: its container was removed"]
+    assert [line["phase"] for line in docker_bench.timeline() if "phase" in line][-1] == "steady"
     assert docker_bench.gone() == []

@@ -204,7 +204,6 @@ def test_a_load_whose_container_was_killed_for_memory_ended_early_for_that() -> 
     trial = judged(aborted="the fleet has ended", shards=(lost, worker(0)), **of_memory("load"))
     assert trial.reasons == (
         "the load ended early: the fleet has ended; the kernel killed the load's container for memory",
-        "producer p0 ended with a process of the load that the kernel killed for memory",
     )
     trial = judged(aborted="the broker does not serve", **of_memory("load"))
     assert trial.reasons == ("the load ended early: the broker does not serve",)
