@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING
 
 import click
 
-from harness.errors import UsageError
+from harness.errors import BrokerbenchError, UsageError
+
+if TYPE_CHECKING:
+    from harness.containers.images import Image
 
 
 @click.group(invoke_without_command=True)
@@ -15,23 +21,34 @@ def images(context: click.Context) -> None:
     """List the image that would run for each broker and for the load, if no registry were asked."""
     if context.invoked_subcommand is not None:
         return
+    from harness.containers.engine import engine  # noqa: PLC0415 - as in `build`
     from harness.containers.images import BUILD, OFFICIAL, present, present_load  # noqa: PLC0415 - as in `build`
 
-    rows = [
-        (broker, present(broker), f"{official} is pulled if a registry answers; or {BUILD} makes one")
-        for broker, official in OFFICIAL.items()
+    engine()  # without one there is nothing to list
+    looks: list[tuple[str, Callable[[], Image | None], str]] = [
+        (broker, partial(present, broker), f"{image} is pulled if a registry answers; or {BUILD} makes one")
+        for broker, image in OFFICIAL.items()
     ]
-    rows.append(("load", present_load(), f"made by the first run that needs it, or by {BUILD} load"))
+    looks.append(("load", present_load, f"made by the first run that needs it, or by {BUILD} load"))
     lines = [("for", "image", "version", "digest", "why")]
-    for name, image, otherwise in rows:
-        if image is None:
+    problems: list[BrokerbenchError] = []
+    for name, look, otherwise in looks:
+        try:
+            found = look()
+        except BrokerbenchError as error:
+            problems.append(error)
+            lines.append((name, "none", "", "", error.problem))
+            continue
+        if found is None:
             lines.append((name, "none", "", "", otherwise))
         else:
-            digest = image.digest.removeprefix("sha256:")[:12]
-            lines.append((name, image.reference, image.version or "unknown", digest, image.source.words))
+            digest = found.digest.removeprefix("sha256:")[:12]
+            lines.append((name, found.reference, found.version or "unknown", digest, found.source.words))
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     for line in lines:
         click.echo("  ".join(word.ljust(width) for word, width in zip(line, widths, strict=True)).rstrip())
+    if problems:
+        raise problems[0]
 
 
 @images.command()

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import click
 
@@ -13,9 +16,10 @@ from harness.brokers import setups
 from harness.brokers.contract import DriverOptions
 from harness.cli.output import readers_may_leave
 from harness.cli.places import DOCKER_BROKERS
-from harness.errors import UnavailableError, UsageError
+from harness.deployments._servers import NAME, SERVERS
+from harness.errors import StartError, UnavailableError, UsageError
 from harness.journal import Journal
-from harness.model import Setup, Site
+from harness.model import Container, Setup, Site
 from harness.scenario.catalogue import Catalogue
 from harness.scenario.entries import SetupChoice, SetupEntry
 from harness.scenario.problems import Place, Report, did_you_mean, one_of
@@ -45,9 +49,11 @@ _NO_PARAMETERS = {
 @click.option(
     "--init-swarm", is_flag=True, help="Make a swarm for an overlay network where there is none; down leaves it."
 )
-def up(setup: str, network: str, parameters: tuple[str, ...], init_swarm: bool) -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print where it is as JSON and nothing else.")
+def up(setup: str, network: str, parameters: tuple[str, ...], init_swarm: bool, as_json: bool) -> None:
     """Start the broker of SETUP in Docker, say where it is, and keep it running until `brokerbench down`."""
-    from harness.containers.remains import KEPT  # noqa: PLC0415 - `list` needs none of it
+    from harness.containers.images import image_of  # noqa: PLC0415 - `list` needs none of it
+    from harness.containers.remains import KEPT  # noqa: PLC0415 - as above
     from harness.deployments.contract import BrokerOptions  # noqa: PLC0415 - as above
     from harness.deployments.docker import DockerDeployment  # noqa: PLC0415 - the SDK takes 0.2 s to import
     from harness.run.health import Probe, probe_queue  # noqa: PLC0415 - as above
@@ -63,7 +69,7 @@ def up(setup: str, network: str, parameters: tuple[str, ...], init_swarm: bool) 
     down(kept=False)
     run_id = secrets.token_hex(8)
     queue = f"bb_{run_id}_{KEPT}"
-    with Journal.create(run_id) as journal:
+    with Journal.create(run_id) as journal, _dead_at_its_start(container):
         broker = deployment.up(
             BrokerOptions(
                 setup=chosen,
@@ -80,6 +86,16 @@ def up(setup: str, network: str, parameters: tuple[str, ...], init_swarm: bool) 
         )
         Probe(options, alive=broker.alive, log_tail=broker.log_tail)(HEALTHY_LIMIT_S)
         name = f"{chosen.label(complete, not_default(container))}@{network}"
+        found = {
+            "name": name,
+            "address": broker.address,
+            "load_address": _inside(broker.address, chosen, network),
+            "network": network if network == "host" else queue,
+            "server": broker.version,
+            "image": image_of(chosen.broker).reference,
+            "run_id": run_id,
+            "notes": broker.notes,
+        }
         lines = [
             ("address", broker.address),
             *([] if network == "host" else [("network", f"{queue}, where other containers find it as broker")]),
@@ -88,10 +104,30 @@ def up(setup: str, network: str, parameters: tuple[str, ...], init_swarm: bool) 
             ("remove", "brokerbench down"),
         ]
         with readers_may_leave():
-            click.echo(f"{name} is running")
-            for what, words in lines:
+            click.echo(json.dumps(found, indent=1) if as_json else f"{name} is running")
+            for what, words in [] if as_json else lines:
                 click.echo(f"  {what:<8} {words}")
         journal.keep(name)
+
+
+@contextmanager
+def _dead_at_its_start(container: Container) -> Iterator[None]:
+    """Turns a broker that does not come up into what this machine cannot do, as in `run`; raises UnavailableError."""
+    try:
+        yield
+    except StartError as error:
+        memory = container.written.get("memory")
+        remedy = f"give it more than --set memory={memory!r}" if memory else "see its last words; `brokerbench doctor`"
+        raise UnavailableError(error.problem, expected=error.expected, remedy=error.remedy or remedy) from error
+
+
+def _inside(address: str, setup: Setup, network: str) -> str:
+    """Returns the address at which other containers of its network find a broker."""
+    if network == "host":
+        return address
+    url = urlsplit(address)
+    user = url.netloc.rpartition("@")[0]
+    return url._replace(netloc=f"{user}@{NAME}:{SERVERS[setup.broker].port}").geturl()
 
 
 def _read(name: str, parameters: Sequence[str]) -> tuple[Setup, dict[str, str]]:

@@ -249,6 +249,14 @@ def _look(name: str, reference: str, source: Source) -> Image | None:
             told: Mapping[str, Any] = engine().images.get(reference).attrs
         except ImageNotFound:
             return None
+        except APIError as error:
+            if source is Source.VARIABLE and error.status_code == 400:
+                raise UnavailableError(
+                    f"{_variable(name)}={reference!r} is no name of an image: {error.explanation}",
+                    expected=f"a name as docker run takes it, e.g. {OFFICIAL[name]}",
+                    remedy=f"correct or unset {_variable(name)}",
+                ) from error
+            raise
     digests = told.get("RepoDigests") or []
     return Image(
         name=name,

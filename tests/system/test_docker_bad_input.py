@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 import socket
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -13,7 +15,7 @@ from docker.errors import APIError
 from docker.models.networks import Network
 
 from harness.containers.engine import engine, facts
-from harness.containers.images import image_of
+from harness.containers.images import OFFICIAL, image_of
 from harness.errors import ExitCode
 from tests.system.conftest import Bench, Finished
 
@@ -82,13 +84,29 @@ def flat(text: str) -> str:
 
 
 def test_no_engine_is_told_with_the_remedy(bench: Bench) -> None:
-    refused(bench, bench("run", scenario(bench)), "no Docker engine answers", "remedy: start the engine")
-    refused(bench, bench("up", "redis-list"), "no Docker engine answers", "remedy: start the engine")
+    for words in (("run", scenario(bench)), ("up", "redis-list")):
+        told = "no Docker engine answers at DOCKER_HOST=unix:///nowhere: ", "remedy: unset or correct DOCKER_HOST"
+        refused(bench, bench(*words), *told)
 
 
 def test_an_address_that_is_none_is_told(bench: Bench) -> None:
-    for address in ("nonsense", "tcp://127.0.0.1:1"):
-        refused(bench, bench("run", scenario(bench), DOCKER_HOST=address), "no Docker engine answers")
+    for address in ("nonsense", "tcp://127.0.0.1:1", "ssh://nowhere.invalid"):
+        finished = bench("run", scenario(bench), DOCKER_HOST=address)
+        refused(bench, finished, f"no Docker engine answers at DOCKER_HOST={address}: ", "unset or correct DOCKER_HOST")
+
+
+def test_what_else_sends_the_docker_cli_elsewhere_is_refused_by_name(docker_bench: Bench) -> None:
+    path = scenario(docker_bench)
+    finished = docker_bench("run", path, DOCKER_TLS_VERIFY="1", DOCKER_CERT_PATH="/nowhere")
+    refused(docker_bench, finished, "DOCKER_TLS_VERIFY=1 DOCKER_CERT_PATH=/nowhere", "expected: ca.pem")
+    elsewhere = {"DOCKER_CONFIG": str(docker_bench.home / "docker")}
+    made = ["docker", "context", "create", "far", "--docker", "host=unix:///nowhere"]
+    subprocess.run(made, check=True, capture_output=True, env={**os.environ, **elsewhere})
+    finished = docker_bench("run", path, DOCKER_CONTEXT="far", **elsewhere)
+    told = "DOCKER_CONTEXT=far is the engine at unix:///nowhere", "remedy: export DOCKER_HOST=unix:///nowhere, or unset"
+    refused(docker_bench, finished, *told)
+    finished = docker_bench("run", path, DOCKER_CONTEXT="none", **elsewhere)
+    refused(docker_bench, finished, "DOCKER_CONTEXT=none names no engine")
 
 
 def test_no_right_to_the_engine_is_told_with_the_remedy(bench: Bench) -> None:
@@ -108,7 +126,14 @@ def test_the_old_compose_is_refused_with_the_remedy(docker_bench: Bench) -> None
     (folder / "docker-compose").write_text("#!/bin/sh\necho 1.29.2\n")
     (folder / "docker-compose").chmod(0o755)
     finished = docker_bench("run", scenario(docker_bench), PATH=str(folder))
-    refused(docker_bench, finished, "docker-compose is 1.29.2", "expected: Docker Compose 2.18 or newer", "remedy: ")
+    refused(
+        docker_bench,
+        finished,
+        "the docker CLI is not in PATH; ",
+        "docker-compose is 1.29.2, Compose v1",
+        "expected: Docker Compose 2.18 or newer",
+        "remedy: ",
+    )
 
 
 # What this engine does not have
@@ -117,6 +142,18 @@ def test_the_old_compose_is_refused_with_the_remedy(docker_bench: Bench) -> None
 def test_an_image_that_is_not_there_and_cannot_be_had_is_told(docker_bench: Bench) -> None:
     finished = docker_bench("run", scenario(docker_bench), BROKERBENCH_IMAGE_REDIS="nowhere.invalid/none:1")
     refused(docker_bench, finished, "nowhere.invalid/none:1", "BROKERBENCH_IMAGE_REDIS")
+
+
+def test_a_name_that_no_image_can_have_is_told_and_the_other_images_are_still_listed(docker_bench: Bench) -> None:
+    told = (
+        "BROKERBENCH_IMAGE_REDIS='-x' is no name of an image",
+        "expected: a name as docker run takes it, e.g. redis:8",
+    )
+    refused(docker_bench, docker_bench("run", scenario(docker_bench), BROKERBENCH_IMAGE_REDIS="-x"), *told)
+    listed = docker_bench("images", BROKERBENCH_IMAGE_REDIS="-x")
+    assert listed.code == ExitCode.USAGE
+    assert all(words in flat(listed.err) for words in (*told, "correct or unset BROKERBENCH_IMAGE_REDIS"))
+    assert [line.split()[0] for line in listed.out.splitlines()] == ["for", *OFFICIAL, "load"]
 
 
 def test_a_setup_that_no_image_serves_is_told(docker_bench: Bench) -> None:
@@ -177,6 +214,9 @@ def test_a_limit_in_which_the_server_cannot_live_is_told(docker_bench: Bench) ->
     setup = "rabbitmq-classic: {memory: 32 MB}"
     finished = docker_bench("run", scenario(docker_bench, setup=setup))
     broken(docker_bench, finished, "memory")
+    shutil.rmtree(docker_bench.runs)
+    kept = docker_bench("up", "rabbitmq-classic", "--set", "memory=32 MB")
+    refused(docker_bench, kept, "memory", "remedy: give it more than --set memory='32 MB'")
 
 
 # What a scenario may not say

@@ -29,8 +29,8 @@ def test_without_an_engine_and_for_an_image_that_nobody_knows_there_is_one_clear
     for words in (("images",), ("images", "build", "load")):
         finished = bench(*words)
         assert (finished.code, finished.out) == (2, "")
-        assert finished.err.startswith("brokerbench: no Docker engine answers: ")
-        assert "\n  remedy: start the engine" in finished.err
+        assert finished.err.startswith("brokerbench: no Docker engine answers at DOCKER_HOST=unix:///nowhere: ")
+        assert "\n  remedy: unset or correct DOCKER_HOST" in finished.err
     finished = bench("images", "build", "mysql")
     assert finished.code == 2
     assert finished.err == (
