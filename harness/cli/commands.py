@@ -49,6 +49,7 @@ from harness.scenario.read import read_scenario
 from harness.scenario.schema import json_schema
 from harness.scenario.sites import CONTAINER_PARAMETERS
 from harness.store import RunFolder, record_schema
+from harness.sweeping import LEFT
 from harness.sweeping import down as sweep_everything
 from reports import write_reports
 from reports.containers import ground
@@ -227,13 +228,18 @@ def schema(which: str | None) -> None:
     metavar="URL",
     help="Of a broker that was not ours, with its password: queues that runs left there are removed. ${NAME} is read here.",
 )
-def down(addresses: tuple[str, ...]) -> int:
+@click.option("--json", "as_json", is_flag=True, help="Print what was removed and what is left as JSON.")
+def down(addresses: tuple[str, ...], as_json: bool) -> int:
     """Remove what killed runs left behind, and the setups that `up` keeps; runs that are alive are not touched."""
-    removed = sweep_everything([os.path.expandvars(address) for address in addresses])
+    told = sweep_everything([os.path.expandvars(address) for address in addresses])
+    left = [sentence.removeprefix(LEFT) for sentence in told if sentence.startswith(LEFT)]
+    removed = [sentence for sentence in told if not sentence.startswith(LEFT)]
     with readers_may_leave():
-        for sentence in removed or ["nothing was left behind"]:
+        if as_json:
+            click.echo(json.dumps({"removed": removed, "left": left}, indent=1))
+        for sentence in [] if as_json else told or ["nothing was left behind"]:
             click.echo(sentence)
-    return int(ExitCode.NO_VERDICT if any(sentence.startswith("left:") for sentence in removed) else ExitCode.PASS)
+    return int(ExitCode.NO_VERDICT if left else ExitCode.PASS)
 
 
 cli.add_command(agent)
