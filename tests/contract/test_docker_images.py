@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import re
+import shutil
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -16,11 +17,15 @@ import pytest
 from docker.errors import ContainerError
 from docker.models.containers import Container
 
-from harness import __version__, sweeping
+from harness import __version__, brokers, sweeping
 from harness.containers import building, images, packages
 from harness.containers.engine import engine, why_no_engine
 from harness.containers.images import Source
+from harness.deployments.docker import DockerDeployment
+from harness.doctor import engine as doctor
 from harness.errors import UnavailableError
+from harness.model import Container as Limits
+from harness.model import Site
 
 pytestmark = [
     pytest.mark.xdist_group("docker"),
@@ -156,6 +161,28 @@ def test_a_variable_names_the_image_and_one_that_cannot_be_had_is_refused_with_t
     assert images.present("rabbitmq") is None
     with pytest.raises(UnavailableError, match="no image is known for beanstalkd"):
         images.image_of("beanstalkd")
+
+
+def test_a_load_whose_image_cannot_be_made_is_refused_before_anything_is_started(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    docker_cli = shutil.which("docker")
+    assert docker_cli is not None
+    (tmp_path / "docker").symlink_to(docker_cli)
+    said: list[str] = []
+    with monkeypatch.context() as patch:
+        patch.setenv("PATH", str(tmp_path))
+        patch.setattr(packages, "pinned", lambda: ["nothing==0"])
+        patch.setattr(packages, "_has_pip", lambda: False)
+        building.reference.cache_clear()
+        site = Site(network="bridge", client="container", container=Limits())
+        why = DockerDeployment(say=said.append).unavailable(brokers.setup("redis-list"), site)
+        (check,) = (check for check in doctor.checks() if check.id == "docker.image.load")
+        seen = check.look()
+    building.reference.cache_clear()
+    assert "has no pip, and there is no uv\n  remedy: python -m ensurepip, or install uv" in why
+    assert said[-1] == f"libraries: 1 packages for Python {packages.PYTHON}"
+    assert seen.remedy == "python -m ensurepip, or install uv, then brokerbench images build load"
 
 
 def test_a_build_that_fails_tells_its_last_lines_and_leaves_nothing_tagged() -> None:
