@@ -238,7 +238,7 @@ def test_a_network_that_a_container_of_others_uses_is_left_with_its_name_until_t
         assert sweep(killed.journal) == [left]
         assert there(killed.run_id) == [network]
     finally:
-        guest.remove(force=True)
+        guest.remove(force=True, v=True)
     assert down() == [f"network {network}"]
 
 
