@@ -200,6 +200,7 @@ class CaseRecord(_Part):
     client: str = Field(
         default="", description="where the load ran on that network: `container` or `host`; empty without Docker"
     )
+    ceiling: bool = Field(default=False, description="it ran in closed loop, beside a case at the scenario's rate")
     durability_class: DurabilityClass
     summary: str = Field(description="what the setup does, in one line")
     server: str = Field(description="which server ran")

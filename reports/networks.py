@@ -1,11 +1,12 @@
 """The table *Networks*: one setup at several sites of the same run, each figure beside its ratio to the bridge.
 
 Only sites of one setup with the same parameters are compared, and only trials that count: a figure of a case without a valid trial
-stands there without a ratio.
+stands there without a ratio. Where each case ran once more in closed loop (``load.ceiling``), its throughput stands before the figures at the rate.
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from harness.model import TrialStatus
@@ -18,6 +19,7 @@ TITLE = "Networks"
 BASE = ("bridge", "container")
 """Network and place of the load that the others are compared with."""
 NOTES = {
+    "ceiling": "ceiling: in closed loop, in a trial of its own; the other figures are those at the scenario's rate",
     "cost": f"CPU {words.COST}",
     "ratio": "×: times the same figure on the bridge with the load in a container",
     "overlay": "overlay: broker and load are on one machine, so nothing crosses VXLAN; between machines an overlay costs more",
@@ -31,14 +33,16 @@ NOTES = {
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """One figure of the table: its heading, and the metric of ``record.md``."""
+    """One figure of the table: its heading, the metric of ``record.md``, and whether it is that of the case in closed loop."""
 
     heading: str
     metric: str
+    ceiling: bool = False
 
 
 OPEN = (Compared("e2e p50", "latency.end_to_end.p50"), Compared("e2e p99", "latency.end_to_end.p99"))
 CLOSED = (Compared("confirmed", "rate.confirmed"), Compared("throughput", "throughput"))
+CEILING = tuple(Compared(f"ceiling: {each.heading}", each.metric, ceiling=True) for each in CLOSED)
 COST = (Compared("broker CPU per message", "cost.broker_cpu"), Compared("load CPU per message", "cost.load_cpu"))
 
 
@@ -61,22 +65,29 @@ class Comparison:
 
 def comparison(record: RunRecord) -> Comparison | None:
     """Returns the table, None where no setup was measured at two sites."""
-    groups = {label: cases for label, cases in _groups(record).items() if len(cases) > 1}
+    groups = {label: cases for label, cases in _groups(record).items() if len({*map(site, cases)}) > 1}
     if not groups:
         return None
-    compared = (*(CLOSED if _closed_loop(record) else OPEN), *COST)
+    ceilings = any(case.ceiling for cases in groups.values() for case in cases)
+    compared = (*(CEILING if ceilings else ()), *(CLOSED if _closed_loop(record) else OPEN), *COST)
     told = tuple((label, _rows(cases, compared)) for label, cases in groups.items())
     shown = [case for cases in groups.values() for case in cases]
     return Comparison(tuple(each.heading for each in compared), told, _notes(shown, told))
 
 
 def _groups(record: RunRecord) -> dict[str, list[CaseRecord]]:
-    """Returns the measured cases that differ in nothing but their site, by what they share of their ids."""
+    """Returns the measured cases that differ in nothing but their site and loop, by what they share of their ids."""
     groups: dict[str, list[CaseRecord]] = {}
     for case in record.cases:
         if case.client and figures.counted(case):
-            groups.setdefault(case.id.rpartition("@")[0], []).append(case)
+            groups.setdefault(_without_loop(case), []).append(case)
     return groups
+
+
+def _without_loop(case: CaseRecord) -> str:
+    """Returns a case's id before its site, without what says that it ran in closed loop."""
+    label = case.id.rpartition("@")[0]
+    return re.sub(r"\[load=ceiling\]$|,load=ceiling(?=\]$)", "", label) if case.ceiling else label
 
 
 def _closed_loop(record: RunRecord) -> bool:
@@ -84,11 +95,20 @@ def _closed_loop(record: RunRecord) -> bool:
 
 
 def _rows(cases: list[CaseRecord], compared: tuple[Compared, ...]) -> tuple[Row, ...]:
-    base = next((case for case in cases if (case.network, case.client) == BASE), None)
-    return tuple(Row(site(case), tuple(_cell(case, base, each.metric) for each in compared)) for case in cases)
+    found = {(site(case), case.ceiling): case for case in cases}
+    bases = {case.ceiling: case for case in cases if (case.network, case.client) == BASE}
+    return tuple(
+        Row(
+            place,
+            tuple(_cell(found.get((place, each.ceiling)), bases.get(each.ceiling), each.metric) for each in compared),
+        )
+        for place in dict.fromkeys(map(site, cases))
+    )
 
 
-def _cell(case: CaseRecord, base: CaseRecord | None, metric: str) -> str:
+def _cell(case: CaseRecord | None, base: CaseRecord | None, metric: str) -> str:
+    if case is None:
+        return words.NOT_MEASURED
     value = figures.over_trials(case, metric).middle
     text = _figure(metric, value)
     if not _is_valid(case):
@@ -131,6 +151,7 @@ def _is_valid(case: CaseRecord) -> bool:
 def _notes(cases: list[CaseRecord], told: tuple[tuple[str, tuple[Row, ...]], ...]) -> tuple[str, ...]:
     cells = " ".join(cell for _, rows in told for row in rows for cell in row.cells)
     holds = {
+        "ceiling": any(case.ceiling for case in cases),
         "cost": any(
             isinstance(figures.over_trials(case, each.metric).middle, float) for case in cases for each in COST
         ),

@@ -76,7 +76,7 @@ class TrialContext:
             client=client,
             prefetch=workers.prefetch,
             visibility_s=workers.visibility_s,
-            payload_bytes=self.scenario.load.payload_bytes,
+            payload_bytes=self.case.load.payload_bytes,
             answer_timeout_s=answer_timeout_s(self.scenario),
             auto_ack=workers.ack == "auto",
         )

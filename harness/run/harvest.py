@@ -15,7 +15,6 @@ from harness.facts import TrialFacts
 from harness.gather import gather
 from harness.run.context import TrialContext
 from harness.run.trial import Seen
-from harness.scenario.model import Scenario
 from harness.schedule import intended_offsets_ns
 
 UNPROVEN_CLOCK_S = 1e9
@@ -29,8 +28,7 @@ def harvest(context: TrialContext, seen: Seen) -> TrialFacts:
         EvidenceError: a slot file cannot be read.
         BrokerbenchError: the run folder cannot be written.
     """
-    scenario = context.scenario
-    schedules = _schedules(scenario, seen)
+    schedules = _schedules(context, seen)
     folder = context.folder
     gathered = gather(context.slots, seen.shards, schedules, folder.path, run_id=context.run_id, trial=context.trial_id)
     folder.write_table("connections", seen.connections)
@@ -56,13 +54,13 @@ def harvest(context: TrialContext, seen: Seen) -> TrialFacts:
         settings_differ=seen.effective.differences() if seen.effective else (),
         warnings=(*seen.warnings, *gathered.problems),
         machine_stall_max_s=seen.stall_max_s,
-        producers=scenario.load.producers,
+        producers=context.case.load.producers,
         scheduled=sum(len(times) for times in schedules.values()),
-        open_loop=scenario.load.saturate_window is None,
+        open_loop=context.case.load.saturate_window is None,
         visibility_s=context.case.workers.visibility_s,
         sweep_s=context.case.workers.sweep_s,
         prefetch=context.case.workers.prefetch,
-        payload_bytes=scenario.load.payload_bytes,
+        payload_bytes=context.case.load.payload_bytes,
         auto_ack=context.case.workers.ack == "auto",
         clock_error_s=UNPROVEN_CLOCK_S if gathered.other_clocks else seen.clock_error_s,
         aborted=seen.aborted,
@@ -81,18 +79,18 @@ def harvest(context: TrialContext, seen: Seen) -> TrialFacts:
     return facts
 
 
-def _schedules(scenario: Scenario, seen: Seen) -> Mapping[int, npt.NDArray[np.int64]]:
+def _schedules(context: TrialContext, seen: Seen) -> Mapping[int, npt.NDArray[np.int64]]:
     """Returns per producer when its messages were due; nothing in closed loop, or where the load never began.
 
     A load that was cut short owes only what was due by then.
     """
-    if scenario.load.saturate_window is not None or seen.load_start_ns is None:
+    if context.case.load.saturate_window is not None or seen.load_start_ns is None:
         return {}
-    until_ns = seen.load_end_ns or now_ns()
+    scenario, until_ns = context.scenario, seen.load_end_ns or now_ns()
     start_ns = seen.load_start_ns
     due = {
-        number: intended_offsets_ns(scenario.load, scenario.phases, producer=number, seed=scenario.seed) + start_ns
-        for number in range(scenario.load.producers)
+        number: intended_offsets_ns(context.case.load, scenario.phases, producer=number, seed=scenario.seed) + start_ns
+        for number in range(context.case.load.producers)
     }
     return {number: times[times < until_ns] for number, times in due.items()}
 

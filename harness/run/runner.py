@@ -292,6 +292,7 @@ def _first_case(case: Case, deployment: Deployment, unavailable: str) -> CaseRec
         broker=case.setup.broker,
         parameters=dict(case.all_parameters),
         network=case.network,
+        ceiling=case.ceiling,
         client=case.site.client if case.site.network else "",
         durability_class=case.setup.durability_of(case.all_parameters),
         summary=case.setup.summary,

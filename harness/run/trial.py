@@ -225,7 +225,7 @@ class Trial:
             producers_address=proxy.address if proxy else "",
             queue=options.queue,
             parameters=options.parameters,
-            load=scenario.load,
+            load=context.case.load,
             workers=context.case.workers,
             phases=scenario.phases,
             seed=scenario.seed,

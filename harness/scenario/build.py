@@ -49,6 +49,14 @@ def load_of(values: Values, root: Node, report: Report) -> Load | None:
     )
 
 
+def ceiling_of(load: Load | None, values: Values) -> Load | None:
+    """Returns the same load in closed loop where ``ceiling`` asks for it beside the rate; None where it does not, or cannot be told."""
+    asked = values["ceiling"]
+    if load is None or asked is None or asked is BAD or BAD in asked.values():
+        return None
+    return replace(load, profile=(), saturate_window=asked["window"], window=asked["window"])
+
+
 def _profile(pieces: tuple[tuple[str, Values], ...], root: Node, report: Report) -> tuple[Segment, ...] | None:
     listed = root.entries["load"].entries["profile"].items
     segments = [

@@ -75,6 +75,11 @@ def _closed_loop(draft: Draft) -> Iterator[Finding]:
         yield Finding("load.window", why, remedy="write saturate: {window: …} instead")
 
 
+def _ceiling(draft: Draft) -> Iterator[Finding]:
+    if _written(draft, "load.ceiling") and "saturate" in draft.root.nearest("load").entries:
+        yield Finding("load.ceiling", "stands beside saturate, which is the same", "one of the two", "remove ceiling")
+
+
 def _replay_arrival(draft: Draft) -> Iterator[Finding]:
     load = draft.load
     if (
@@ -373,6 +378,7 @@ def _in_order(faults: tuple[FaultEntry, ...]) -> Iterator[tuple[str, FaultEntry]
 
 _CHECKS: tuple[Callable[[Draft], Iterator[Finding]], ...] = (
     _closed_loop,
+    _ceiling,
     _replay_arrival,
     _blocks,
     _settling,

@@ -38,6 +38,7 @@ def as_dict(scenario: Scenario) -> dict[str, Any]:
                 "network": c.network,
                 **({"client": c.site.client} if c.site.network else {}),
                 "workers": dict(c.varied),
+                **({"ceiling": c.load.saturate_window} if c.ceiling else {}),
             }
             for c in scenario.cases
         ],
@@ -89,7 +90,9 @@ def _lines(scenario: Scenario) -> Iterator[str]:
     producers, count = _plural(load.producers, "producer"), _plural(workers.count, "worker")
     if scenario.address:
         yield f"brokers: {', '.join(scenario.address.shown().values())}, as found"
-    yield f"load: {_load(load)} of {format_bytes(load.payload_bytes)} from {producers}; {count}, {_prefetch(scenario)}"
+    windows = dict.fromkeys(f", and {_load(case.load)}" for case in scenario.cases if case.ceiling)
+    offered = "".join([_load(load), *windows])
+    yield f"load: {offered} of {format_bytes(load.payload_bytes)} from {producers}; {count}, {_prefetch(scenario)}"
     yield f"phases: warm-up {_exactly(phases.warmup_s)}, steady {_exactly(phases.steady_s)}, drain up to {_exactly(phases.drain_s)}"
     if load.profile:
         yield f"messages: about {format_count(expected_messages(load, phases))} per trial"

@@ -11,7 +11,7 @@ from dataclasses import replace
 from harness.scenario.addresses import EXTERNAL
 from harness.scenario.entries import SetupChoice
 from harness.scenario.keys import WORKERS
-from harness.scenario.model import Case, Workers
+from harness.scenario.model import Case, Load, Workers
 from harness.scenario.problems import Report
 from harness.scenario.sites import DOCKER, Ground, container_of, not_default, where
 from harness.scenario.source import Node
@@ -24,13 +24,15 @@ Staff = Sequence[tuple[Workers, Mapping[str, int | str]]]
 """The workers of each case, and the values of the keys that were written as lists."""
 
 
-def cases(choices: Sequence[SetupChoice], staff: Staff, ground: Ground, root: Node, report: Report) -> tuple[Case, ...]:
-    """Returns the cases of all setups, each with all workers at all sites; notes too many of them, and those that come twice.
+def cases(
+    choices: Sequence[SetupChoice], staff: Staff, ground: Ground, root: Node, report: Report, *, loads: Sequence[Load]
+) -> tuple[Case, ...]:
+    """Returns the cases of all setups, each with all loads and workers at all sites; notes too many of them, and those that come twice.
 
     Cases that differ in nothing but their site stand together: what is compared runs one after the other.
     """
     deployment, sites = ground.deployment, dict.fromkeys(ground.sites)
-    each = len(staff) * len(sites)
+    each = len(loads) * len(staff) * len(sites)
     count = sum(math.prod(len(values) for values in choice.asked.values()) for choice in choices) * each
     if count > MAX_CASES:
         place = root.nearest("setups").place
@@ -39,13 +41,15 @@ def cases(choices: Sequence[SetupChoice], staff: Staff, ground: Ground, root: No
     found: dict[str, Case] = {}
     slugs: set[str] = set()
     for choice in choices:
-        for written, (workers, varied), bare in itertools.product(_combinations(choice), staff, sites):
+        every = itertools.product(_combinations(choice), staff, enumerate(loads), sites)
+        for written, (workers, varied), (number, load), bare in every:
             site = bare
             if deployment == DOCKER:
                 site = replace(bare, container=container_of({n: written[n] for n in choice.contained}))
             external = deployment == EXTERNAL
             parameters = choice.setup.complete(written, as_found=external)
-            also = {**not_default(site.container), **_not_default(varied)}
+            ceiling = number > 0
+            also = {**not_default(site.container), **_not_default(varied), **({"load": "ceiling"} if ceiling else {})}
             id_ = f"{choice.setup.label(parameters, also, as_found=external)}@{where(site, deployment)}"
             if id_ in found:
                 node = choice.node
@@ -58,8 +62,10 @@ def cases(choices: Sequence[SetupChoice], staff: Staff, ground: Ground, root: No
                 parameters=parameters,
                 network=site.network or deployment,
                 site=site,
+                load=load,
                 workers=workers,
                 varied=varied,
+                ceiling=ceiling,
             )
             slugs.add(found[id_].slug)
     return tuple(found.values())

@@ -87,6 +87,15 @@ SEGMENTS = Variants(
     },
 )
 
+_OUTSTANDING = (
+    Key(
+        name="window",
+        shape=Whole(least=1, most=1_000_000),
+        default="1000",
+        meaning="outstanding confirms per producer",
+    ),
+)
+
 LOAD = Table(
     name="load",
     exactly_one=("rate", "profile", "saturate"),
@@ -95,18 +104,13 @@ LOAD = Table(
         Key(name="profile", shape=ListOf(item=SEGMENTS, most=200), meaning="pieces of *steady* in order"),
         Key(
             name="saturate",
-            shape=Table(
-                name="saturate",
-                keys=(
-                    Key(
-                        name="window",
-                        shape=Whole(least=1, most=1_000_000),
-                        default="1000",
-                        meaning="outstanding confirms per producer",
-                    ),
-                ),
-            ),
+            shape=Table(name="saturate", keys=_OUTSTANDING),
             meaning="closed loop: as fast as confirms come, for the ceiling",
+        ),
+        Key(
+            name="ceiling",
+            shape=Table(name="ceiling", keys=_OUTSTANDING),
+            meaning="beside `rate` or `profile`: runs each case a second time, in closed loop",
         ),
         Key(
             name="arrival",

@@ -125,6 +125,7 @@ class Case:
 
     Args:
         network: as printed after ``@``: a network of Docker's, or another deployment's name. site: where exactly it runs.
+        load: what it is offered. ceiling: that is ``load.ceiling``, beside a case at the scenario's rate.
         workers: how its messages are worked off.
         varied: which keys of ``workers`` were written as a list, and this case's value of each.
     """
@@ -135,8 +136,10 @@ class Case:
     parameters: Parameters
     network: str
     site: Site
+    load: Load
     workers: Workers
     varied: Mapping[str, int | str]
+    ceiling: bool = False
 
     @property
     def all_parameters(self) -> Parameters:
@@ -179,7 +182,7 @@ class Addresses:
 class Scenario:
     """One question and how it is asked.
 
-    ``workers`` are those of the first case: what a case has of its own, it has in ``Case.workers``.
+    ``load`` and ``workers`` are those of the first case: what a case has of its own, it has in ``Case.load`` and ``Case.workers``.
     """
 
     name: str

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from harness import redaction
 from harness.scenario import expand, shipped
 from harness.scenario.addresses import addresses, secrets_in_one_piece
-from harness.scenario.build import load_of, timed, workers_of
+from harness.scenario.build import ceiling_of, load_of, timed, workers_of
 from harness.scenario.catalogue import Catalogue
 from harness.scenario.checks import Draft, check
 from harness.scenario.describe import as_dict, describe
 from harness.scenario.keys import scenario_table
-from harness.scenario.model import Case, Scenario
+from harness.scenario.model import Case, Load, Scenario
 from harness.scenario.problems import Report
 from harness.scenario.shapes import BAD
 from harness.scenario.sites import Ground, default_deployment, ground_of
@@ -63,6 +63,7 @@ def _assemble(values: dict[str, Any], root: Node, catalogue: Catalogue, report: 
     phases = None
     if isinstance(phases_values, dict):
         load, phases = timed(load, rate_per_s, phases_values, root)
+    ceiling = ceiling_of(load, load_values) if isinstance(load_values, dict) else None
     staff = workers_of(values["workers"]) if isinstance(values["workers"], dict) else None
     faults = values["faults"] or ()
     draft = Draft(
@@ -82,7 +83,8 @@ def _assemble(values: dict[str, Any], root: Node, catalogue: Catalogue, report: 
     setups = values["setups"]
     cases: tuple[Case, ...] = ()
     if not unknown and staff is not None:
-        cases = expand.cases(setups, staff, ground, root, report)
+        loads = [cast("Load", load), *([] if ceiling is None else [ceiling])]
+        cases = expand.cases(setups, staff, ground, root, report, loads=loads)
     address = None
     if not unknown and values["address"] is not BAD:
         chosen = [choice.setup for choice in setups]

@@ -28,6 +28,7 @@ def at(
     volume: str = "named",
     trials: int = 1,
     status: TrialStatus = TrialStatus.VALID,
+    ceiling: bool = False,
     throughput: str = "sustained",
     incidents: list[IncidentResult] | None = None,
     throttled_s: dict[str, float] | None = None,
@@ -52,6 +53,7 @@ def at(
         client=client,
         parameters={"persistence": "aof-everysec", "volume": volume},
         image=IMAGE,
+        ceiling=ceiling,
         trials=[records.trial(number, **more) for number in range(1, trials + 1)],
         guarantees=[records.no_fault()],
     )
@@ -103,6 +105,25 @@ class TestTable:
             ("bridge, load on the host", "2.2 ms ×1.10", "n too small", "21 µs ×1.05", "58 µs ×0.97"),
         ]
         assert found.notes == (NOTES["cost"], NOTES["ratio"], NOTES["overlay"], NOTES["host"], NOTES["once"])
+
+    def test_the_ceilings_of_cases_stand_before_their_figures_at_the_rate(self) -> None:
+        def ceiling(network: str, rate: float, label: str = "redis-stream[load=ceiling]") -> CaseRecord:
+            return at(network, label=label, ceiling=True, rate__confirmed=rate)
+
+        found = compared([*four()[:2], ceiling("bridge", 20_000.0), ceiling("host", 30_000.0), four()[2]])
+        assert found.headings[:3] == ("ceiling: confirmed", "ceiling: throughput", "e2e p50")
+        assert [label for label, _ in found.groups] == ["redis-stream"]
+        assert [row[:4] for row in cells(found)] == [
+            ("bridge", "20,000/s ×1.00", "3,998/s ×1.00", "2 ms ×1.00"),
+            ("host", "30,000/s ×1.50", "3,998/s ×1.00", "1.8 ms ×0.90"),
+            ("overlay", "—", "—", "2 ms ×1.00"),
+        ]
+        assert found.notes[0] == NOTES["ceiling"]
+        limited = [
+            at("bridge", label="redis-stream[cpus=1]"),
+            ceiling("host", 1.0, "redis-stream[cpus=1,load=ceiling]"),
+        ]
+        assert [label for label, _ in compared(limited).groups] == ["redis-stream[cpus=1]"]
 
     def test_in_closed_loop_it_is_throughput_compared_only_where_it_was_sustained(self) -> None:
         rates = {"rate__confirmed": 20_000.0, "cost__broker_cpu": 10.0, "cost__load_cpu": 40.0}

@@ -35,6 +35,11 @@ def test_the_first_fault_is_the_earliest_not_the_first_written(tmp_path: Path):
     assert (problem.place.line, problem.key) == (6, "faults.1.at")
 
 
+def test_a_ceiling_stands_beside_a_rate_not_beside_saturate(tmp_path: Path):
+    problem = problem_of(tmp_path, MINIMAL.replace("rate: 1000/s", "saturate: {}, ceiling: {}"))
+    assert (problem.key, problem.expected, problem.remedy) == ("load.ceiling", "one of the two", "remove ceiling")
+
+
 def test_in_closed_loop_only_the_seconds_of_the_baseline_can_be_known(tmp_path: Path):
     text = with_faults("at: 6 s, kill: broker").replace("rate: 1000/s", "saturate: {}")
     assert read_text(tmp_path, text)

@@ -30,7 +30,6 @@ NAMES = [
     "idempotency-trap",
     "lease-shorter-than-job",
     "memory-limit-backpressure",
-    "network-ceiling",
     "network-modes",
     "noisy-neighbour",
     "overload",
@@ -44,7 +43,6 @@ NAMES = [
 ON_DOCKER = (
     "acked-messages-again",
     "memory-limit-backpressure",
-    "network-ceiling",
     "network-modes",
     "noisy-neighbour",
     "volume-trap",
@@ -160,12 +158,13 @@ def test_what_needs_containers_says_so_and_ends_within_five_minutes(name: str):
     assert expected_run_s(scenario) < 300
 
 
-@pytest.mark.parametrize("name", ["network-modes", "network-ceiling"])
-def test_the_networks_are_compared_on_three_brokers_and_from_outside(name: str):
-    cases = read(name).cases
+@pytest.mark.parametrize("ceiling", [False, True])
+def test_the_networks_are_compared_on_three_brokers_and_from_outside_at_a_rate_and_in_closed_loop(ceiling: bool):
+    cases = [case for case in read("network-modes").cases if case.ceiling is ceiling]
     ways = {(case.site.network, case.site.client) for case in cases}
     assert ways == {*((word, "container") for word in ("bridge", "host", "overlay")), ("bridge", "host")}
     assert len(cases) == 4 * len({case.setup.broker for case in cases}) == 12
+    assert {case.load.saturate_window for case in cases} == {1000 if ceiling else None}
 
 
 def test_volume_trap_recreates_while_a_burst_waits_and_only_two_volumes_claim_to_keep_it():

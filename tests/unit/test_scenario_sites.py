@@ -42,6 +42,18 @@ class TestExpansion:
             ("bridge", "bridge", "host"),
         ]
 
+    def test_a_ceiling_runs_each_case_once_more_in_closed_loop_beside_it(self, tmp_path: Path):
+        text = with_setups("[redis-stream: {cpus: 0.5}]").replace("rate: 1000/s", "rate: 1000/s, ceiling: {window: 50}")
+        scenario = read_text(tmp_path, text + "network: [bridge, host]\n")
+        assert [(case.id, case.ceiling, case.load.saturate_window, case.load.window) for case in scenario.cases] == [
+            ("redis-stream[cpus=0.5]@bridge", False, None, 1000),
+            ("redis-stream[cpus=0.5]@host", False, None, 1000),
+            ("redis-stream[cpus=0.5,load=ceiling]@bridge", True, 50, 50),
+            ("redis-stream[cpus=0.5,load=ceiling]@host", True, 50, 50),
+        ]
+        assert [case.get("ceiling") for case in as_dict(scenario)["cases"]] == [None, None, 50, 50]
+        assert "load: poisson 1,000/s, and closed loop, 50 outstanding of 256 B" in describe(scenario)
+
     def test_where_nothing_is_written_it_is_the_bridge_with_the_load_in_a_container(self, tmp_path: Path):
         (case,) = read_text(tmp_path, DOCKER).cases
         assert (case.id, case.site) == (
