@@ -241,13 +241,17 @@ def main() -> None:
     except OSError:
         sys.exit(1)
 
+    def stop() -> None:
+        cutter.stop()
+        tell(stopped=True)
+
     def obey() -> None:
         for line in lines:
             order = json.loads(line)
             if order["do"] == "cut":
                 cutter.call(lambda order=order: cutter.order(order["count"], order["every_ns"]))  # type: ignore[misc]
             else:
-                cutter.call(cutter.stop)
+                cutter.call(stop)
         cutter.end()
 
     threading.Thread(target=obey, daemon=True).start()

@@ -98,7 +98,7 @@ class Proxy:
         self._port = 0
         self._cuts: list[Cut] = []
         self._back_ns: int | None = None
-        self._ended = False
+        self._ended = self._stopped = False
         self._thread = threading.Thread(target=self._listen, name="proxy", daemon=True)
 
     @classmethod
@@ -155,8 +155,12 @@ class Proxy:
         self._tell(do="cut", count=count, every_ns=int(every_s * NS_PER_S))
 
     def stop(self) -> None:
-        """Orders no more cuts. Raises ProxyLost: it has ended."""
+        """Orders no more cuts; once it returns, none comes any more. Raises ProxyLost: it has ended."""
+        with self._changed:
+            self._stopped = False
         self._tell(do="stop")
+        with self._changed:
+            self._changed.wait_for(lambda: self._stopped or self._ended, END_LIMIT_S)
 
     def cuts(self, at_least: int, timeout_s: float) -> list[Cut]:
         """Returns the cuts since the last order, once there are so many or the time is up."""
@@ -211,6 +215,8 @@ class Proxy:
                     self._port = port
                 case {"cut": cut}:
                     self._cuts.append(Cut(**cut))
+                case {"stopped": True}:
+                    self._stopped = True
                 case {"back_ns": t_ns}:
                     self._back_ns = t_ns
             self._changed.notify_all()

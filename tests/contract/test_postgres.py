@@ -136,16 +136,23 @@ def test_a_commit_that_fails_is_read_by_its_sqlstate(
 def test_a_wait_for_a_standby_that_is_cut_short_is_unknown(setup: Setup, own_line: OwnLine) -> None:
     line = own_line(setup)
     producer, witness = line.open("p0"), line.open("s0")
+    waiting = "FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
     with psycopg.connect(line.broker.address, autocommit=True) as admin:
         admin.execute("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
         admin.execute("SELECT pg_reload_conf()")
-        eventually(lambda: admin.execute("SHOW synchronous_standby_names").fetchone() == ("nobody",), "no reload")
-        producer.publish(line.block(range(5)))
-        assert producer.poll_confirms(0.05).tokens.tolist() == []
-        waiting = "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
-        eventually(lambda: admin.execute(waiting).fetchall() == [(True,)], "nobody waits for the standby")
-        assert outcomes_of(producer, 5) == dict.fromkeys(range(5), Outcome.UNKNOWN)
-        assert witness.depth().ready == 5
+
+        def waits(first: int) -> bool:
+            """Publishes a block; a session that has not reloaded yet confirms it."""
+            producer.publish(line.block(range(first, first + 5)))
+            while not len(producer.poll_confirms(0.01).tokens):
+                if admin.execute(f"SELECT 1 {waiting}").fetchall():
+                    return True
+            return False
+
+        first = next(first for first in range(0, 5000, 5) if waits(first))
+        assert admin.execute(f"SELECT pg_cancel_backend(pid) {waiting}").fetchall() == [(True,)]
+        assert outcomes_of(producer, 5) == dict.fromkeys(range(first, first + 5), Outcome.UNKNOWN)
+        assert witness.depth().ready == first + 5
         admin.execute("ALTER SYSTEM RESET synchronous_standby_names")
         admin.execute("SELECT pg_reload_conf()")
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -133,6 +134,16 @@ class Bench:
         marker = f"BROKERBENCH_STATE={self.home / 'state'}".encode()
         ids = self.run_ids()
         return [process for process in psutil.process_iter() if _belongs(process.pid, marker, ids)]
+
+    def running(self, *words: str) -> list[psutil.Process]:
+        """Returns those of the processes whose command has these words."""
+        found = []
+        for process in self.processes():
+            with suppress(psutil.NoSuchProcess):  # it has ended since
+                command = process.cmdline()
+                if all(any(word in part for part in command) for word in words):
+                    found.append(process)
+        return found
 
     def run_ids(self) -> set[str]:
         """Returns the ids of the runs of this world."""

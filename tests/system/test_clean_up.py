@@ -69,7 +69,7 @@ def test_after_sigkill_of_the_harness_the_minder_removes_everything(bench: Bench
 @pytest.mark.parametrize("when", ["start of the broker", "steady", "during a fault", "drain"])
 def test_after_sigkill_of_harness_and_minder_down_removes_everything(bench: Bench, when: str) -> None:
     process = _at(bench, when, "postgres-lease")
-    minders = [p for p in bench.processes() if "harness.minder" in p.cmdline()]
+    minders = bench.running("harness.minder")
     assert len(minders) == 1
     minders[0].kill()
     process.kill()

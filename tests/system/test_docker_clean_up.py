@@ -117,9 +117,7 @@ def test_the_next_start_removes_a_killed_run_and_neither_a_living_one_nor_what_i
     killed = _start(docker_bench, "steady")
     docker_bench.wait_for(killed, PHASES["steady"][0])
     killed_id, living_id = (_record(docker_bench, folder).run_id for folder in ("runs", "others"))
-    (minder,) = (
-        p for p in docker_bench.processes() if "harness.minder" in p.cmdline() and killed_id in p.cmdline()[-1]
-    )
+    (minder,) = docker_bench.running("harness.minder", killed_id)
     minder.kill()
     killed.kill()
     killed.communicate()
