@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -19,6 +20,8 @@ import pytest
 
 NO_ENGINE = {"DOCKER_HOST": "unix:///nowhere"}
 """In an environment: a scenario that names no deployment runs embedded, whatever this machine has."""
+
+GROUP = re.compile("@(alone|docker)$")
 
 TURN, ROOM = Path(__file__).with_name("__init__.py"), Path(__file__)
 """Locked, never written: every test is in the room; one that must be alone waits at the turn until the room is empty, and others
@@ -54,6 +57,16 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
             with _locked(TURN, fcntl.LOCK_EX):
                 room.enter_context(_locked(ROOM, fcntl.LOCK_EX if item.get_closest_marker("alone") else fcntl.LOCK_SH))
         return (yield)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session) -> Generator[None, object, object]:
+    """Lets ``--last-failed`` find what failed in a group: xdist writes its group behind the name."""
+    result = yield
+    if not hasattr(session.config, "workerinput"):
+        failed = session.config.cache.get("cache/lastfailed", {})
+        session.config.cache.set("cache/lastfailed", {GROUP.sub("", name): True for name in failed})
+    return result
 
 
 @pytest.hookimpl(wrapper=True)
