@@ -28,7 +28,8 @@ from harness.containers.foreign import remove_folder
 from harness.containers.networks import Network
 from harness.containers.usage import Meter
 from harness.deployments._befell import FOR_MEMORY, Befell
-from harness.deployments._inside import POLL_S, gone, listens, states, wait_until
+from harness.deployments._inside import gone, listens
+from harness.deployments._process import POLL_S, states, wait_until
 from harness.deployments._servers import NAME
 from harness.deployments._state import State, end_in_words
 from harness.deployments.contract import Incident, LoadPlace, Usage

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
 import psutil
 
-POLL_S = 0.005
 _LISTENING = "0A"
 
 
@@ -22,17 +20,6 @@ def gone(processes: Sequence[psutil.Process]) -> bool:
     return True
 
 
-def states(processes: Sequence[psutil.Process]) -> dict[int, str]:
-    """Returns pid → state; of a frozen one it is ``disk-sleep`` with cgroups of version 1."""
-    found = {}
-    for process in processes:
-        try:
-            found[process.pid] = str(process.status())
-        except psutil.Error:
-            found[process.pid] = "gone"
-    return found
-
-
 def listens(pid: int, port: int) -> bool:
     """Returns whether something listens on a TCP port in the network that a process is on."""
     ending = f":{port:04X}"
@@ -43,13 +30,3 @@ def listens(pid: int, port: int) -> bool:
                 if columns[1].endswith(ending) and columns[3] == _LISTENING:
                     return True
     return False
-
-
-def wait_until(condition: Callable[[], bool], timeout_s: float) -> bool:
-    """Returns whether a condition came true in time."""
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(POLL_S)
-    return True

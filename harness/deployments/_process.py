@@ -129,7 +129,7 @@ class ProcessTree:
             self._measure()
             for process in struck:
                 _send(process, signal.SIGKILL)
-            gone = _wait_until(lambda: not any(map(_runs, struck)), GONE_TIMEOUT_S)
+            gone = wait_until(lambda: not any(map(_runs, struck)), GONE_TIMEOUT_S)
             left = [process.pid for process in struck if _runs(process)]
             took_s = (now_ns() - t_ns) / 1e9
             status = self._end_incarnation()
@@ -146,7 +146,7 @@ class ProcessTree:
         asked = self.members()
         if self._main is not None:
             _send(self._main, order)
-        graceful = _wait_until(lambda: not any(map(_runs, self._without_companion(asked + self.members()))), timeout_s)
+        graceful = wait_until(lambda: not any(map(_runs, self._without_companion(asked + self.members()))), timeout_s)
         if not graceful:
             killed = self.kill()
             return {**killed, "graceful": False, "took_s": (now_ns() - t_ns) / 1e9, "t_ns": t_ns}
@@ -160,9 +160,9 @@ class ProcessTree:
         """SIGSTOPs the whole tree; returns ``paused``, the ``states`` read back by pid, and ``t_ns``."""
         with self._lock:
             t_ns = now_ns()
-            states = _states(self._freeze())
-        paused = bool(states) and all(state == psutil.STATUS_STOPPED for state in states.values())
-        return {"paused": paused, "states": states, "t_ns": t_ns}
+            found = states(self._freeze())
+        paused = bool(found) and all(state == psutil.STATUS_STOPPED for state in found.values())
+        return {"paused": paused, "states": found, "t_ns": t_ns}
 
     def resume(self) -> dict[str, object]:
         """SIGCONTs the whole tree, harmless when it is not paused; returns ``states`` read back by pid, and ``t_ns``."""
@@ -171,8 +171,8 @@ class ProcessTree:
             members = self.members()
             for process in members:
                 _send(process, signal.SIGCONT)
-            _wait_until(lambda: psutil.STATUS_STOPPED not in _states(members).values(), STATE_TIMEOUT_S)
-        return {"states": _states(members), "t_ns": t_ns}
+            wait_until(lambda: psutil.STATUS_STOPPED not in states(members).values(), STATE_TIMEOUT_S)
+        return {"states": states(members), "t_ns": t_ns}
 
     def usage(self) -> Usage:
         """Returns what all incarnations used.
@@ -222,11 +222,11 @@ class ProcessTree:
         stopped: list[psutil.Process] = []
         if self._main is not None and _runs(self._main):
             _send(self._main, signal.SIGSTOP)
-            _wait_until(partial(_all_stand, [self._main]), STATE_TIMEOUT_S)
+            wait_until(partial(_all_stand, [self._main]), STATE_TIMEOUT_S)
         while new := [process for process in self.members() if process not in stopped]:
             for process in new:
                 _send(process, signal.SIGSTOP)
-            _wait_until(partial(_all_stand, new), STATE_TIMEOUT_S)
+            wait_until(partial(_all_stand, new), STATE_TIMEOUT_S)
             stopped += new
         return stopped
 
@@ -314,17 +314,18 @@ def _runs(process: psutil.Process) -> bool:
 
 
 def _all_stand(processes: Sequence[psutil.Process]) -> bool:
-    return all(state == psutil.STATUS_STOPPED for state in _states(filter(_runs, processes)).values())
+    return all(state == psutil.STATUS_STOPPED for state in states(filter(_runs, processes)).values())
 
 
-def _states(processes: Iterable[psutil.Process]) -> dict[int, str]:
-    states: dict[int, str] = {}
+def states(processes: Iterable[psutil.Process]) -> dict[int, str]:
+    """Returns pid → state; of a frozen one it is ``stopped``, or ``disk-sleep`` where its container was, with cgroups of version 1."""
+    found: dict[int, str] = {}
     for process in processes:
         try:
-            states[process.pid] = str(process.status())
+            found[process.pid] = str(process.status())
         except psutil.Error:
-            states[process.pid] = "gone"
-    return states
+            found[process.pid] = "gone"
+    return found
 
 
 def _send(process: psutil.Process, number: signal.Signals) -> None:
@@ -334,7 +335,8 @@ def _send(process: psutil.Process, number: signal.Signals) -> None:
         return
 
 
-def _wait_until(condition: Callable[[], bool], timeout_s: float) -> bool:
+def wait_until(condition: Callable[[], bool], timeout_s: float) -> bool:
+    """Returns whether a condition came true in time."""
     deadline = time.monotonic() + timeout_s
     while not condition():
         if time.monotonic() > deadline:
