@@ -101,6 +101,8 @@ def test_one_run_holds_the_hosts_network_and_a_published_port(docker_bench: Benc
     assert [case.id for case in finished.record.cases] == [
         "redis-stream@host",
         "redis-stream@bridge,client=host",
+        "redis-stream[load=ceiling]@host",
+        "redis-stream[load=ceiling]@bridge,client=host",
     ]
     for case in finished.record.cases:
         assert whole(case, "loss.confirmed") == 0
