@@ -22,7 +22,6 @@ from harness.programs import ask
 
 OLDEST = (2, 18)  # `!reset` in a file that is laid over another
 UP_LIMIT_S = 60.0
-LAST_WORDS = 10
 REMEDY = (
     "install Compose v2: apt install docker-compose-plugin (Docker's own archive) or docker-compose-v2 (Ubuntu), or put the program of"
     " https://github.com/docker/compose/releases into ~/.docker/cli-plugins; " + EMBEDDED
