@@ -6,8 +6,10 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
@@ -65,12 +67,26 @@ class Secured:
         return Line(self.setup, self.setup.complete({}, as_found=True), broker)
 
 
-@pytest.fixture(scope="module", params=DESIGN)
-def secured(
-    request: pytest.FixtureRequest, journal: Journal, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Secured]:
+@pytest.fixture(scope="module")
+def secure_of(journal: Journal, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Secured]]:
+    """Starts a broker of a kind once, however pytest orders the tests; at the end all are down."""
+    with ExitStack() as running:
+
+        @cache
+        def started(kind: str) -> Secured:
+            return running.enter_context(_serving(kind, journal, tmp_path_factory.mktemp("logs")))
+
+        yield started
+
+
+@pytest.fixture(params=DESIGN)
+def secured(request: pytest.FixtureRequest, secure_of: Callable[[str], Secured]) -> Secured:
     """A broker of each kind."""
-    kind = request.param
+    return secure_of(request.param)
+
+
+@contextmanager
+def _serving(kind: str, journal: Journal, logs: Path) -> Iterator[Secured]:
     setup = brokers.setup(DESIGN[kind])
     base = journal.temp_folder(f"tls-{kind}")
     base.chmod(0o711)
@@ -88,7 +104,7 @@ def secured(
                 setup=setup,
                 parameters=setup.complete({}),
                 folder=base / "broker",
-                logs=tmp_path_factory.mktemp("logs"),
+                logs=logs,
                 journal=journal,
             )
         )
