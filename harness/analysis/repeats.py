@@ -12,7 +12,7 @@ REPEAT_WORDS = {
     Mark.PRODUCER_DUPLICATE: "stored twice by the broker",
     Mark.DUPLICATE_OF_UNKNOWN_ORIGIN: "duplicates of unknown origin",
     Mark.REDELIVERED_AFTER_ACK: "came again after their ack",
-    Mark.REDELIVERED_AFTER_UNKNOWN_ACK: "came again after an ack without answer",
+    Mark.REDELIVERED_AFTER_UNKNOWN_ACK: "came again after an ack that was not known to be taken",
     Mark.REDELIVERED_UNACKED: "came again unacked",
     Mark.GIVEN_TWICE: "given twice",
 }

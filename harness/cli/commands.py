@@ -39,9 +39,10 @@ from harness.errors import BrokerbenchError, ExitCode, UsageError
 from harness.faults import faults
 from harness.model import Setup
 from harness.record import RunRecord
-from harness.redaction import hide
+from harness.redaction import hide, is_ambiguous
 from harness.run.progress import Deaf
 from harness.scenario import shipped
+from harness.scenario.addresses import ENCODE
 from harness.scenario.catalogue import Catalogue
 from harness.scenario.describe import as_dict, describe
 from harness.scenario.model import Scenario
@@ -234,7 +235,10 @@ def schema(which: str | None) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print what was removed and what is left as JSON.")
 def down(addresses: tuple[str, ...], as_json: bool) -> int:
     """Remove what killed runs left behind, and the setups that `up` keeps; runs that are alive are not touched."""
-    told = sweep_everything([os.path.expandvars(address) for address in addresses])
+    whole = [os.path.expandvars(address) for address in addresses]
+    if any(map(is_ambiguous, whole)):
+        raise UsageError("--address is no URL: a part of it is not percent-encoded", remedy=ENCODE)
+    told = sweep_everything(whole)
     left = [sentence.removeprefix(LEFT) for sentence in told if sentence.startswith(LEFT)]
     removed = [sentence for sentence in told if not sentence.startswith(LEFT)]
     with readers_may_leave():

@@ -197,9 +197,8 @@ class Trial:
             effective = driver.prepare()
         finally:
             driver.close()
-        self._context.folder.write_settings(
-            {"server": broker.version, "parameters": dict(self._context.case.parameters), **asdict(effective)}
-        )
+        parameters = {**self._context.case.parameters, **effective.parameters}  # what was as found is known now
+        self._context.folder.write_settings({"server": broker.version, **asdict(effective), "parameters": parameters})
         return effective
 
     def _start_proxy(self, cleanup: ExitStack, broker: Broker) -> Proxy | None:

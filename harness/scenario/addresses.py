@@ -24,7 +24,7 @@ EXTERNAL = "external"
 _REFERENCE = re.compile(r"\$\{([^}]*)\}?")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]{0,30})://")
-_ENCODE = "write / ? # @ % and spaces of a password percent-encoded (%2F %3F %23 %40 %25 %20)"
+ENCODE = "write / ? # @ % and spaces of a password percent-encoded (%2F %3F %23 %40 %25 %20)"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -172,13 +172,13 @@ def _problems(url: str, setups: Sequence[Setup]) -> Iterator[tuple[str, str, str
         yield f"the scheme {scheme[1]}:// does not belong to {setups[0].broker}", expected, ""
     authority = re.split(r"[/?#]", url[scheme.end() :], maxsplit=1)[0]
     if re.search(r"\s", url) or redaction.is_ambiguous(url):
-        yield "this is no URL: a part of it is not percent-encoded", expected, _ENCODE
+        yield "this is no URL: a part of it is not percent-encoded", expected, ENCODE
         return
     try:
         if "," not in authority:  # libpq takes several hosts
             _ = urlsplit(url).port
     except ValueError:
-        yield "the port of the URL is no number up to 65535", expected, _ENCODE
+        yield "the port of the URL is no number up to 65535", expected, ENCODE
 
 
 def _and(words: Mapping[str, None]) -> str:

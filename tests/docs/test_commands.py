@@ -34,8 +34,9 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def typed(command: Sequence[str], home: Path, limit_s: float = 300) -> subprocess.CompletedProcess[str]:
-    # A newcomer's make is not called by another make, as these tests are by `make test`.
-    outside = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")}
+    # A newcomer's make is not called by another make, as these tests are by `make test`, with or without TESTS=….
+    made = ("MAKEFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "MFLAGS", "PYTHON", "TESTS")
+    outside = {name: value for name, value in os.environ.items() if name not in made}
     environment = outside | NO_ENGINE | {"BROKERBENCH_STATE": str(home / "state"), "NO_COLOR": "1", "COLUMNS": "120"}
     return subprocess.run(
         command, cwd=home, env=environment, capture_output=True, text=True, timeout=limit_s, check=False
