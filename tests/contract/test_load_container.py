@@ -27,8 +27,8 @@ from harness.journal import Journal
 from harness.load.plan import FleetPlan
 from harness.load.seam import Fleet
 from harness.model import Container, Site
-from harness.scenario.model import Load, Phases, Segment, Workers
 from tests.contract.line import eventually
+from tests.shapes import idle_workers, phases, steady_load
 
 pytestmark = pytest.mark.xdist_group("docker")
 
@@ -99,32 +99,9 @@ def _started(network: str, journal: Journal, logs: Path, cleanup: ExitStack, add
         address=address or broker.load_address,
         queue=queue,
         parameters=parameters,
-        load=Load(
-            profile=(Segment(kind="constant", duration_s=STEADY_S, rates_per_s=(RATE_PER_S,)),),
-            saturate_window=None,
-            arrival="constant",
-            producers=1,
-            payload_bytes=128,
-            window=1000,
-            batch=256,
-            tick_s=0.002,
-            style="library",
-            retry_attempts=0,
-            retry_backoff_s=0.0,
-        ),
-        workers=Workers(
-            count=2,
-            prefetch=50,
-            ack="explicit",
-            settle_batch=50,
-            settle_linger_s=0.005,
-            work="none",
-            work_s=0.0,
-            work_kind="sleep",
-            visibility_s=1.0,
-            sweep_s=0.2,
-        ),
-        phases=Phases(warmup_s=0.0, steady_s=STEADY_S, drain_s=10.0),
+        load=steady_load(RATE_PER_S, STEADY_S),
+        workers=idle_workers(),
+        phases=phases(STEADY_S),
         seed=1,
     )
     fleet = Fleet.start(plan, journal)

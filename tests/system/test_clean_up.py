@@ -5,11 +5,10 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-from collections.abc import Callable
-from typing import Any
 
 import pytest
 
+from tests.shapes import phase, searched, struck
 from tests.system.conftest import Bench
 
 pytestmark = pytest.mark.slow
@@ -23,25 +22,6 @@ phases: {{warmup: 1 s, steady: {steady}, drain: 20 s}}
 {faults}
 """
 FAULT = "faults: [{at: 6 s, kill: broker, restart_after: 2 s}]"
-
-Lines = list[dict[str, Any]]
-
-
-def phase(name: str) -> Callable[[Lines], bool]:
-    """True once the timeline has entered a phase."""
-    return lambda lines: any(line.get("phase") == name for line in lines)
-
-
-def struck(lines: Lines) -> bool:
-    """True while the broker is dead: injected, not healed."""
-    faults = [line["fault"] for line in lines if line["kind"] == "fault"]
-    return bool(faults) and faults[-1]["healed_ns"] is None
-
-
-def searched(lines: Lines) -> bool:
-    """True when the load side has ended and the analysis runs."""
-    return any(line["kind"] == "search" for line in lines)
-
 
 AFTER_THE_LOAD = ("drain", "analysis")
 """Their tests need no fault before, which would take its time."""

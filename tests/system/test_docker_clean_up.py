@@ -5,8 +5,6 @@ from __future__ import annotations
 import signal
 import socket
 import subprocess
-from collections.abc import Callable
-from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -14,6 +12,7 @@ import pytest
 from harness.containers.engine import engine
 from harness.containers.remains import found_by_name
 from harness.record import RunRecord
+from tests.shapes import phase, searched, struck
 from tests.system.conftest import Bench
 
 pytestmark = pytest.mark.slow
@@ -30,25 +29,6 @@ faults: {faults}
 """
 SHORT = {"steady": "2 s", "faults": "[]"}
 STRUCK = {"steady": "12 s", "faults": "[{at: 6 s, kill: broker, restart_after: 4 s}]"}
-
-Lines = list[dict[str, Any]]
-
-
-def phase(name: str) -> Callable[[Lines], bool]:
-    """True once the timeline has entered a phase."""
-    return lambda lines: any(line.get("phase") == name for line in lines)
-
-
-def struck(lines: Lines) -> bool:
-    """True while the broker is dead: injected, not healed."""
-    faults = [line["fault"] for line in lines if line["kind"] == "fault"]
-    return bool(faults) and faults[-1]["healed_ns"] is None
-
-
-def searched(lines: Lines) -> bool:
-    """True when the load side has ended and the analysis runs."""
-    return any(line["kind"] == "search" for line in lines)
-
 
 PHASES = {
     "start of the broker": (phase("starting broker"), "bridge", SHORT),

@@ -31,7 +31,8 @@ from harness.ledger import AttemptState, SlotReader
 from harness.load.plan import FleetPlan
 from harness.load.seam import Fleet
 from harness.model import Held, Outcome, SettleOutcome
-from harness.scenario.model import Agents, Load, Phases, Segment, Workers
+from harness.scenario.model import Agents
+from tests.shapes import idle_workers, phases, steady_load
 
 RUN_ID = 0xF1EE7
 SETUP = "redis-stream"
@@ -85,32 +86,9 @@ def plan(journal: Journal, broker: Broker, tmp_path: Path) -> FleetPlan:
         address=broker.address,
         queue=f"bb_{run_id:016x}_1",
         parameters=brokers.setup(SETUP).complete({}),
-        load=Load(
-            profile=(Segment(kind="constant", duration_s=STEADY_S, rates_per_s=(RATE_PER_S,)),),
-            saturate_window=None,
-            arrival="constant",
-            producers=1,
-            payload_bytes=128,
-            window=1000,
-            batch=256,
-            tick_s=0.002,
-            style="library",
-            retry_attempts=0,
-            retry_backoff_s=0.0,
-        ),
-        workers=Workers(
-            count=2,
-            prefetch=50,
-            ack="explicit",
-            settle_batch=50,
-            settle_linger_s=0.005,
-            work="none",
-            work_s=0.0,
-            work_kind="sleep",
-            visibility_s=1.0,
-            sweep_s=0.2,
-        ),
-        phases=Phases(warmup_s=0.0, steady_s=STEADY_S, drain_s=10.0),
+        load=steady_load(RATE_PER_S, STEADY_S),
+        workers=idle_workers(),
+        phases=phases(STEADY_S),
         seed=1,
     )
     prepare(made)
