@@ -26,7 +26,7 @@ def case_section(
         settings: returns the ``settings.json`` of a trial, or a sentence on why it cannot be read.
         cut_off: its run was.
     """
-    shown = _worst_trials(case)
+    shown = figures.worst_first(case.trials)[:MAX_TRIALS]
     parts = [
         f"### {code(case.id)}",
         f"**{story.sign(case, cut_off)}.** {text(story.sentence(case, cut_off))}",
@@ -50,16 +50,6 @@ def case_section(
 
 def _durability(case: CaseRecord) -> str:
     return "durability unknown" if case.durability_class is DurabilityClass.UNKNOWN else case.durability_class.value
-
-
-def _worst_trials(case: CaseRecord) -> list[TrialRecord]:
-    """Returns the trials that are shown in detail: those that lost most first, the valid before the others."""
-
-    def badness(trial: TrialRecord) -> tuple[bool, int]:
-        lost = figures.lost([trial])
-        return trial.status is TrialStatus.VALID or trial.evidence_sound, lost.count if lost else 0
-
-    return sorted(case.trials, key=badness, reverse=True)[:MAX_TRIALS]
 
 
 def _trials(case: CaseRecord) -> str:

@@ -49,6 +49,16 @@ def proving(trials: Sequence[TrialRecord]) -> list[TrialRecord]:
     return [trial for trial in trials if trial.status is TrialStatus.VALID or trial.evidence_sound]
 
 
+def worst_first(trials: Sequence[TrialRecord]) -> list[TrialRecord]:
+    """Returns the trials in the order in which they are worth showing: those that lost most first, what is not proven last."""
+
+    def badness(trial: TrialRecord) -> tuple[bool, int]:
+        found = lost([trial])
+        return bool(proving([trial])), found.count if found else 0
+
+    return sorted(trials, key=badness, reverse=True)
+
+
 def look(trial: TrialRecord, name: str) -> tuple[Figure | None, str]:
     """Returns a metric and its window: ``steady`` where none is named; ``whole`` where it is about the whole run, or no steady window is left."""
     order = ("whole", "steady") if name.startswith(_WHOLE_FIRST) else ("steady", "whole")

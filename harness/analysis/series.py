@@ -48,7 +48,7 @@ class Span:
     """A phase or a fault, in seconds since the start of *steady* (negative before it). ``end_s`` None = it never ended.
 
     Args:
-        name: ``warm-up``, ``steady``, ``drain``; of a fault its label. planned_s: of a fault, when it was due.
+        name: ``warm-up``, ``steady``, ``drain``; of a fault its label. index: of a fault, its position in the scenario; None = a phase.
         recovered_s: of a fault, when the trial had recovered; None = not seen, or no fault.
         watched_s: of a fault, until when its recovery was looked for: recovered, or the limit; None = it never healed.
     """
@@ -56,7 +56,7 @@ class Span:
     name: str
     start_s: float
     end_s: float | None
-    planned_s: float | None = None
+    index: int | None = None
     recovered_s: float | None = None
     watched_s: float | None = None
 
@@ -347,7 +347,7 @@ def _faults(faults: Sequence[FaultResult]) -> Iterator[Span]:
             name=fault.label,
             start_s=injected_s,
             end_s=fault.healed_s,
-            planned_s=fault.planned_s,
+            index=fault.index,
             recovered_s=recovered_s,
             watched_s=watched_s,
         )
