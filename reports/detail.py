@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from harness.model import DurabilityClass, TrialStatus
+from harness.model import DurabilityClass
 from harness.record import CaseRecord, Example, ExampleDelivery, TrialRecord
 from reports import containers, figures, sheets, story, words
 from reports.escape import code, table, text
