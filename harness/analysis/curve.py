@@ -2,7 +2,7 @@
 
 - Which messages: those of ``latency.end_to_end`` (``measure``), by ``intended_ns``: the same as in the printed figures.
 - Exact, by nearest rank, at shares that lie evenly on an axis of nines: x = −log10(1 − share), :data:`STEP` apart; the shares that people
-  name (50 %, 90 %, 99 % …) are among them.
+  name (quarters, 90 %, 95 %, 99 %, 99.9 % …) are among them.
 - As in ``percentiles``: to the median in any case, above it as long as :data:`~harness.analysis.percentiles.BEYOND` messages lie beyond.
   The last point is the one with exactly that many beyond it.
 
@@ -88,9 +88,10 @@ def points_of(spread: Distribution) -> Points:
 def _parts(count: int) -> Ints:
     """Returns the shares of the points of that many messages, in billionths, ascending."""
     x = np.arange(0, NINES, STEP)
-    named = _WHOLE - 10 ** np.arange(9 - NINES, 9, dtype=np.int64)  # 0.9, 0.99, …
+    nines = 10 ** np.arange(9 - NINES, 9, dtype=np.int64)
+    named = [*(_WHOLE // 20 * np.array([5, 10, 15, 19])), *(_WHOLE - nines)]  # quarters, 95 %; 90 %, 99 % …
     last = max(count - BEYOND, 0) * _WHOLE // count
-    parts = np.unique([*np.round((1 - 10.0**-x) * _WHOLE).astype(np.int64), *named, _WHOLE // 2, last])
+    parts = np.unique([*np.round((1 - 10.0**-x) * _WHOLE).astype(np.int64), *named, last])
     return parts[(parts <= _WHOLE // 2) | (_ranks(count, parts) <= count - BEYOND)]
 
 
