@@ -20,7 +20,7 @@ from typing import Any
 import psutil
 
 from harness.clock import clock_domain
-from harness.mounts import mount_of
+from harness.mounts import UNKNOWN, mount_of
 from harness.stalls import stolen_s
 from harness.sweepers import SHM
 
@@ -73,12 +73,12 @@ def _identity(run_folder: Path) -> dict[str, Any]:
         "cpu_model": _cpu_model(),
         "cpus": os.cpu_count(),
         "cpus_usable": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-        "cgroup_cpu_quota": cgroup_cpu_quota(),
+        "cgroup_cpu_quota": _quota_known(),
         "architecture": platform.machine(),
         "system": platform.system(),
-        "filesystem_data": mount_of(Path(tempfile.gettempdir())).kind,
-        "filesystem_slots": mount_of(SHM).kind,
-        "filesystem_run": mount_of(run_folder).kind,
+        "filesystem_data": _filesystem(Path(tempfile.gettempdir())),
+        "filesystem_slots": _filesystem(SHM),
+        "filesystem_run": _filesystem(run_folder),
         "measurement_version": MEASUREMENT_VERSION,
     }
 
@@ -119,6 +119,35 @@ def cgroup_cpu_quota() -> float | None:
         if words[0] not in ("max", "-1") and float(words[1]) > 0:
             limits.append(float(words[0]) / float(words[1]))
     return min(limits, default=None)
+
+
+def _filesystem(path: Path) -> str | None:
+    found = mount_of(path)
+    return None if found is UNKNOWN else found.kind
+
+
+def _quota_known() -> float | str | None:
+    """Returns :func:`cgroup_cpu_quota`, ``none`` where there is none, and null where that cannot be read: unknown is not unlimited."""
+    return cgroup_cpu_quota() or ("none" if _cgroup_folders("cpu") else None)
+
+
+def docker_facts(told: Mapping[str, Any], compose: str) -> dict[str, Any]:
+    """Returns what the engine is and where it stores, for the fingerprint.
+
+    Args:
+        told: what the engine says of itself (``docker info``). compose: the version of Docker Compose.
+    """
+    backing = dict(told.get("DriverStatus") or []).get("Backing Filesystem")
+    if not backing and (root := told.get("DockerRootDir")):  # containerd's snapshotters do not tell
+        backing = _filesystem(Path(root))
+    return {
+        "engine": told.get("ServerVersion"),
+        "compose": compose,
+        "cgroup": told.get("CgroupVersion"),
+        "storage": told.get("Driver"),
+        "storage_filesystem": backing,
+        "system": told.get("OperatingSystem"),
+    }
 
 
 def cgroup_memory_limit() -> int | None:

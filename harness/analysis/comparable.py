@@ -226,6 +226,8 @@ CASE = (
 )
 """Of two cases: what is being compared."""
 
+NONE = "none"
+
 ASKED = ("load", "workers", "phases", "faults", "agents")
 """The parts of a scenario that are asked of every case; its words, its setups, its bounds and its trials are not."""
 
@@ -259,8 +261,9 @@ def _compared(row: Field, a: Side, b: Side) -> Iterator[Difference]:
 def _flat(row: Field, name: str, a: Any, b: Any) -> Iterator[Difference]:
     """Yields a difference for each part of two values that is not the same."""
     if isinstance(a, Mapping) and isinstance(b, Mapping):
-        for part in {**a, **b}:
-            yield from _flat(row, f"{name}: {part}", a.get(part), b.get(part))
+        for part in {**a, **b}:  # of a known whole a part that is missing is none: a library that is not installed
+            one, other = (NONE if side.get(part) is None else side[part] for side in (a, b))
+            yield from _flat(row, f"{name}: {part}", one, other)
     elif a != b or (a is None and row.needed):
         yield Difference(kind=row.kind, name=name, a=_text(a), b=_text(b))
 
@@ -268,7 +271,7 @@ def _flat(row: Field, name: str, a: Any, b: Any) -> Iterator[Difference]:
 def _text(value: Any) -> str:
     if value is None:
         return ""
-    return value or "empty" if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return (value or "empty") if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def _asked(side: Side) -> dict[str, Any]:
@@ -287,12 +290,9 @@ def _varied(side: Side) -> dict[str, Any]:
 def _questions(a: Side, b: Side) -> Iterator[Difference]:
     """Yields what is not asked of both; what both scenarios vary by themselves is what they compare."""
     varied = {f"workers: {name}" for name in _varied(a).keys() & _varied(b).keys()}
-    row = Field(kind=Kind.IDENTITY, name="scenario", read=_asked, needed=False)
+    row = Field(kind=Kind.IDENTITY, name="scenario", read=_asked, needed=a.run.run_id != b.run.run_id)
     one, other = _asked(a), _asked(b)
     for part in one:
-        if one[part] is None and other[part] is None:
-            yield Difference(kind=Kind.IDENTITY, name=f"scenario: {part}", a="", b="")
-            continue
         for difference in _flat(row, part, one[part], other[part]):
             kind = Kind.SUBJECT if difference.name in varied else row.kind
             yield Difference(kind=kind, name=f"scenario: {difference.name}", a=difference.a, b=difference.b)

@@ -13,8 +13,15 @@ from types import SimpleNamespace
 
 import pytest
 
-from harness import environment
-from harness.environment import cgroup_cpu_quota, cgroup_memory_limit, fingerprint, machine_usage, memory_free
+from harness import environment, mounts
+from harness.environment import (
+    cgroup_cpu_quota,
+    cgroup_memory_limit,
+    docker_facts,
+    fingerprint,
+    machine_usage,
+    memory_free,
+)
 from harness.journal import Journal
 from harness.stalls import StallWatcher
 
@@ -149,6 +156,47 @@ def test_the_memory_that_control_groups_leave(
     monkeypatch.setattr(environment.psutil, "virtual_memory", lambda: SimpleNamespace(available=10_000))
     assert cgroup_memory_limit() == limit
     assert memory_free() == free
+
+
+@pytest.mark.parametrize(
+    ("files", "recorded"),
+    [
+        ({"proc/self/cgroup": "0::/a", "sys/fs/cgroup/a/cpu.max": "150000 100000"}, 1.5),
+        ({"proc/self/cgroup": "0::/a", "sys/fs/cgroup/a/cpu.max": "max 100000"}, "none"),
+        ({"proc/self/cgroup": "4:memory:/"}, None),
+        ({}, None),
+    ],
+)
+def test_the_fingerprint_tells_no_quota_from_an_unknown_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: dict[str, str], recorded: float | str | None
+) -> None:
+    tree(tmp_path, files)
+    monkeypatch.setattr(environment, "PROC", tmp_path / "proc")
+    monkeypatch.setattr(environment, "SYS", tmp_path / "sys")
+    assert fingerprint(tmp_path)["identity"]["cgroup_cpu_quota"] == recorded
+
+
+def test_a_filesystem_that_the_system_does_not_tell_is_null(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert fingerprint(tmp_path)["identity"]["filesystem_data"]
+    monkeypatch.setattr(mounts, "MOUNTS", tmp_path / "none")
+    found = fingerprint(tmp_path)["identity"]
+    assert [found[name] for name in ("filesystem_data", "filesystem_slots", "filesystem_run")] == [None, None, None]
+
+
+def test_dockers_part_of_the_fingerprint_says_where_volumes_are_stored(tmp_path: Path) -> None:
+    told = {"ServerVersion": "20.10.24", "CgroupVersion": "1", "Driver": "overlay2", "OperatingSystem": "Debian 12"}
+    overlay = {**told, "DriverStatus": [["Backing Filesystem", "extfs"], ["userxattr", "false"]]}
+    assert docker_facts(overlay, "2.26.1") == {
+        "engine": "20.10.24",
+        "compose": "2.26.1",
+        "cgroup": "1",
+        "storage": "overlay2",
+        "storage_filesystem": "extfs",
+        "system": "Debian 12",
+    }
+    snapshotter = {**told, "Driver": "overlayfs", "DockerRootDir": str(tmp_path)}
+    assert docker_facts(snapshotter, "2.26.1")["storage_filesystem"] == mounts.mount_of(tmp_path).kind
+    assert docker_facts(told, "2.26.1")["storage_filesystem"] is None
 
 
 def test_pressure_totals_are_seconds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
