@@ -15,7 +15,7 @@ from harness import __version__
 from harness.analysis.combine import combine_case, run_exit
 from harness.clock import now_ns, wall_ns
 from harness.deployments.contract import Deployment
-from harness.environment import fingerprint
+from harness.environment import docker_facts, fingerprint
 from harness.errors import BrokerbenchError, UnavailableError
 from harness.journal import Journal
 from harness.ledger import require_room
@@ -309,14 +309,7 @@ def _fingerprint(folder: Path, scenario: Scenario) -> dict[str, Any]:
     if any(case.site.container for case in scenario.cases):
         from harness.containers import building, compose, engine  # noqa: PLC0415 - as in `_image`
 
-        told = engine.facts()
-        found["drift"]["docker"] = {
-            "engine": told.get("ServerVersion"),
-            "compose": compose.compose().version,
-            "cgroup": told.get("CgroupVersion"),
-            "storage": told.get("Driver"),
-            "system": told.get("OperatingSystem"),
-        }
+        found["drift"]["docker"] = docker_facts(engine.facts(), compose.compose().version)
         found["subject"]["load_image"] = building.reference("load")
     return found
 
