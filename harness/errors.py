@@ -60,6 +60,12 @@ class UnavailableError(UsageError):
     """This machine lacks something that the scenario needs (a binary, an engine, a right)."""
 
 
+class NotComparableError(BrokerbenchError):
+    """Figures whose difference would say something about their surroundings, not about the brokers."""
+
+    exit_code = ExitCode.NOT_COMPARABLE
+
+
 class BrokenRunFolderError(UsageError):
     """A run folder that cannot be read: missing, cut short, or of a newer version."""
 

@@ -6,7 +6,8 @@ All text goes through :class:`rich.text.Text`: a case id holds brackets, which r
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from rich.cells import cell_len
@@ -37,11 +38,18 @@ Group = tuple[DurabilityClass, list[CaseRecord]]
 
 def print_run(record: RunRecord, console: Console, *, report: Path | None = None) -> None:
     """Prints a run; ``report`` is the path of the page, printed last. Signs that the console cannot write are told in others."""
-    if console.encoding.startswith("utf"):
+    with writably(console):
         _print_all(record, console, report)
+
+
+@contextmanager
+def writably(console: Console) -> Iterator[None]:
+    """Lets signs be printed that the console cannot write, in others."""
+    if console.encoding.startswith("utf"):
+        yield
         return
     with console.capture() as captured:  # rich itself would raise UnicodeEncodeError
-        _print_all(record, console, report)
+        yield
     console.out(writable(captured.get(), console.encoding), end="", highlight=False)
 
 
@@ -68,13 +76,13 @@ def _print_all(record: RunRecord, console: Console, report: Path | None) -> None
 def _print_unstarted(record: RunRecord, console: Console, report: Path | None) -> None:
     """Prints why no broker came up, and how the run ended."""
     console.print()
-    strip = _pairs(2)
+    strip = pairs(2)
     strip.add_row(Text("VERDICT", style="bold reverse"), Text(unstarted.HEADLINE, style="bold"))
     console.print(strip)
     for ids, reason in unstarted.reasons(record):
-        _print_indented(Text(", ".join(ids), style="bold"), INDENT, console)
-        _print_lines(reason.splitlines(), 2 * INDENT, console)
-    _print_lines([f"{case.id} {story.sentence(case)}" for case in record.cases if case.unavailable], INDENT, console)
+        print_indented(Text(", ".join(ids), style="bold"), INDENT, console)
+        print_lines(reason.splitlines(), 2 * INDENT, console)
+    print_lines([f"{case.id} {story.sentence(case)}" for case in record.cases if case.unavailable], INDENT, console)
     console.print()
     console.print(Text(unstarted.exit_line(record)))
     if report is not None:
@@ -83,21 +91,21 @@ def _print_unstarted(record: RunRecord, console: Console, report: Path | None) -
 
 def _print_verdict(record: RunRecord, console: Console) -> None:
     console.print()
-    strip = _pairs(2)
+    strip = pairs(2)
     strip.add_row(Text("VERDICT", style="bold reverse"), Text(story.headline(record), style="bold"))
     console.print(strip)
-    lines = _pairs(1)
+    lines = pairs(1)
     cut_off = story.is_cut_off(record)
     for case in story.worst_first(list(record.cases)):
         sign = story.sign(case, cut_off)
         told = Text.assemble((case.id, "bold"), f": {story.sentence(case, cut_off)}")
         lines.add_row(Text(sign.symbol, style=sign.style), told)
-    _print_indented(lines, 1, console)
+    print_indented(lines, 1, console)
 
 
 def _print_question(record: RunRecord, console: Console) -> None:
     console.print()
-    lines = _pairs(2)
+    lines = pairs(2)
     lines.add_row(Text("Question", style="bold"), Text(record.question))
     if record.expect:
         lines.add_row(Text("Expected", style="bold"), Text(record.expect))
@@ -136,8 +144,8 @@ def _print_table(title: str, groups: list[Group], chosen: list[Column], console:
     """Prints all classes in one table, so that its columns stand in line; returns False, having printed nothing, where it does not fit."""
     gap = 2 if wide else 1
     rows = [(case, [_cell(case, column, wide) for column in chosen]) for _, cases in groups for case in cases]
-    names = _longest([_name(case, wide) for case, _ in rows] + [Text(kind.value) for kind, _ in groups])
-    cells = [_longest([line[index] for _, line in rows]) for index in range(len(chosen))]
+    names = longest([_name(case, wide) for case, _ in rows] + [Text(kind.value) for kind, _ in groups])
+    cells = [longest([line[index] for _, line in rows]) for index in range(len(chosen))]
     room = console.width - INDENT - names - gap * len(chosen)
     headings = [len(column.heading) for column in chosen]
     if sum(map(max, cells, headings)) > room:  # break the headings between words
@@ -157,7 +165,7 @@ def _print_table(title: str, groups: list[Group], chosen: list[Column], console:
                 table.add_row(_name(case, wide), *line)
     if title:
         console.print(Text(title, style="bold underline"))
-    _print_indented(table, INDENT, console)
+    print_indented(table, INDENT, console)
     if title:
         console.print()
     return True
@@ -166,11 +174,11 @@ def _print_table(title: str, groups: list[Group], chosen: list[Column], console:
 def _print_stacked(groups: list[Group], chosen: list[Column], console: Console) -> None:
     for kind, cases in groups:
         for case in cases:
-            _print_indented(Text.assemble((case.id, "bold"), f" ({kind.value})", overflow="fold"), INDENT, console)
+            print_indented(Text.assemble((case.id, "bold"), f" ({kind.value})", overflow="fold"), INDENT, console)
             for column in chosen:
                 cell = column.cell(case)
                 told = f"{column.heading}: {cell.text}" + (f" ({cell.range})" if cell.range else "")
-                _print_indented(Text(told, style=cell.style), 2 * INDENT, console)
+                print_indented(Text(told, style=cell.style), 2 * INDENT, console)
 
 
 def _name(case: CaseRecord, wide: bool) -> Text:
@@ -185,7 +193,8 @@ def _cell(case: CaseRecord, column: Column, wide: bool = True) -> Text:
     return text.append("\n" + (cell.range if wide else cell.range.replace(" – ", " –\n"))) if cell.range else text
 
 
-def _longest(texts: list[Text]) -> int:
+def longest(texts: Iterable[Text]) -> int:
+    """Returns how many columns the longest line takes."""
     return max(cell_len(line) for text in texts for line in text.plain.split("\n"))
 
 
@@ -206,7 +215,7 @@ def _print_legend(cases: list[CaseRecord], every: list[Column], console: Console
         notes.append("several trials: the middle one (of two, the worse), below it lowest – highest")
     notes += [f"{kind.value}: {words.DURABILITY[kind]}" for kind in dict.fromkeys(c.durability_class for c in cases)]
     for note in notes:
-        _print_indented(Text(note, style="dim"), 2, console)
+        print_indented(Text(note, style="dim"), 2, console)
 
 
 def _print_networks(record: RunRecord, console: Console) -> None:
@@ -235,9 +244,9 @@ def _print_networks(record: RunRecord, console: Console) -> None:
             table.add_row(Text(label, style="bold"))
             for row in rows:
                 table.add_row(Text(f" {row.site}"), *map(Text, row.cells))
-        _print_indented(table, INDENT, console)
+        print_indented(table, INDENT, console)
     for note in compared.notes:
-        _print_indented(Text(note, style="dim"), INDENT, console)
+        print_indented(Text(note, style="dim"), INDENT, console)
 
 
 def _print_networks_stacked(compared: Comparison, console: Console) -> None:
@@ -245,10 +254,10 @@ def _print_networks_stacked(compared: Comparison, console: Console) -> None:
         return [f"{heading}: {cell}" for heading, cell in zip(compared.headings, row.cells, strict=True)]
 
     for label, rows in compared.groups:
-        _print_indented(Text(label, style="bold", overflow="fold"), INDENT, console)
+        print_indented(Text(label, style="bold", overflow="fold"), INDENT, console)
         for row in rows:
-            _print_indented(Text(row.site), 2 * INDENT, console)
-            _print_lines(figures_of(row), 3 * INDENT, console)
+            print_indented(Text(row.site), 2 * INDENT, console)
+            print_lines(figures_of(row), 3 * INDENT, console)
 
 
 def _print_containers(record: RunRecord, console: Console) -> None:
@@ -258,7 +267,7 @@ def _print_containers(record: RunRecord, console: Console) -> None:
     if told:
         console.print()
         console.print(Text("Containers", style="bold underline"))
-        _print_lines(told, INDENT, console)
+        print_lines(told, INDENT, console)
 
 
 def _print_trials(record: RunRecord, console: Console) -> None:
@@ -274,7 +283,7 @@ def _print_trials(record: RunRecord, console: Console) -> None:
             line.append(f"{trial.number} ").append(str(sign), style=sign.style)
             lost = figures.lost(figures.proving([trial]))
             line.append(f" ({words.loss(lost.count, lost.or_more)} lost)  " if lost is not None else "  ")
-        _print_indented(line, 2, console)
+        print_indented(line, 2, console)
 
 
 def _print_claims(record: RunRecord, console: Console) -> None:
@@ -284,7 +293,7 @@ def _print_claims(record: RunRecord, console: Console) -> None:
     console.print()
     console.print(Text("Claims, and what was seen of them", style="bold underline"))
     for case in judged:
-        _print_indented(Text(case.id, style="bold"), 2, console)
+        print_indented(Text(case.id, style="bold"), 2, console)
         _print_guarantees(case, console)
 
 
@@ -305,7 +314,7 @@ def _print_guarantees(case: CaseRecord, console: Console) -> None:
             table.add_row(*head, Text("\n").join(told))
         else:
             table.add_row(*head, *told)
-    _print_indented(table, 2 * INDENT, console)
+    print_indented(table, 2 * INDENT, console)
 
 
 def _print_slo(record: RunRecord, console: Console) -> None:
@@ -316,7 +325,7 @@ def _print_slo(record: RunRecord, console: Console) -> None:
     console.print(Text("SLO", style="bold underline"))
     for case, expectation in bounds:
         told, style = words.slo(expectation)
-        _print_indented(Text.assemble((told, style), f" ({case.id})"), 2, console)
+        print_indented(Text.assemble((told, style), f" ({case.id})"), 2, console)
 
 
 def _print_trouble(record: RunRecord, console: Console) -> None:
@@ -326,9 +335,9 @@ def _print_trouble(record: RunRecord, console: Console) -> None:
     for case in record.cases:
         for which, trial in story.not_valid(case):
             sign = words.OF_STATUS[trial.status]
-            _print_indented(Text.assemble((str(sign), sign.style), f" {case.id}{which}"), INDENT, console)
+            print_indented(Text.assemble((str(sign), sign.style), f" {case.id}{which}"), INDENT, console)
             for reason, remedy in story.reasons(trial):
-                _print_lines([reason, f"remedy: {remedy}"] if remedy else [reason], 2 * INDENT, console)
+                print_lines([reason, f"remedy: {remedy}"] if remedy else [reason], 2 * INDENT, console)
     several = len(record.cases) > 1
     warned = [
         (case.id, text) for case in record.cases for trial in case.trials for text in map(words.warning, trial.warnings)
@@ -337,17 +346,18 @@ def _print_trouble(record: RunRecord, console: Console) -> None:
     if warnings:
         console.print()
         console.print(Text("Warnings", style="bold underline"))
-        _print_lines(warnings[:MAX_WARNINGS], 2, console)
+        print_lines(warnings[:MAX_WARNINGS], 2, console)
         if len(warnings) > MAX_WARNINGS:
-            _print_lines([f"… and {len(warnings) - MAX_WARNINGS} more in the report"], 2, console)
+            print_lines([f"… and {len(warnings) - MAX_WARNINGS} more in the report"], 2, console)
 
 
-def _print_lines(lines: Iterable[str], indent: int, console: Console) -> None:
+def print_lines(lines: Iterable[str], indent: int, console: Console) -> None:
+    """Prints lines of plain text, indented; what is too long is wrapped."""
     for line in lines:
-        _print_indented(Text(line), indent, console)
+        print_indented(Text(line), indent, console)
 
 
-def _pairs(gap: int) -> Table:
+def pairs(gap: int) -> Table:
     """Returns a table of two columns without lines: a word, and what is said of it, which wraps and is never cut."""
     table = Table.grid(padding=(0, gap))
     table.add_column(no_wrap=True)
@@ -355,7 +365,8 @@ def _pairs(gap: int) -> Table:
     return table
 
 
-def _print_indented(what: RenderableType, indent: int, console: Console) -> None:
+def print_indented(what: RenderableType, indent: int, console: Console) -> None:
+    """Prints something so many columns to the right."""
     console.print(Padding(what, (0, 0, 0, indent), expand=False))
 
 

@@ -1,0 +1,200 @@
+"""One figure of one case, and its difference to the same figure of another: exact values, ratios, intervals from trials.
+
+A difference is said only of what may be compared: figures of valid trials, of the same window, and of a throughput whose backlog stood
+still. The caller sees to it that both cases are of one durability class.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Literal
+
+from harness.analysis.rank_sum import independent_ratio
+from harness.metrics import METRICS
+from harness.model import TrialStatus
+from harness.record import AtLeast, CaseRecord, Figure, TrialRecord, Unknown
+from reports import figures
+from reports.compared import Compared, Difference, Interval
+from reports.figures import Found
+
+RECOVERY = "recovery."
+INVALID = "no valid trial"
+REFERENCE_INVALID = "the reference has no valid trial"
+TWO_BOUNDS = "both are only 'at least'"
+WINDOWS = "the windows differ"
+NOT_KNOWN = "not known on both sides"
+ONE_TRIAL = "one trial: no interval"
+UNLIKE = "unlike environments: no interval"
+RESOLUTION_S = {"recovery.p99": 1.0, "recovery.backlog": 1.0}  # they are found in slices of a second
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """One figure of every comparison; ``about`` is the table that it stands in."""
+
+    heading: str
+    metric: str
+    about: Literal["carried", "late", "back", "cost"]
+
+
+MEASURED = (
+    Measured("throughput", "throughput", "carried"),
+    Measured("confirmed", "rate.confirmed", "carried"),
+    Measured("completion p50", "latency.completion.p50", "late"),
+    Measured("completion p99", "latency.completion.p99", "late"),
+    Measured("e2e p50", "latency.end_to_end.p50", "late"),
+    Measured("e2e p99", "latency.end_to_end.p99", "late"),
+    Measured("e2e p99.9", "latency.end_to_end.p99_9", "late"),
+    Measured("longest gap", "recovery.longest_gap", "back"),
+    Measured("recovered after", "recovery.p99", "back"),
+    Measured("redelivery p50", "recovery.redelivery_p50", "back"),
+    Measured("redelivery max", "recovery.redelivery_max", "back"),
+    Measured("broker CPU", "cost.broker_cpu", "cost"),
+    Measured("load CPU", "cost.load_cpu", "cost"),
+    Measured("disk per message", "cost.disk_bytes_per_message", "cost"),
+    Measured("broker memory", "cost.broker_memory_peak", "cost"),
+)
+"""What is compared, in the order in which it stands."""
+
+_ONLY_WHERE_WORKERS_DIE = ("latency.completion.p50", "latency.completion.p99")
+
+
+def shown(cases: list[CaseRecord]) -> list[Measured]:
+    """Returns the figures that some case has; completion, as everywhere, only where workers were killed."""
+    killed = any("worker kill" in figures.faults(case) for case in cases)
+    found = []
+    for each in MEASURED:
+        if each.metric in _ONLY_WHERE_WORKERS_DIE and not killed:
+            continue
+        values = [middle for case in cases if (middle := over_trials(case, each.metric).middle) is not None]
+        # A p99.9 that has too few messages everywhere is no column.
+        if values and not (each.metric.endswith("p99_9") and all(isinstance(value, Unknown) for value in values)):
+            found.append(each)
+    return found
+
+
+def over_trials(case: CaseRecord, metric: str) -> Found:
+    """Returns a metric of ``METRICS`` over the trials that count; a recovery's, of each trial the worst of its faults."""
+    if metric.startswith(RECOVERY):
+        return figures.recovery(case, metric.removeprefix(RECOVERY))
+    return figures.over_trials(case, metric)
+
+
+def of_trial(trial: TrialRecord, metric: str) -> Figure | None:
+    """Returns a metric of one trial, likewise."""
+    if metric.startswith(RECOVERY):
+        name = metric.removeprefix(RECOVERY)
+        return figures.worst([fault.recovery[name] for fault in trial.faults if name in fault.recovery])
+    return figures.look(trial, metric)[0]
+
+
+def is_valid(case: CaseRecord) -> bool:
+    """Returns whether a case has a trial whose figures may be compared."""
+    return any(trial.status is TrialStatus.VALID for trial in case.trials)
+
+
+def compared(
+    case: CaseRecord, metric: str, reference: CaseRecord | None, why: str, *, evidence: bool = True
+) -> Compared:
+    """Returns a figure with its difference to that of ``reference``.
+
+    Args:
+        reference: None = there is nothing to compare it with, ``why`` says why; the case itself = it is the reference.
+        evidence: False = of unlike environments: ratios without intervals.
+    """
+    found = over_trials(case, metric)
+    told = Compared(
+        middle=found.middle,
+        lowest=found.lowest,
+        highest=found.highest,
+        window=found.window,
+        trials=_by_trial(case, metric),
+        why=why,
+    )
+    if reference is None or reference is case:
+        return told
+    why = _why_not(case, metric) or _why_not(reference, metric, of_reference=True)
+    if why:
+        return told.model_copy(update={"why": why})
+    there = over_trials(reference, metric)
+    if isinstance(found.middle, float | AtLeast) and isinstance(there.middle, float | AtLeast):
+        if found.window != there.window:
+            return told.model_copy(update={"why": WINDOWS})
+        if isinstance(found.middle, AtLeast) and isinstance(there.middle, AtLeast):
+            return told.model_copy(update={"why": TWO_BOUNDS})
+        others = _by_trial(reference, metric)
+        interval = _interval(metric, [*told.trials.values()], [*others.values()]) if evidence else UNLIKE
+        return told.model_copy(update={"difference": _difference(found.middle, there.middle, interval)})
+    return told.model_copy(update={"why": NOT_KNOWN})
+
+
+def _by_trial(case: CaseRecord, metric: str) -> dict[int, Figure]:
+    values = {trial.number: of_trial(trial, metric) for trial in figures.counted(case)}
+    return {number: value for number, value in values.items() if value is not None}
+
+
+def _why_not(case: CaseRecord, metric: str, *, of_reference: bool = False) -> str:
+    """Returns why a figure of this case enters no difference, "" where it may."""
+    if not is_valid(case):
+        return REFERENCE_INVALID if of_reference else INVALID
+    if metric != "throughput":
+        return ""
+    label = label_of(case)
+    return f"the reference is {label}" if label and of_reference else label
+
+
+def label_of(case: CaseRecord) -> str:
+    """Returns ``filling`` or ``draining`` where the backlog grew or shrank in any trial that counts: such a throughput is not compared."""
+    window = figures.over_trials(case, "throughput").window
+    labels = {trial.throughput_label.get(window, "") for trial in figures.counted(case)}
+    return ", ".join(label for label in figures.UNSUSTAINED if label in labels)
+
+
+def _difference(
+    here: float | AtLeast, there: float | AtLeast, interval: tuple[Interval, float | None] | str
+) -> Difference:
+    mine, other = _size(here), _size(there)
+    relation: Literal["=", "≥", "≤"] = "≥" if isinstance(here, AtLeast) else "≤" if isinstance(there, AtLeast) else "="
+    ratio = mine / other if other else None
+    if isinstance(interval, str):
+        return Difference(absolute=mine - other, ratio=ratio, relation=relation, no_interval=interval)
+    found, estimate = interval
+    return Difference(
+        absolute=mine - other, ratio=ratio if estimate is None else estimate, relation=relation, interval=found
+    )
+
+
+def _size(value: float | AtLeast) -> float:
+    return value.at_least if isinstance(value, AtLeast) else value
+
+
+def more_is_better(metric: str) -> bool:
+    """Returns whether a larger figure is the better one."""
+    return METRICS[metric].higher_is_better
+
+
+def _interval(metric: str, here: Collection[Figure], there: Collection[Figure]) -> tuple[Interval, float | None] | str:
+    """Returns the interval of the ratio with its estimate, or why there is none. Trials of two cases are no pairs."""
+    mine, other = _usable(here), _usable(there)
+    if mine is None or other is None:
+        return "a trial's figure is not known or 0: no interval"
+    if min(len(mine), len(other)) == 1:
+        return ONE_TRIAL
+    found = independent_ratio(
+        other, mine, resolution=RESOLUTION_S.get(metric, 0.0)
+    )  # not better or worse: the plain ratio
+    if not found.bounded:
+        return f"{len(mine)} and {len(other)} trials: too few for an interval"
+    interval = Interval(low=found.lower, high=_finite(found.upper), level=float(found.level))
+    return interval, None if found.estimate is None else _finite(found.estimate)
+
+
+def _usable(values: Collection[Figure]) -> list[float | AtLeast] | None:
+    known = [value for value in values if not isinstance(value, Unknown) and _size(value) > 0]
+    return known if known and len(known) == len(values) else None
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None

@@ -1,0 +1,119 @@
+"""What a reader must know before a comparison is believed: what stands under its tables, and what a loss or none proves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from harness.analysis.bounds import (
+    clean_deployments_upper,
+    clopper_pearson_lower,
+    clopper_pearson_upper,
+    poisson_upper,
+)
+from harness.model import FaultKind, Verdict
+from harness.record import CaseRecord, RunRecord
+from reports import figures, words
+from reports.compared import Compared, Comparison
+from reports.differences import ONE_TRIAL
+
+ACROSS = (
+    "Differences are computed within one durability class only: a confirm is worth something else in each, so across classes only"
+    " values stand, and no order."
+)
+CLOSED = "In closed loop the load waits for the broker: its figures are compared with others in closed loop only."
+LESS = "+, − and ×: against the reference; more is better of throughput and confirmed, less of all else."
+INTERVAL = (
+    "[low – high]: the ratio lies between, each bound wrong with at most 5 %, from trials (Wilcoxon's rank sum, exact); ≈: 1 lies"
+    " between too, so no difference is shown. One figure in ten would miss so by chance alone: look at several trials and figures."
+)
+NOT_PAIRS = "Trials of two cases are no pairs: what changed on the machine between them is in the ratio."
+NO_INTERVAL = "Without an interval chance and difference cannot be told apart"
+FIXED_RATE = "At an offered rate throughput says only whether a setup kept up, not how much it could carry."
+MIDDLE = "Several trials: the middle one (of two, the worse), below it lowest – highest."
+CROSS_MACHINE = "The environments are unlike: ratios are information, no evidence, and have no interval. Contracts on loss still count."
+DRIFT = "The environments drifted apart: a difference may be theirs."
+
+
+def of(told: Comparison, records: Sequence[RunRecord]) -> Iterator[str]:
+    """Yields the notes that this comparison needs."""
+    arms = [arm for group in told.groups for arm in group.arms]
+    every = [figure for arm in arms for figure in arm.figures.values()]
+    differences = [figure.difference for figure in every if figure.difference]
+    if told.cross_machine:
+        yield CROSS_MACHINE
+    if told.drift:
+        yield DRIFT
+    if len({group.durability_class for group in told.groups}) > 1:
+        yield ACROSS
+    for kind in dict.fromkeys(group.durability_class for group in told.groups):
+        yield f"{kind.value}: {words.DURABILITY[kind]}."
+    if len({group.ceiling for group in told.groups}) > 1:
+        yield CLOSED
+    if differences:
+        yield LESS
+    if any(each.interval for each in differences):
+        yield INTERVAL
+        yield NOT_PAIRS
+    yield from _without_interval(every, cross_machine=told.cross_machine)
+    yield from _not_compared(every)
+    if any(_is_at_rate(record) for record in records) and "throughput" in arms[0].figures:
+        yield FIXED_RATE
+    if any(arm.trials > 1 for arm in arms):
+        yield MIDDLE
+
+
+def _without_interval(every: Sequence[Compared], *, cross_machine: bool) -> Iterator[str]:
+    if cross_machine:
+        return
+    whys = dict.fromkeys(
+        each.difference.no_interval for each in every if each.difference and each.difference.no_interval
+    )
+    for why in whys:
+        remedy = "; repeat with --trials 5" if why == ONE_TRIAL or "too few" in why else ""
+        yield f"no interval ({why.removesuffix(': no interval')}): {NO_INTERVAL[0].lower()}{NO_INTERVAL[1:]}{remedy}."
+
+
+def _not_compared(every: Sequence[Compared]) -> Iterator[str]:
+    whys = dict.fromkeys(each.why for each in every if each.why)
+    for why in whys:
+        labels = [label for label in figures.UNSUSTAINED if label in why]
+        meaning = "; ".join(f"{label}: {words.GLOSSARY[label]}" for label in labels)
+        yield f"{meaning}." if labels else f"not compared: {why}."
+
+
+def _is_at_rate(record: RunRecord) -> bool:
+    load = record.scenario_expanded.get("load", {})
+    return bool(load.get("profile")) and load.get("saturate_window") is None
+
+
+def bound(case: CaseRecord) -> str:
+    """Returns what the losses of a case, or that there were none, prove: "" where they prove nothing.
+
+    The unit is the fresh deployment, since losses come in batches; of messages a bound holds only if losses were independent.
+    """
+    proving = figures.proving(case.trials)
+    judged = [each for each in case.guarantees if each.fault != FaultKind.NONE] or case.guarantees
+    lost = figures.lost(proving)
+    if lost is None:
+        return ""
+    lossy = sum(bool(figures.lost([trial])) for trial in proving)
+    if lossy:
+        return _of_deployments(lossy, len(proving))
+    if not judged or any(each.verdict in (Verdict.UNKNOWN, Verdict.NOT_EXERCISED) for each in judged):
+        return ""
+    exposed = min((each.bounded for each in judged if each.bounded), default=0)
+    told = (
+        [f"at most {words.ratio(poisson_upper(0) / exposed)} of {exposed:,}, if losses were independent"]
+        if exposed
+        else []
+    )
+    if len(proving) > 1:
+        told.append(f"of such deployments at most {clean_deployments_upper(len(proving)):.0%}")
+    return f"{'; '.join(told)} (95 %)" if told else ""
+
+
+def _of_deployments(lossy: int, deployments: int) -> str:
+    if deployments == 1:
+        return "one deployment: how often it would lose cannot be told"
+    low, high = clopper_pearson_lower(lossy, deployments), clopper_pearson_upper(lossy, deployments)
+    return f"in {lossy} of {deployments} deployments: {low:.0%} – {high:.0%} of such would lose (90 %)"
