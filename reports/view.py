@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from harness.analysis.curve import Curve, curve_of
+from harness.analysis.flow import Way, ways_of
 from harness.analysis.moments import gather_moments
 from harness.analysis.series import Series, series_of
 from harness.errors import BrokenRunFolderError
@@ -18,11 +19,12 @@ from harness.store import RunFolder
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrialView:
-    """One trial. ``series``, ``curve``: None where its ledger cannot be read; ``missing`` says why then."""
+    """One trial. ``series``, ``curve``: None, ``ways``: empty where its ledger cannot be read; ``missing`` says why then."""
 
     record: TrialRecord
     series: Series | None = None
     curve: Curve | None = None
+    ways: tuple[Way, ...] = ()
     missing: str = ""
 
 
@@ -78,4 +80,5 @@ def _trial(folder: RunFolder, trial: TrialRecord) -> TrialView:
         record=trial,
         series=series_of(moments, samples, facts, trial.faults),
         curve=curve_of(moments, facts, trial.faults),
+        ways=ways_of(moments),
     )
