@@ -164,6 +164,19 @@ class RunFolder:
         return _write(self.path / name, text.encode())
 
 
+    def write_pictures(self, name: str, pictures: Mapping[str, bytes]) -> None:
+        """Writes ``<name>/<picture>.png`` for each and removes those of an earlier time; raises BrokerbenchError."""
+        folder = self.path / name
+        try:
+            folder.mkdir(exist_ok=True)
+            for picture, data in pictures.items():
+                write_whole(folder / f"{plain_name(picture)}.png", data)
+            for old in set(folder.glob("*.png")) - {folder / f"{plain_name(picture)}.png" for picture in pictures}:
+                old.unlink()
+        except OSError as error:
+            raise lost_place(folder, error) from error
+
+
 @dataclass(frozen=True)
 class TrialFolder:
     """One trial on disk."""

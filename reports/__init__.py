@@ -1,7 +1,8 @@
-"""From run folders to what people read: the terminal's tables and ``report.md``.
+"""From run folders to what people read: the terminal's tables, ``report.md``, and the page ``report.html`` with its charts.
 
 Floors: imports ``harness`` floors 0–1 and ``harness.store`` only; nothing but ``harness.cli`` imports it. ``words`` and ``story`` say
-it (``unstarted`` where there is nothing but why), ``figures``, ``columns``, ``networks`` and ``containers`` find it, ``terminal`` and ``markdown`` (with ``detail``) lay it out.
+it (``unstarted`` where there is nothing but why), ``figures``, ``columns``, ``sheets``, ``networks`` and ``containers`` find it, ``terminal``, ``markdown``
+(with ``detail``) and ``html`` (with ``view``, ``charts``, ``embedding`` and ``examples``) lay it out.
 """
 
 from __future__ import annotations
@@ -9,16 +10,25 @@ from __future__ import annotations
 from pathlib import Path
 
 from harness.store import RunFolder
-from reports.markdown import page
+from reports import html, markdown
+from reports.view import view
 
 REPORT = "report.md"
+PAGE = "report.html"
+CHARTS = "charts"
 
 
 def write_reports(run_folder: RunFolder) -> Path:
-    """Writes the pages of a run from what is in its folder and returns the path of the one to open.
+    """Writes the pages of a run and its charts from what is in its folder and returns the path of the page to open.
+
+    The Markdown page is on disk before the first chart is drawn.
 
     Raises:
         BrokenRunFolderError: ``run.json`` cannot be read.
-        BrokerbenchError: the page cannot be written.
+        BrokerbenchError: a page cannot be written.
     """
-    return run_folder.write(REPORT, page(run_folder.load(), run_folder))
+    record = run_folder.load()
+    run_folder.write(REPORT, markdown.page(record, run_folder))
+    page = html.page(view(run_folder, record))
+    run_folder.write_pictures(CHARTS, page.pictures)
+    return run_folder.write(PAGE, page.html)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from harness.model import DurabilityClass
 from harness.record import CaseRecord, Example, ExampleDelivery, TrialRecord
 from reports import containers, figures, sheets, story, words
 from reports.escape import code, table, text
@@ -31,7 +30,11 @@ def case_section(
         f"### {code(case.id)}",
         f"**{story.sign(case, cut_off)}.** {text(story.sentence(case, cut_off))}",
         f"{text(case.summary)}. Ran on {text(case.server)}; "
-        + "; ".join(filter(None, map(text, (containers.about(case), _durability(case), story.as_found(case)))))
+        + "; ".join(
+            filter(
+                None, map(text, (containers.about(case), words.durability(case.durability_class), story.as_found(case)))
+            )
+        )
         + ".",
         _trials(case),
         _laid_out(sheets.guarantees(case)),
@@ -46,10 +49,6 @@ def case_section(
         _warnings(case),
     ]
     return "\n\n".join(part for part in parts if part)
-
-
-def _durability(case: CaseRecord) -> str:
-    return "durability unknown" if case.durability_class is DurabilityClass.UNKNOWN else case.durability_class.value
 
 
 def _trials(case: CaseRecord) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from datetime import UTC, datetime
 
 from harness.errors import BrokenRunFolderError
@@ -14,6 +14,7 @@ from reports.detail import case_section
 from reports.escape import block, code, table, text
 from reports.figures import UNSUSTAINED
 from reports.networks import TITLE, comparison
+from reports.sheets import flat
 
 MAX_BYTES = 64 * 1024
 MAX_FINGERPRINT = 60
@@ -153,7 +154,7 @@ def _networks(record: RunRecord) -> Iterator[str]:
 
 
 def _bottom(record: RunRecord) -> list[str]:
-    rows = [[code(name), text(value)] for name, value in _flat(record.fingerprint)]
+    rows = [[code(name), text(value)] for name, value in flat(record.fingerprint)]
     more = len(rows) - MAX_FINGERPRINT
     parts = ["## Environment", table(["", ""], rows[:MAX_FINGERPRINT]) if rows else "Not recorded."]
     if more > 0:
@@ -162,14 +163,3 @@ def _bottom(record: RunRecord) -> list[str]:
         parts += ["Overridden on the command line: " + ", ".join(code(each) for each in record.overrides) + "."]
     glossary = "\n".join(f"- **{text(word)}**: {text(meaning)}" for word, meaning in words.GLOSSARY.items())
     return [*parts, "## Words", glossary]
-
-
-def _flat(value: object, prefix: str = "") -> Iterator[tuple[str, object]]:
-    """Yields a nested mapping as dotted names and plain values."""
-    if isinstance(value, Mapping):
-        for name, inner in value.items():
-            yield from _flat(inner, f"{prefix}.{name}" if prefix else str(name))
-    elif isinstance(value, list | tuple):
-        yield prefix, ", ".join(str(each) for each in value)
-    else:
-        yield prefix, "unknown" if value is None else value

@@ -5,7 +5,7 @@ Neighbours: ``words`` and ``figures`` give the cells, ``detail`` lays them out i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from harness.model import LOSS_CLASSES, TrialStatus
@@ -169,6 +169,17 @@ def settings(trial: TrialRecord, read: Mapping[str, object] | str) -> Sheet:
     rows += [(Code(name), "", _value(value), "") for name, value in also.items()]
     title = f"Settings of {read.get('version') or 'the broker'}, trial {trial.number}"
     return Sheet(title=title, headings=headings, rows=tuple(sorted(rows, key=lambda row: not row[-1])))
+
+
+def flat(value: object, prefix: str = "") -> Iterator[tuple[str, object]]:
+    """Yields a nested mapping as dotted names and plain values."""
+    if isinstance(value, Mapping):
+        for name, inner in value.items():
+            yield from flat(inner, f"{prefix}.{name}" if prefix else str(name))
+    elif isinstance(value, list | tuple):
+        yield prefix, ", ".join(str(each) for each in value)
+    else:
+        yield prefix, "unknown" if value is None else value
 
 
 def heading(trial: TrialRecord) -> str:

@@ -254,6 +254,11 @@ def when(faults: list[str]) -> str:
     return _and(phrases) if phrases else "without any fault"
 
 
+def durability(kind: DurabilityClass) -> str:
+    """Returns a durability class as it follows other facts about a case."""
+    return "durability unknown" if kind is DurabilityClass.UNKNOWN else kind.value
+
+
 def fault(kind: str) -> str:
     """Returns a fault kind as a table names it."""
     return "no fault" if kind == FaultKind.NONE else kind

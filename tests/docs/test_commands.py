@@ -72,7 +72,7 @@ def test_make_quickstart_says_which_setup_lost_what_when_its_broker_was_killed(h
     record = RunFolder.open(folder).load()
     assert (record.status, record.exit_code) == ("finished", 0)
     assert all(case.id in done.stdout for case in record.cases)
-    assert "report.md" in done.stdout
+    assert "report.html" in done.stdout
     assert str(folder.relative_to(home)) in done.stdout.replace("\n", "")
     memory, *others = record.cases
     lost = [case.trials[0].metrics["whole"]["loss.confirmed"] for case in record.cases]

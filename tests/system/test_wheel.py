@@ -78,6 +78,7 @@ def test_an_installed_wheel_runs_a_scenario(commands: Path, tmp_path: Path) -> N
     [folder] = (tmp_path / "runs").iterdir()
     assert json.loads((folder / "run.json").read_text()) == record
     assert (folder / "report.md").is_file()
+    assert "<svg " in (folder / "report.html").read_text(), "the wheel holds the templates and what draws"
 
 
 def test_an_installed_wheel_leaves_nothing_behind(commands: Path, tmp_path: Path) -> None:
