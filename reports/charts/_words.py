@@ -20,8 +20,13 @@ _AS_USUAL = {"unlogged": "false", "volume": "named"}  # these say nothing
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Cases that may be shown in one panel: their confirms survive the same, and they were loaded in the same way."""
+    """Cases that may be shown in one panel: their confirms survive the same, and they were loaded in the same way.
 
+    Args:
+        name: ``process-crash-safe``, ``process-crash-safe, closed loop``. title: with what that means.
+    """
+
+    name: str
     title: str
     views: tuple[CaseView, ...]
 
@@ -68,14 +73,19 @@ def groups(views: Sequence[CaseView]) -> list[Group]:
         for closed in (False, True):
             members = tuple(v for v in views if v.record.durability_class is kind and is_closed_loop(v) is closed)
             if members:
-                told = f"{_class(kind)}: {words.DURABILITY[kind]}"
-                found.append(Group(f"{told}; closed loop" if closed else told, members))
+                name = f"{_class(kind)}, closed loop" if closed else _class(kind)
+                found.append(Group(name, f"{name}: {words.DURABILITY[kind]}", members))
     return found
 
 
 def is_closed_loop(view: CaseView) -> bool:
     """Returns whether a case sent as fast as it was let: its latencies are not those of a rate."""
     return view.record.ceiling or any(trial.series is not None and not trial.series.open_loop for trial in view.trials)
+
+
+def without_ceilings(views: Sequence[CaseView]) -> list[CaseView]:
+    """Returns the cases at the scenario's rate; all of them where none is."""
+    return [view for view in views if not view.record.ceiling] or list(views)
 
 
 def counted(view: CaseView) -> list[TrialView]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,6 +31,7 @@ from reports.charts._words import (
     title_of,
     title_of_all,
     trial_name,
+    without_ceilings,
 )
 from reports.view import CaseView, TrialView
 
@@ -45,6 +47,8 @@ SHARES = (0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 0.999, 0.9999, 0.99999)
 MARKED = (0.5, 0.9, 0.99, 0.999, 0.9999, 0.99999)
 EACH = 14
 """Points between two ▲."""
+LETTERS = 58
+"""Letters of a legend's line."""
 _ONLY = "trial 1"
 _AT_LEAST_PEN: dict[str, Any] = {"linestyle": "", "marker": "^", "markersize": 4, "markerfacecolor": "none"}
 
@@ -78,15 +82,19 @@ def of_case(view: CaseView) -> Drawing | None:
         ]
         for window in windows
     }
-    group = Group("", (view,))
+    group = Group("", "", (view,))
     return _drawing(f"percentiles-{view.record.slug}", title_of(TITLE, view), [(group, panels)])
 
 
 def of_cases(views: Sequence[CaseView]) -> Drawing | None:
-    """Draws cases over each other, never those of different durability in one panel; None where none left a latency behind."""
-    windows = _windows(views)
+    """Draws cases over each other, never those of different durability in one panel; None where none left a latency behind.
+
+    Ceilings are left out: their latencies are those of queues that are kept full.
+    """
+    shown = without_ceilings(views)
+    windows = _windows(shown)
     drawn = []
-    for group in groups(views):
+    for group in groups(shown):
         panels = {window: list(_curves_of(group, window)) for window in windows}
         if any(panels.values()):
             drawn.append((group, panels))
@@ -144,55 +152,69 @@ def _notes(drawn: _Drawn, curves: list[_Curve]) -> Iterable[str]:
         yield _UNDRAWABLE
 
 
+@dataclass(frozen=True, slots=True)
+class _Frame:
+    """What all panels share: the latencies and the largest share that they show, whether a row is as wide as the page, lines of a legend."""
+
+    latencies_s: tuple[float, float]
+    largest: float
+    wide: bool
+    lines: int
+
+
 def _figure(drawn: _Drawn, latencies_s: tuple[float, float], largest: float) -> Figure:
     windows = list(drawn[0][1])
     columns = min(2, len(drawn)) if len(windows) == 1 else 1
     rows = -(-len(drawn) // columns)
-    lines = max(len(_legend(panels)) for _, panels in drawn)
+    lines = max(_lines(_handles(panels)) for _, panels in drawn)
+    frame = _Frame(latencies_s, largest, columns == 1, lines)
     with styled():
-        whole = figure(rows * (3.1 + 0.17 * (lines if columns > 1 else -(-lines // 2))))
+        whole = figure(rows * (3.1 + 0.17 * (-(-lines // 2) if frame.wide else lines)))
         parts = np.ravel(whole.subfigures(rows, columns, squeeze=False))
         for part, (group, panels) in zip(parts, drawn, strict=False):
-            _row(part, group, panels, latencies_s, largest, wide=columns == 1)
+            _row(part, group, panels, frame)
     return whole
 
 
-def _row(
-    part: SubFigure,
-    group: Group,
-    panels: dict[str, list[_Curve]],
-    latencies_s: tuple[float, float],
-    largest: float,
-    *,
-    wide: bool,
-) -> None:
+def _row(part: SubFigure, group: Group, panels: dict[str, list[_Curve]], frame: _Frame) -> None:
     """Draws one group: a panel per window, and its legend under them."""
     every = part.subplots(1, len(panels), squeeze=False)[0]
     for axes, (window, curves) in zip(every, panels.items(), strict=True):
         for curve in curves:
             _draw(axes, curve)
-        durations(axes, "y", *latencies_s)
-        nines(axes, largest)
+        durations(axes, "y", *frame.latencies_s)
+        nines(axes, frame.largest)
         axes.grid(visible=True)
         axes.set_xlabel("share of messages that came no later (scale of nines)")
         axes.set_title(WINDOWS[window], loc="left")
     every[0].set_ylabel("end-to-end latency")
-    if group.title:
-        part.suptitle(group.title, x=0.01, ha="left", fontsize=9, fontweight="bold")
+    if group.name:
+        title = group.title if frame.wide else group.name
+        part.suptitle(title, x=0.01, ha="left", fontsize=9, fontweight="bold")
     handles = _handles(panels)
+    if not frame.wide:  # panels beside each other stay equally high
+        handles += [Line2D([], [], linestyle="", label=" ")] * (frame.lines - _lines(handles))
     if handles:
-        part.legend(handles=handles, loc="outside lower left", ncols=2 if wide and len(handles) > 1 else 1)
+        columns = 2 if frame.wide and len(handles) > 1 else 1
+        part.legend(handles=handles, loc="outside lower left", ncols=columns)
 
 
 def _legend(panels: dict[str, list[_Curve]]) -> dict[str, Line]:
     return {curve.legend: curve.look for curves in panels.values() for curve in curves}
 
 
+def _lines(handles: Sequence[Line2D]) -> int:
+    return sum(str(handle.get_label()).count("\n") + 1 for handle in handles)
+
+
 def _handles(panels: dict[str, list[_Curve]]) -> list[Line2D]:
     """Returns the legend's entries; a single valid trial needs none."""
     every = [curve for curves in panels.values() for curve in curves]
     named = _legend(panels)
-    handles = [Line2D([], [], **_pen(look), markersize=4, label=name) for name, look in named.items()]
+    handles = [
+        Line2D([], [], **_pen(look), markersize=4, label=fill(name, LETTERS, break_on_hyphens=False))
+        for name, look in named.items()
+    ]
     if list(named) == [_ONLY]:
         handles = []
     if any(curve.points.censored_from < len(curve.points.share) for curve in every):
@@ -269,9 +291,8 @@ def _alt(drawn: _Drawn) -> str:
             if curves:
                 medians = _range([curve.points for curve in curves], 0.5)
                 ends = _range([curve.points for curve in curves], 1)
-                of = group.title.split(":")[0] + (", closed loop" if is_closed_loop(group.views[0]) else "")
                 told.append(
-                    f"{f'{of}, ' if group.title else ''}{window}: medians {medians}, at the end of the lines {ends}"
+                    f"{f'{group.name}, ' if group.name else ''}{window}: medians {medians}, at the end of the lines {ends}"
                 )
     return f"Curves of latency over the share of messages that came no later. {'; '.join(told)}."
 
