@@ -9,14 +9,14 @@ from __future__ import annotations
 import math
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeGuard
 
 from harness.analysis.rank_sum import independent_ratio
 from harness.metrics import METRICS
 from harness.model import TrialStatus
 from harness.record import AtLeast, CaseRecord, Figure, TrialRecord, Unknown
-from reports import figures
-from reports.compared import Compared, Difference, Interval
+from reports import figures, words
+from reports.compared import Compared, Comparison, Difference, Interval
 from reports.figures import Found
 
 RECOVERY = "recovery."
@@ -75,6 +75,12 @@ def shown(cases: list[CaseRecord]) -> list[Measured]:
     return found
 
 
+def measured(told: Comparison) -> list[Measured]:
+    """Returns the figures that a comparison has, in order."""
+    arms = [arm for group in told.groups for arm in group.arms]
+    return [each for each in MEASURED if any(each.metric in arm.figures for arm in arms)]
+
+
 def over_trials(case: CaseRecord, metric: str) -> Found:
     """Returns a metric of ``METRICS`` over the trials that count; a recovery's, of each trial the worst of its faults."""
     if metric.startswith(RECOVERY):
@@ -119,7 +125,7 @@ def compared(
     if why:
         return told.model_copy(update={"why": why})
     there = over_trials(reference, metric)
-    if isinstance(found.middle, float | AtLeast) and isinstance(there.middle, float | AtLeast):
+    if _says_something(found.middle, metric) and _says_something(there.middle, metric):
         if found.window != there.window:
             return told.model_copy(update={"why": WINDOWS})
         if isinstance(found.middle, AtLeast) and isinstance(there.middle, AtLeast):
@@ -128,6 +134,13 @@ def compared(
         interval = _interval(metric, [*told.trials.values()], [*others.values()]) if evidence else UNLIKE
         return told.model_copy(update={"difference": _difference(found.middle, there.middle, interval)})
     return told.model_copy(update={"why": NOT_KNOWN})
+
+
+def _says_something(value: Figure | None, metric: str) -> TypeGuard[float | AtLeast]:
+    """Returns whether a figure is a number, or a lower bound that is worth its name: a recovery hardly waited for says nothing."""
+    if isinstance(value, AtLeast):
+        return not words.is_not_seen(metric, value)
+    return isinstance(value, float)
 
 
 def _by_trial(case: CaseRecord, metric: str) -> dict[int, Figure]:
@@ -177,11 +190,11 @@ def more_is_better(metric: str) -> bool:
 
 def _interval(metric: str, here: Collection[Figure], there: Collection[Figure]) -> tuple[Interval, float | None] | str:
     """Returns the interval of the ratio with its estimate, or why there is none. Trials of two cases are no pairs."""
+    if min(len(here), len(there)) == 1:
+        return ONE_TRIAL
     mine, other = _usable(here), _usable(there)
     if mine is None or other is None:
-        return "a trial's figure is not known or 0: no interval"
-    if min(len(mine), len(other)) == 1:
-        return ONE_TRIAL
+        return "of a trial not known, or 0: no interval"
     found = independent_ratio(
         other, mine, resolution=RESOLUTION_S.get(metric, 0.0)
     )  # not better or worse: the plain ratio

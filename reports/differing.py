@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from harness.record import RunRecord
@@ -13,20 +13,37 @@ _NOT_ASKED = ("cases", "name", "question", "expect")
 """Keys of an expanded scenario that stand elsewhere: the cases' own rows, the title."""
 _NEVER_ALIKE = ("live",)
 """Groups of a fingerprint that are noise of their very run."""
-_OWN_NAMES = re.compile(r"bb_[0-9a-f]{16}_\d+")
-"""Queues and tables of one trial."""
+UNKNOWN = "unknown"
+_OWN_NAMES = re.compile(r"(?<=\bbb_)[0-9a-f]{16}_\d+|(?<=\bbrokerbench-)[0-9a-f]{12,}(?=@)")
+"""Of queues, tables and nodes of one trial."""
 
 
-def differing(values: Mapping[str, Mapping[str, str]]) -> list[Setting]:
-    """Returns what differs between several mappings, by label; what one of them has not is null there."""
+def differing(values: Mapping[str, Mapping[str, str]], *, absent: bool = True) -> list[Setting]:
+    """Returns what differs between several mappings, by label; what one of them has not is null there.
+
+    Args:
+        absent: to have none is a difference too; False for parameters, of which each setup has its own: then it is left out.
+    """
     names = dict.fromkeys(name for each in values.values() for name in each)
-    rows = [Setting(name=name, values={label: each.get(name) for label, each in values.items()}) for name in names]
-    return [row for row in rows if len(set(row.values.values())) > 1]
+    rows = [
+        Setting(name=name, values={label: each.get(name) for label, each in values.items() if absent or name in each})
+        for name in names
+    ]
+    return [row for row in rows if len({*row.values.values()}) > 1]
+
+
+def merged(found: Iterable[Sequence[Setting]]) -> list[Setting]:
+    """Returns several lists as one, in which each name stands once."""
+    values: dict[str, dict[str, str | None]] = {}
+    for each in (setting for settings in found for setting in settings):
+        values.setdefault(each.name, {}).update(each.values)
+    return [Setting(name=name, values=told) for name, told in values.items()]
 
 
 def of_scenario(record: RunRecord) -> dict[str, str]:
     """Returns the keys of a run's expanded scenario by dotted names, without its cases."""
-    return dict(_flat({key: value for key, value in record.scenario_expanded.items() if key not in _NOT_ASKED}))
+    told = {key: value for key, value in record.scenario_expanded.items() if key not in _NOT_ASKED}
+    return {name: "none" if value == UNKNOWN else value for name, value in _flat(told)}
 
 
 def of_fingerprint(record: RunRecord) -> dict[str, str]:
@@ -64,7 +81,7 @@ def _mapping(value: object) -> dict[str, object]:
 def _plain(value: object) -> str:
     """Returns a value in words; an empty one can be seen."""
     if value is None:
-        return "unknown"
+        return UNKNOWN
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return " ".join(_OWN_NAMES.sub("bb_…", str(value)).split()) or '""'
+    return " ".join(_OWN_NAMES.sub("…", str(value)).split()) or '""'

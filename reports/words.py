@@ -283,10 +283,15 @@ def figure(name: str, value: Figure | None) -> str:
     if isinstance(value, Unknown):
         return value.unknown
     if isinstance(value, AtLeast):
-        if name in _RECOVERIES and value.at_least < SEEN_FROM_S:
+        if is_not_seen(name, value):
             return "not seen"
         return f"≥ {_number(name, value.at_least)}"
     return _number(name, value)
+
+
+def is_not_seen(name: str, value: AtLeast) -> bool:
+    """Returns whether a recovery was waited for less than it takes to see one."""
+    return name in _RECOVERIES and value.at_least < SEEN_FROM_S
 
 
 def _number(name: str, value: float) -> str:

@@ -1,0 +1,121 @@
+"""A compared figure in words, made once for terminal, Markdown and page."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from harness.record import AtLeast, Figure, Unknown
+from harness.units import format_duration, format_rate
+from reports import figures, words
+from reports.compared import Arm, Compared, Difference, Interval
+from reports.differences import INVALID
+
+REFERENCE = "reference"
+PER_MESSAGE = ("cost.broker_cpu", "cost.load_cpu")
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """The words of a compared figure, "" where there is nothing to say.
+
+    Args:
+        value: the middle one. range: lowest – highest. difference: ``+1.2 ms ×1.31``. interval: ``[1.20 – 1.43]``, ``≈`` before it
+            where it holds 1. why: why there is no difference, in a word.
+    """
+
+    value: str
+    range: str = ""
+    difference: str = ""
+    interval: str = ""
+    why: str = ""
+
+    @property
+    def lines(self) -> list[str]:
+        """Returns what stands below each other."""
+        return [line for line in (self.value, self.range, self.difference, self.interval, self.why) if line]
+
+
+def cell(metric: str, compared: Compared) -> Cell:
+    """Returns a figure in words."""
+    value = figure(metric, compared.middle)
+    if compared.window == "whole" and not metric.startswith(("recovery.", "cost.")) and compared.middle is not None:
+        value += ", whole run"
+    ends = [figure(metric, end) for end in (compared.lowest, compared.highest) if end is not None]
+    spread = " – ".join(ends) if len(set(ends)) > 1 else ""
+    difference = compared.difference
+    if difference is None:
+        return Cell(value, spread, why=_in_a_word(compared.why))
+    return Cell(value, spread, told(metric, difference), interval(difference.interval) if difference.interval else "")
+
+
+def _in_a_word(why: str) -> str:
+    """Returns why a figure is not compared where that is a label of its own; all else the row or the value says."""
+    return why if why in figures.UNSUSTAINED else ""
+
+
+def figure(metric: str, value: Figure | None) -> str:
+    """Returns a figure; the heading of a CPU cost says "per message" already."""
+    if metric in PER_MESSAGE and isinstance(value, float):
+        return format_duration(value / 1e6)  # seconds per million messages are microseconds per message
+    return words.figure(metric, value)
+
+
+def told(metric: str, difference: Difference) -> str:
+    """Returns ``+1.2 ms ×1.31``; ``≥ +1.2 s ×3.4`` where a figure is only "at least"."""
+    size = _absolute(metric, abs(difference.absolute))
+    sign = "+" if difference.absolute > 0 else "−" if difference.absolute < 0 else "±"
+    parts = [difference.relation if difference.relation != "=" else "", f"{sign}{size}"]
+    parts.append("" if difference.ratio is None else times(difference.ratio))
+    return " ".join(part for part in parts if part)
+
+
+def _absolute(metric: str, value: float) -> str:
+    return (
+        format_rate(value) if metric.startswith(("rate.", "throughput")) and 0 < value < 10 else figure(metric, value)
+    )
+
+
+def times(ratio: float) -> str:
+    """Returns ``×1.31``, ``×12.5``, ``×8,728``, ``×0.0042``: never rounded to nothing."""
+    return f"×{number(ratio)}"
+
+
+def number(ratio: float) -> str:
+    """Returns a ratio without its sign."""
+    if ratio >= 99.95:
+        return f"{ratio:,.0f}"
+    if ratio >= 9.995:
+        return f"{ratio:.1f}"
+    return f"{ratio:.2f}" if ratio >= 0.0995 or ratio == 0 else f"{ratio:.2g}"
+
+
+def interval(found: Interval) -> str:
+    """Returns ``[1.20 – 1.43]``, or ``≈ [0.97 – 1.08]`` where the ratio may be 1."""
+    low = number(found.low) if found.low else "…"
+    high = "…" if found.high is None else number(found.high)
+    return f"{'≈ ' if holds_one(found) else ''}[{low} – {high}]"
+
+
+def holds_one(found: Interval) -> bool:
+    """Returns whether 1 lies between the bounds: no difference is shown."""
+    return found.low <= 1 and (found.high is None or found.high >= 1)
+
+
+def standing(arm: Arm, *, several: bool) -> list[str]:
+    """Returns what stands under the name of a row: that its figures count for nothing, or that it is the reference."""
+    found = [] if arm.valid or not arm.trials else [f"! {INVALID}"]
+    if arm.reference == arm.label and several:
+        found.append(REFERENCE)
+    return found
+
+
+def loss(arm: Arm) -> str:
+    """Returns how many confirmed messages were lost, of how many."""
+    if arm.loss.lost is None:
+        return words.NOT_MEASURED
+    return f"{words.loss(arm.loss.lost, arm.loss.or_more)} of {arm.loss.of:,}"
+
+
+def is_known(value: Figure | None) -> bool:
+    """Returns whether a figure is a number or a lower bound."""
+    return value is not None and not isinstance(value, Unknown) and isinstance(value, float | AtLeast)
