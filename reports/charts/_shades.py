@@ -1,0 +1,205 @@
+"""Faults and phases of a trial on a time axis: lanes for what happened when, and the same moments as shades through every panel.
+
+A page that is read by a program finds them by id (``gid``; on the page ``data-gid``), each a rectangle whose left and right edge are
+the exact moments: ``phase-warm-up``, ``phase-steady``, ``phase-drain`` in the lanes' panel; ``fault-<index>`` (injected → healed) and
+``recovery-<index>`` (healed → recovered, or until when that was waited for) in the lanes, ``fault-<index>-<panel>`` and
+``recovery-<index>-<panel>`` through the panels. The left edge of ``phase-steady`` stands at 0 s and its right edge at the end of the
+load, which maps x to seconds; all panels share x.
+
+Neighbours: ``timeline`` stacks the panels, ``_panels`` draws what is in them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch, Rectangle
+
+from harness.analysis.series import Series, Span
+from harness.record import FaultResult, IncidentResult, TrialRecord
+from reports.charts._style import BLUE, GREEN, GREY, INK, VERMILLION
+from reports.words import SEEN_FROM_S
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+MAX_LANES = 6
+"""More faults than these share a lane with those of their label."""
+PHASES = {"warm-up": GREY, "steady": GREEN, "drain": BLUE}
+LANE = 1.75
+"""Height of a lane in heights of the row of phases: its words stand above its bar."""
+_BAR = 0.8
+AXIS_IN = 6.4
+"""Width of every panel, inches."""
+_LETTER_IN = 0.062
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """A row of the lanes' panel: its faults, as they were planned and as they happened."""
+
+    faults: tuple[tuple[FaultResult, Span | None], ...]
+
+
+def lanes_of(trial: TrialRecord, series: Series) -> list[Lane]:
+    """Returns a lane per fault, by when it was planned; where there are many, one per label."""
+    happened = {span.index: span for span in series.faults}
+    pairs = [(fault, happened.get(fault.index)) for fault in sorted(trial.faults, key=lambda f: (f.planned_s, f.index))]
+    if len(pairs) <= MAX_LANES:
+        return [Lane((pair,)) for pair in pairs]
+    labels = dict.fromkeys(fault.label for fault, _ in pairs)
+    return [Lane(tuple(pair for pair in pairs if pair[0].label == label)) for label in labels]
+
+
+def shade(axes: Axes, series: Series, panel: str) -> None:
+    """Shades faults and recoveries through a panel, and marks where phases begin."""
+    end_s = float(series.edges_s[-1])
+    for fault in series.faults:
+        span = axes.axvspan(fault.start_s, _healed_s(fault, end_s), zorder=0.6, gid=f"fault-{fault.index}-{panel}")
+        _dark(span, alpha=0.3)
+        if fault.end_s is not None and fault.watched_s is not None:
+            gid = f"recovery-{fault.index}-{panel}"
+            _light(axes.axvspan(fault.end_s, fault.watched_s, zorder=0.5, gid=gid), alpha=0.11)
+    for phase in series.phases[1:]:
+        axes.axvline(phase.start_s, color=INK, lw=0.6, ls=(0, (2, 3)), zorder=0.7)
+
+
+def _healed_s(fault: Span, end_s: float) -> float:
+    return end_s if fault.end_s is None else fault.end_s
+
+
+def _dark(patch: Patch, alpha: float) -> Patch:
+    """Returns a patch as a fault looks; its edge shows also one that lasts no time."""
+    patch.set(facecolor=VERMILLION, edgecolor=VERMILLION, linewidth=0.8, alpha=alpha)
+    return patch
+
+
+def _light(patch: Patch, alpha: float, *, recovered: bool = True) -> Patch:
+    """Returns a patch as a recovery looks; one that nobody saw the end of is hatched."""
+    patch.set(facecolor=VERMILLION, linewidth=0, alpha=alpha)
+    if not recovered:
+        patch.set(hatch="////", edgecolor=VERMILLION)
+    return patch
+
+
+def draw_lanes(axes: Axes, trial: TrialRecord, series: Series) -> None:
+    """Draws the phases and a lane per fault, from top to bottom; what befell containers stands among the phases."""
+    lanes = lanes_of(trial, series)
+    start_s, end_s = float(series.edges_s[0]), float(series.edges_s[-1])
+    axes.set(xlim=(start_s, end_s), ylim=(0.5 + LANE * len(lanes), -0.5), yticks=[])
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+    for phase in series.phases:
+        _phase(axes, phase, series)
+    for number, lane in enumerate(lanes, 1):
+        _lane(axes, LANE * number, lane, series)
+    for incident in trial.incidents:
+        _incident(axes, incident, (start_s, end_s))
+    handles = list(_legend(trial, series))
+    if handles:
+        axes.legend(handles=handles, loc="upper left", bbox_to_anchor=(1.0, 1.0), handlelength=1.4, borderaxespad=0)
+
+
+def _phase(axes: Axes, phase: Span, series: Series) -> None:
+    limit_s = float(series.edges_s[-1])
+    until_s = limit_s if phase.end_s is None else phase.end_s
+    bar = Rectangle((phase.start_s, -_BAR / 2), until_s - phase.start_s, _BAR, gid=f"phase-{phase.name}")
+    bar.set(facecolor=PHASES[phase.name], alpha=0.22, edgecolor="none")
+    axes.add_patch(bar)
+    if _is_named(phase, series):
+        axes.text((phase.start_s + min(until_s, limit_s)) / 2, 0, phase.name, ha="center", va="center")
+
+
+def _is_named(phase: Span, series: Series) -> bool:
+    """Returns whether the name of a phase has room in its bar."""
+    limit_s = float(series.edges_s[-1])
+    seen_s = min(limit_s, limit_s if phase.end_s is None else phase.end_s) - phase.start_s
+    return AXIS_IN * seen_s / float(limit_s - series.edges_s[0]) > _LETTER_IN * len(phase.name)
+
+
+def _lane(axes: Axes, row: float, lane: Lane, series: Series) -> None:
+    start_s, end_s = float(series.edges_s[0]), float(series.edges_s[-1])
+    for fault, span in lane.faults:
+        axes.plot(
+            [fault.planned_s],
+            [row],
+            marker="v",
+            ms=5,
+            mfc="none",
+            mec=INK,
+            ls="",
+            zorder=5,
+            gid=f"planned-{fault.index}",
+        )
+        if span is None:
+            continue
+        at, until_s = (span.start_s, row - _BAR / 2), _healed_s(span, end_s)
+        bar = Rectangle(at, until_s - span.start_s, _BAR, zorder=3, gid=f"fault-{span.index}")
+        axes.add_patch(_dark(bar, alpha=0.85))
+        if span.end_s is not None and span.watched_s is not None:
+            at, width_s = (span.end_s, row - _BAR / 2), span.watched_s - span.end_s
+            bar = Rectangle(at, width_s, _BAR, zorder=2, gid=f"recovery-{span.index}")
+            axes.add_patch(_light(bar, alpha=0.3, recovered=span.recovered_s is not None))
+    fault, span = lane.faults[0]
+    first_s = fault.planned_s if span is None else span.start_s
+    left = first_s - start_s < 0.5 * (end_s - start_s)
+    x_s = max(first_s, start_s) if left else end_s
+    axes.text(x_s, row - 0.86, _lane_words(lane), va="center", ha="left" if left else "right")
+
+
+def _lane_words(lane: Lane) -> str:
+    fault, span = lane.faults[0]
+    if len(lane.faults) > 1:
+        return f"{fault.label} ({len(lane.faults)} times)"
+    if span is None:
+        return f"{fault.label}: planned at {seconds(fault.planned_s)}, never fired"
+    told = [f"{fault.label} at {seconds(span.start_s)}"]
+    told.append("never healed" if span.end_s is None else f"healed at {seconds(span.end_s)}")
+    if span.recovered_s is not None:
+        told.append(f"recovered at {seconds(span.recovered_s)}")
+    elif span.watched_s is not None:
+        told.append(not_recovered(span))
+    return ", ".join(told)
+
+
+def not_recovered(fault: Span) -> str:
+    """Returns that nobody saw a recovery: what was watched for less than one takes says only that."""
+    waited_s = (fault.watched_s or 0.0) - (fault.end_s or 0.0)
+    if waited_s < SEEN_FROM_S:
+        return "recovery not seen"
+    return f"not recovered by {seconds(fault.watched_s or 0.0)}"
+
+
+def seconds(t_s: float) -> str:
+    """Returns a moment of the time axis: ``10.12 s``."""
+    return f"{round(t_s, 2) + 0.0:.2f} s"
+
+
+def _incident(axes: Axes, incident: IncidentResult, limits: tuple[float, float]) -> None:
+    if limits[0] <= incident.at_s <= limits[1]:
+        axes.plot([incident.at_s], [0], marker="X", ms=7, mfc=VERMILLION, mec=INK, mew=0.6, ls="", zorder=6)
+
+
+def _legend(trial: TrialRecord, series: Series) -> Iterator[Patch | Line2D]:
+    """Yields what a reader cannot tell by himself; what stands in the picture with its name is not among it."""
+    if trial.faults:
+        yield Line2D([], [], marker="v", ls="", mfc="none", mec=INK, ms=5, label="planned")
+    if series.faults:
+        yield _dark(Patch(label="fault, until healed"), alpha=0.85)
+    watched = [span for span in series.faults if span.watched_s is not None]
+    if any(span.recovered_s is not None for span in watched):
+        yield _light(Patch(label="until recovered"), alpha=0.3)
+    if any(span.recovered_s is None and span.watched_s != span.end_s for span in watched):
+        yield _light(Patch(label="not recovered"), alpha=0.3, recovered=False)
+    for phase in series.phases:
+        if not _is_named(phase, series):
+            yield Patch(facecolor=PHASES[phase.name], alpha=0.22, label=phase.name)
+    for what in dict.fromkeys(incident.what for incident in _shown(trial.incidents, series)):
+        yield Line2D([], [], marker="X", ls="", mfc=VERMILLION, mec=INK, mew=0.6, ms=7, label=what)
+
+
+def _shown(incidents: Sequence[IncidentResult], series: Series) -> list[IncidentResult]:
+    return [each for each in incidents if series.edges_s[0] <= each.at_s <= series.edges_s[-1]]
