@@ -242,3 +242,8 @@ def test_a_scenario_is_read_by_path_as_text_or_as_path(tmp_path: Path):
     path = tmp_path / "asked.yaml"
     path.write_text(MINIMAL)
     assert read_scenario(path, CATALOGUE) == read_scenario(str(path), CATALOGUE)
+
+
+def test_a_folded_text_is_read_without_the_marks_of_its_folds(tmp_path: Path) -> None:
+    text = MINIMAL.replace("question:", "expect: >\n  one line\n  and\n  another\nquestion:", 1)
+    assert read_text(tmp_path, text).expect.strip() == "one line and another"
