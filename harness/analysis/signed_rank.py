@@ -244,18 +244,14 @@ def middle(low: Floats, high: Floats) -> float | None:
     """Returns the exponential of the median of sorted log ratios; None where unknown ones decide it.
 
     Args:
-        low, high: with what is unknown taken as −∞, and as +∞.
+        low, high: with what is unknown taken as −∞, and as +∞. Where both have a finite median, the middle of the two is returned.
     """
-    at = len(low) // 2
-    least, most = (float(w[at] if len(w) % 2 else _mean(w[at - 1], w[at])) for w in (low, high))
-    if least != most:  # NaN too: +∞ and −∞ have no middle
+    at, other = len(low) // 2, (len(low) - 1) // 2
+    around = {float(w[i]) for w in (low, high) for i in (at, other)}
+    if len(around) > 1 and not all(map(math.isfinite, around)):
         return None
     with np.errstate(over="ignore"):
-        return float(np.exp(least))
-
-
-def _mean(one: float, other: float) -> float:
-    return one if one == other else math.nan if math.isinf(one) and math.isinf(other) else (one + other) / 2
+        return float(np.exp((low[at] + low[other] + high[at] + high[other]) / 4))
 
 
 class Decision(Enum):

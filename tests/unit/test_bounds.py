@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
+from fractions import Fraction
+
 import pytest
 
 from harness.analysis.bounds import (
     clean_deployments_upper,
     clopper_pearson_lower,
     clopper_pearson_upper,
+    discordant_tail,
     poisson_lower,
     poisson_upper,
 )
@@ -48,3 +52,32 @@ def test_clopper_pearson_inverts_the_binomial_tails() -> None:
 def test_when_every_trial_was_lossy_the_upper_bound_is_certainty() -> None:
     assert clopper_pearson_upper(3, 3) == 1.0
     assert clopper_pearson_lower(3, 3) == pytest.approx(0.05 ** (1 / 3))
+
+
+@pytest.mark.parametrize(
+    ("worse", "better", "tail"),
+    [
+        (5, 0, Fraction(1, 32)),
+        (6, 0, Fraction(1, 64)),
+        (7, 1, Fraction(9, 256)),
+        (0, 0, Fraction(1)),
+        (0, 3, Fraction(1)),
+    ],
+)
+def test_pairs_in_which_one_side_only_lost_are_tossed_coins(worse: int, better: int, tail: Fraction) -> None:
+    assert discordant_tail(worse, better) == tail
+
+
+def test_five_discordant_pairs_are_needed_at_the_level_and_six_at_a_third_of_it() -> None:
+    level = Fraction(1, 20)
+    assert discordant_tail(5, 0) <= level < discordant_tail(4, 0)
+    assert discordant_tail(6, 0) <= level / 3 < discordant_tail(5, 0)
+
+
+def test_with_losses_in_batches_of_twenty_the_bound_on_messages_is_wrong_in_a_third_of_all_trials() -> None:
+    """Why it is printed with the words "if losses were independent", and gates nothing."""
+    batches = 10.0  # expected, of 20 messages each
+    wrong = sum(
+        math.exp(-batches) * batches**k / math.factorial(k) for k in range(20) if poisson_upper(20 * k) < 20 * batches
+    )
+    assert round(wrong, 2) == 0.33
