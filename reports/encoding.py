@@ -20,6 +20,10 @@ _STAND_INS = {
     "°": " deg",
     "µ": "u",
     "⨯": "x",
+    "▶": ">",
+    "━": "=",
+    "─": "-",
+    **dict(zip("▁▂▃▄▅▆▇█", "_-~=+*%#", strict=True)),  # of sparklines: by how much ink they take
 }
 
 

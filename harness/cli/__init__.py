@@ -15,6 +15,7 @@ from contextlib import suppress
 from types import FrameType
 from typing import NoReturn
 
+from harness.cli import live
 from harness.cli.commands import cli
 from harness.errors import BrokerbenchError, ExitCode
 from harness.redaction import hide
@@ -54,12 +55,14 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
     """First signal: an orderly end. Second: at once; the minder cleans up."""
     for each in ENDING:
         signal.signal(each, _leave_at_once)
-    with suppress(OSError):  # its reader may have gone with the same Ctrl-C (`2>&1 | tee`)
-        os.write(2, b"\nbrokerbench: ending: healing faults, taking down (once more to leave at once)\n")
+    if not live.say_ending():
+        with suppress(OSError):  # its reader may have gone with the same Ctrl-C (`2>&1 | tee`)
+            os.write(2, b"\nbrokerbench: ending: healing faults, taking down (once more to leave at once)\n")
     raise KeyboardInterrupt
 
 
 def _leave_at_once(number: int, frame: FrameType | None) -> None:
     with suppress(OSError):
-        os.write(2, b"\nbrokerbench: left at once; the minder removes what is running\n")
+        cursor = live.SHOW_CURSOR if os.isatty(2) else b""
+        os.write(2, cursor + b"\nbrokerbench: left at once; the minder removes what is running\n")
     os._exit(int(ExitCode.INTERRUPTED))

@@ -7,7 +7,7 @@ import os
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext, suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from rich.text import Text
 
 from harness import __version__
 from harness.brokers import is_ours, setups
-from harness.cli.diagnosis import print_diagnosis
+from harness.cli.comparing import compare
 from harness.cli.images import images
 from harness.cli.lending import DEFAULT_WAIT, DOOR, SECRET_FILE, WAIT, agent, door_of_run
 from harness.cli.live import open_view
@@ -34,13 +34,12 @@ from harness.cli.places import (
 )
 from harness.cli.setups import up
 from harness.deployments.embedded import EmbeddedDeployment
-from harness.doctor.finding import diagnosis_schema
 from harness.errors import BrokerbenchError, ExitCode, UsageError
 from harness.faults import faults
 from harness.model import Setup
 from harness.record import RunRecord
 from harness.redaction import hide, is_ambiguous
-from harness.run.progress import Deaf
+from harness.run.progress import Deaf, Listener, Listeners
 from harness.scenario import shipped
 from harness.scenario.addresses import ENCODE
 from harness.scenario.catalogue import Catalogue
@@ -54,7 +53,6 @@ from harness.sweeping import LEFT
 from harness.sweeping import down as sweep_everything
 from reports import write_reports
 from reports.containers import ground
-from reports.terminal import print_run
 
 OUTPUT = Path("runs")
 SET_HELP = "Override a key, e.g. --set load.rate=5000/s or --set setups.redis-stream.persistence=aof-always."
@@ -92,6 +90,12 @@ def cli() -> None:
 @click.option("--quiet", is_flag=True, help="No progress on stderr.")
 @click.option("--web", is_flag=True, help="Serve Locust's page on 127.0.0.1 while the load runs.")
 @click.option(
+    "--metrics",
+    type=click.IntRange(0, 65535),
+    metavar="PORT",
+    help="Serve the run's figures for Prometheus on 127.0.0.1:PORT while it runs; 0 takes a free port.",
+)
+@click.option(
     "--init-swarm", is_flag=True, help="Make a swarm for an overlay network where there is none, and leave it."
 )
 @click.option("--skip-unavailable", is_flag=True, help="Run the cases that this machine can run; mark the others.")
@@ -106,6 +110,7 @@ def run(
     as_json: bool,
     quiet: bool,
     web: bool,
+    metrics: int | None,
     init_swarm: bool,
     skip_unavailable: bool,
     listen: str | None,
@@ -120,11 +125,10 @@ def run(
         require_page(asked)
     door = door_of_run(asked, listen, secret_file, wait)
     options = RunOptions(root=output, command=_command(), web=web, skip_unavailable=skip_unavailable, door=door)
-    view = nullcontext(Deaf()) if quiet or as_json else open_view(Console(stderr=True))
-    with (
-        view as listener,
-        Run(asked, deployment_of(asked, init_swarm=init_swarm, quiet=quiet or as_json), options, listener) as this_run,
-    ):
+    with ExitStack() as ending:
+        listener = _listener(ending, metrics, quiet=quiet or as_json)
+        deployment = deployment_of(asked, init_swarm=init_swarm, quiet=quiet or as_json)
+        this_run = ending.enter_context(Run(asked, deployment, options, listener))
         if not (quiet or as_json):
             with suppress(OSError):  # nobody reads stderr: no reason not to run
                 click.echo(_first_line(this_run.record, this_run.folder), err=True)
@@ -134,11 +138,24 @@ def run(
     return int(record.exit_code or 0)
 
 
+def _listener(ending: ExitStack, metrics: int | None, *, quiet: bool) -> Listener:
+    """Returns who is told of the run while it runs, and ends with ``ending``."""
+    server = None
+    if metrics is not None:
+        from harness.cli.metrics import MetricsServer  # noqa: PLC0415 - only who asks for them pays for the library
+
+        server = ending.enter_context(MetricsServer(metrics))
+        with suppress(OSError):  # as below
+            click.echo(f"metrics: {server.url}", err=True)
+    view: Listener = Deaf() if quiet else ending.enter_context(open_view(Console(stderr=True)))
+    return Listeners([server, view]) if server else view
+
+
 @cli.command()
 @click.argument("run_folder", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print run.json on stdout and nothing else.")
 def report(run_folder: Path, as_json: bool) -> int:
-    """Make every figure of RUN_FOLDER again from its stored ledger, write report.md, and print the table."""
+    """Make every figure of RUN_FOLDER again from its stored ledger, write report.md and report.html, and print the table."""
     from harness.run.recompute import recompute  # noqa: PLC0415 - as in `run`
 
     folder = RunFolder.open(run_folder)
@@ -203,7 +220,8 @@ def doctor(as_json: bool) -> int:
 
     Ends with 0 where the quickstart can run here, 2 where this machine lacks something for it, 70 where that cannot be told.
     """
-    from harness.doctor.examine import examine  # noqa: PLC0415 - as in `run`
+    from harness.cli.diagnosis import print_diagnosis  # noqa: PLC0415 - as in `run`
+    from harness.doctor.examine import examine  # noqa: PLC0415
 
     diagnosis = examine(lambda: _read("quickstart", (), None), OUTPUT)
     with readers_may_leave():
@@ -217,9 +235,16 @@ def doctor(as_json: bool) -> int:
 @cli.command()
 @click.option("--record", "which", flag_value="record", help="The schema of run.json instead.")
 @click.option("--doctor", "which", flag_value="doctor", help="The schema of what `doctor --json` prints instead.")
+@click.option(
+    "--comparison", "which", flag_value="comparison", help="The schema of what `compare --json` prints instead."
+)
 def schema(which: str | None) -> None:
     """Print the JSON schema of scenario files, for editors."""
-    wanted = {"record": record_schema, "doctor": diagnosis_schema}.get(which or "", lambda: json_schema(catalogue()))
+    from harness.doctor.finding import diagnosis_schema  # noqa: PLC0415 - as in `run`
+    from reports.compared import comparison_schema  # noqa: PLC0415 - as in `run`
+
+    kinds = {"record": record_schema, "doctor": diagnosis_schema, "comparison": comparison_schema}
+    wanted = kinds.get(which or "", lambda: json_schema(catalogue()))
     with readers_may_leave():
         click.echo(json.dumps(wanted(), indent=1))
 
@@ -250,11 +275,14 @@ def down(addresses: tuple[str, ...], as_json: bool) -> int:
 
 
 cli.add_command(agent)
+cli.add_command(compare)
 cli.add_command(images)
 cli.add_command(up)
 
 
 def _print_result(record: RunRecord, folder: RunFolder, page: Path | None, *, as_json: bool) -> None:
+    from reports.terminal import print_run  # noqa: PLC0415 - nobody waits for what lays tables out before there is one
+
     with readers_may_leave():
         if as_json:
             click.echo((folder.path / "run.json").read_text() if page else record.model_dump_json(indent=1))

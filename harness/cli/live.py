@@ -1,7 +1,8 @@
 """The view of a run while it runs, on stderr: a panel on a terminal, plain lines elsewhere.
 
 Both are listeners (``harness.run.progress``) and context managers. A second without a delivery is shown as such: the rate is 0, the
-p99 ``—``, and the age of the last delivery stands beside it; never a line that is missing.
+p99 ``—``, and the age of the last delivery stands beside it; never a line that is missing. Neighbours: ``picture`` knows what holds,
+``panel`` lays it out, ``phrases`` has the words.
 """
 
 from __future__ import annotations
@@ -9,76 +10,140 @@ from __future__ import annotations
 import contextlib
 import math
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
+from typing import Protocol
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, ConsoleOptions
 from rich.live import Live
-from rich.progress_bar import ProgressBar
-from rich.table import Table
+from rich.segment import Segment
+from rich.style import Style
 from rich.text import Text
 
 from harness import clock
-from harness.cli.picture import ActiveFault, LiveSnapshot, Picture, Rates
+from harness.cli.panel import Line, panel
+from harness.cli.phrases import happened, line
+from harness.cli.picture import Picture
 from harness.model import TrialStatus
-from harness.run.progress import (
-    CaseFinished,
-    CaseStarted,
-    Event,
-    FaultHealed,
-    FaultInjected,
-    PhaseChanged,
-    Tick,
-    Warned,
-)
-from harness.units import format_count, format_duration, format_rate
+from harness.run.progress import CaseFinished, Event, Listener, Tick, Warned
 from reports.encoding import writable
 
-REFRESH_PER_S = 5
+DRAW_EVERY_S = 0.25
+"""The counts of shards come four times a second."""
 LINE_EVERY_NS = clock.NS_PER_S
-BAR_WIDTH = 30
-NONE = "—"
+SHOW_CURSOR = b"\x1b[?25h"
 
 
-def open_view(console: Console) -> LiveView | PlainView:
+class View(Listener, Protocol):
+    """A listener that shows what it is told from its ``__enter__`` to its ``__exit__``."""
+
+    def __enter__(self) -> View: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+def open_view(console: Console) -> View:
     """Returns the view that suits the console (stderr's); use it as a context manager."""
-    rich_enough = console.is_terminal and not console.is_dumb_terminal and console.encoding.startswith("utf")
-    return LiveView(console) if rich_enough else PlainView(console)
+    return LiveView(console) if console.is_terminal and not console.is_dumb_terminal else PlainView(console)
+
+
+class Frame:
+    """Lines for rich, cut at the width of the terminal; cheaper than its tables, which measure and wrap."""
+
+    def __init__(self, lines: Sequence[Line], encoding: str) -> None:
+        self._lines = lines
+        self._encoding = encoding
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Segment]:
+        for at, pieces in enumerate(self._lines):
+            if at:
+                yield Segment.line()
+            segments = [Segment(writable(text, self._encoding), _style(style)) for text, style in pieces]
+            yield from Segment.adjust_line_length(segments, options.max_width, pad=False)
+
+
+def _style(name: str) -> Style:
+    return Style.parse(name)  # which keeps what it has parsed
 
 
 class LiveView:
-    """The panel: redrawn five times a second by rich's own thread, so that it moves also while nothing happens."""
+    """The panel: redrawn four times a second by a thread of its own, so that it moves also while nothing happens."""
 
     def __init__(self, console: Console, now: Callable[[], int] = clock.now_ns) -> None:
+        self._console = console
         self._picture = Picture()
         self._now = now
+        self._drawing = threading.RLock()
+        self._lengths: list[int] = []
+        self._width = console.width
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="live-view", daemon=True)
+        self.ending = False
         self._live = Live(
-            console=console,
-            get_renderable=self._draw,
-            refresh_per_second=REFRESH_PER_S,
-            transient=True,
-            redirect_stdout=False,
+            console=console, get_renderable=self._frame, auto_refresh=False, transient=True, redirect_stdout=False
         )
 
     def __enter__(self) -> LiveView:
+        global _shown  # noqa: PLW0603 - signals know no other way to it
         self._live.start()
+        _shown = self
+        self._thread.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        global _shown  # noqa: PLW0603
+        self._ended.set()
+        self._thread.join()
         with contextlib.suppress(OSError, SystemExit):  # rich answers a closed pipe with SystemExit
             self._live.stop()
+        _shown = None
 
     def notice(self, event: Event) -> None:
         """Takes an event; what should stay is printed above the panel."""
         self._picture.notice(event)
-        if isinstance(event, CaseFinished | Warned):
-            with contextlib.suppress(OSError, SystemExit):
-                self._live.console.print(Text(happened(event)))
+        if isinstance(event, Warned) or (isinstance(event, CaseFinished) and event.status is not TrialStatus.VALID):
+            with self._drawing, contextlib.suppress(OSError, SystemExit):
+                self._console.print(Text(writable(happened(event), self._console.encoding)))
 
-    def _draw(self) -> RenderableType:
-        return panel(self._picture.at(self._now()))
+    def draw(self) -> None:
+        """Draws the panel anew; where the terminal has become narrower, the old one first goes as it stands there now."""
+        with self._drawing, contextlib.suppress(OSError, SystemExit):
+            width = self._console.width
+            if width < self._width:
+                self._remove_wrapped(width)
+            self._width = width
+            self._live.refresh()
+
+    def _remove_wrapped(self, width: int) -> None:
+        """Goes up by as many rows as the lines of the last panel take more than when they were drawn, and clears from there."""
+        further = sum(math.ceil(max(length, 1) / width) - 1 for length in self._lengths)
+        if further:
+            self._console.file.write(f"\x1b[{further}A\x1b[J")
+
+    def _run(self) -> None:
+        while not self._ended.wait(DRAW_EVERY_S):
+            self.draw()
+
+    def _frame(self) -> Frame:
+        width, height = self._console.size
+        lines = panel(self._picture.at(self._now()), width, max(1, height - 1), ending=self.ending)
+        self._lengths = [min(width, sum(len(text) for text, _ in pieces)) for pieces in lines]
+        return Frame(lines, self._console.encoding)
+
+
+_shown: LiveView | None = None
+
+
+def say_ending() -> bool:
+    """Lets the panel say that the run is ending; returns whether there is one. For a signal handler: takes no lock, writes nothing."""
+    if _shown is None:
+        return False
+    _shown.ending = True
+    return True
 
 
 class PlainView:
@@ -112,121 +177,6 @@ class PlainView:
                 self._print(f"  {line(self._picture.at(event.t_ns))}")
 
     def _print(self, text: str) -> None:
-        self._file.write(writable(f"{text}\n", self._encoding))
-        self._file.flush()
-
-
-def happened(event: Event) -> str:
-    """Returns the line that says what an event was; a tick has none."""
-    told = ""
-    match event:
-        case CaseStarted():
-            told = _case(event)
-        case PhaseChanged():
-            told = f"  {event.phase}{_length(event)}"
-        case FaultInjected():
-            heals = "" if event.hold_s is None else f", to be healed in {format_duration(event.hold_s)}"
-            told = f"  ! fault: {event.label}{heals}"
-        case FaultHealed():
-            told = f"  ! healed: {event.label}"
-        case Warned():
-            told = f"  warning: {event.text}"
-        case CaseFinished():
-            sign = "✓" if event.status is TrialStatus.VALID else "!"
-            words = f" — {event.words}" if event.words else ""
-            told = f"{sign} {event.case_id}, trial {event.trial}: {event.status.value}{words}"
-    return told
-
-
-def line(now: LiveSnapshot) -> str:
-    """Returns a moment as one line."""
-    parts = [_phase(now)]
-    if now.rates:
-        parts += [_flow(now.rates), _tail(now.rates), _counts(now.rates)]
-    parts += [_fault(fault) for fault in now.faults]
-    return " | ".join(parts)
-
-
-def panel(now: LiveSnapshot) -> RenderableType:
-    """Returns a moment as a panel of few lines, which never wrap."""
-    if now.case is None:
-        return Text("starting")
-    rows = Table.grid(padding=(0, 2))
-    rows.add_column(style="dim", no_wrap=True)
-    rows.add_column(no_wrap=True, overflow="ellipsis")
-    if now.silent_s is not None and now.rates is not None:
-        if now.phase is not None and now.phase.length_s is not None:  # a phase in which news should come
-            rows.add_row("load", Text(f"no news for {format_duration(round(now.silent_s, 1))}", style="bold yellow"))
-        rows.add_row("so far", _counts(now.rates))
-    elif now.rates is not None:
-        quiet = not now.rates.delivered_per_s
-        rows.add_row("rates", _flow(now.rates))
-        rows.add_row("latency", Text(_tail(now.rates), style="bold yellow" if quiet else ""))
-        rows.add_row("so far", _counts(now.rates))
-    for fault in now.faults:
-        rows.add_row("fault", Text(_fault(fault), style="bold red"))
-    return Group(Text(_case(now.case), style="bold", no_wrap=True, overflow="ellipsis"), _progress(now), rows)
-
-
-def _progress(now: LiveSnapshot) -> RenderableType:
-    text = Text(_phase(now), no_wrap=True, overflow="ellipsis")
-    if now.phase is None or not now.phase.length_s or now.phase.limit:
-        return text
-    bar = ProgressBar(total=now.phase.length_s, completed=min(now.elapsed_s, now.phase.length_s), width=BAR_WIDTH)
-    both = Table.grid(padding=(0, 2))
-    both.add_row(bar, text)
-    return both
-
-
-def _case(case: CaseStarted) -> str:
-    trial = f", trial {case.trial} of {case.trials}" if case.trials > 1 else ""
-    return f"case {case.number} of {case.of}: {case.case_id}{trial}"
-
-
-def _length(phase: PhaseChanged) -> str:
-    if phase.length_s is None:
-        return ""
-    return f", {'at most ' if phase.limit else ''}{format_duration(phase.length_s)}"
-
-
-def _phase(now: LiveSnapshot) -> str:
-    phase = now.phase
-    if phase is None:
-        return "starting"
-    done = f"{int(now.elapsed_s)} s"
-    if phase.length_s is None:
-        return f"{phase.phase} {done}"
-    if phase.limit:
-        return f"{phase.phase} {done}, at most {format_duration(phase.length_s)}"
-    left_s = max(0.0, phase.length_s - now.elapsed_s)
-    return f"{phase.phase} {done} of {format_duration(phase.length_s)}, {math.ceil(left_s)} s left"
-
-
-def _flow(rates: Rates) -> str:
-    parts = {"offered": rates.offered_per_s, "confirmed": rates.confirmed_per_s, "delivered": rates.delivered_per_s}
-    return "  ".join(f"{name} {NONE if rate is None else format_rate(rate)}" for name, rate in parts.items())
-
-
-def _tail(rates: Rates) -> str:
-    if rates.tail_s is not None:
-        beyond = math.isinf(rates.tail_s)
-        return f"{rates.tail_name} {'beyond 1 h' if beyond else format_duration(rates.tail_s)} end to end"
-    if rates.quiet_s is None:
-        return f"p99 {NONE}  nothing delivered yet"
-    return f"p99 {NONE}  nothing delivered for {format_duration(round(rates.quiet_s, 1))}"
-
-
-def _counts(rates: Rates) -> str:
-    broker = "" if rates.backlog_broker is None else f" (broker: {format_count(rates.backlog_broker)})"
-    told = {"rejected": rates.rejected, "unknown": rates.unknown, "redelivered": rates.redelivered}
-    counts = "  ".join(f"{name} {format_count(number)}" for name, number in told.items())
-    return f"backlog {format_count(rates.backlog)}{broker}  {counts}"
-
-
-def _fault(fault: ActiveFault) -> str:
-    since = f"{fault.label}, for {fault.since_s:.1f} s"
-    if fault.left_s is None:
-        return f"{since}, until the load ends"
-    if fault.left_s > 0:
-        return f"{since}, heals in {fault.left_s:.1f} s"
-    return f"{since}, healing"
+        if text:
+            self._file.write(writable(f"{text}\n", self._encoding))
+            self._file.flush()

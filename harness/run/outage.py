@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import polars as pl
 
-from harness.tables import CLOSED
+from harness.facts import CLOSED
 from harness.units import format_duration
 
 

@@ -12,7 +12,6 @@ from types import TracebackType
 from typing import Any
 
 from harness import __version__
-from harness.analysis.combine import combine_case, run_exit
 from harness.clock import now_ns, wall_ns
 from harness.deployments.contract import Deployment
 from harness.environment import docker_facts, fingerprint
@@ -26,12 +25,10 @@ from harness.proxy.proxy import why_not
 from harness.record import CaseRecord, ImageRecord, RunRecord, TrialRecord
 from harness.run.context import TrialContext, needs_proxy
 from harness.run.entrance import check_door
-from harness.run.harvest import harvest
 from harness.run.health import described
-from harness.run.progress import CaseFinished, CaseStarted, Listener, PhaseChanged, Warned
-from harness.run.recompute import analysed_trial
+from harness.run.progress import CaseFinished, CaseStarted, Listener, PhaseChanged, RunStarted, Warned
 from harness.run.trial import Seen, Trial
-from harness.scenario.describe import as_dict
+from harness.scenario.describe import as_dict, expected_trial_s
 from harness.scenario.model import Case, Scenario
 from harness.schedule import expected_messages
 from harness.store import RunFolder
@@ -110,6 +107,7 @@ class Run:
     def run(self) -> RunRecord:
         """Runs every trial of every case and returns the finished record, interrupted or not."""
         status = "finished"
+        self._listener.notice(self._start())
         try:
             for index, case in enumerate(self._scenario.cases):
                 if not self.record.cases[index].unavailable:
@@ -123,15 +121,28 @@ class Run:
         self._finish(status)
         return self.record
 
+    def _start(self) -> RunStarted:
+        return RunStarted(
+            t_ns=now_ns(),
+            run_id=self.record.run_id,
+            scenario=self.record.scenario,
+            deployment=self.record.deployment,
+            cases=tuple(self.record.cases),
+            trials=self._scenario.trials,
+            trial_s=expected_trial_s(self._scenario),
+        )
+
     def _case(self, journal: Journal, index: int, case: Case) -> None:
         for number in range(1, self._scenario.trials + 1):
             self._listener.notice(
                 CaseStarted(
+                    t_ns=now_ns(),
                     number=index + 1,
                     of=len(self._scenario.cases),
                     case_id=case.id,
                     trial=number,
                     trials=self._scenario.trials,
+                    open_loop=case.load.saturate_window is None,
                 )
             )
             self._trial(journal, index, number, case)
@@ -172,7 +183,9 @@ class Run:
         result = self._analysed(context, trial, interrupted=interrupted)
         shutil.rmtree(slots, ignore_errors=True)
         self._save(status="running", index=index, trial=result)
-        self._listener.notice(CaseFinished(case_id=case.id, trial=number, status=result.status, words=_words(result)))
+        self._listener.notice(
+            CaseFinished(case=self.record.cases[index], trial=number, status=result.status, words=_words(result))
+        )
         if interrupted:
             raise KeyboardInterrupt
 
@@ -187,6 +200,9 @@ class Run:
 
     def _analysed(self, context: TrialContext, trial: Trial, *, interrupted: bool) -> TrialRecord:
         """Returns the record of a trial; an analysis that breaks yields a failed trial, never a good one."""
+        from harness.run.harvest import harvest  # noqa: PLC0415 - imported once the load has ended: no first message waits for it
+        from harness.run.recompute import analysed_trial  # noqa: PLC0415 - likewise
+
         name = self.folder.relative(context.folder)
         try:
             harvest(context, trial.seen)
@@ -235,12 +251,16 @@ class Run:
         if seen is not None:
             case = _seen(case, self._scenario.cases[index], seen)
         if trial is not None:
+            from harness.analysis.combine import combine_case  # noqa: PLC0415 - as in `_analysed`
+
             case = combine_case(case.model_copy(update={"trials": [*case.trials, trial]}), self._scenario.slo)
         cases = [*self.record.cases[:index], case, *self.record.cases[index + 1 :]]
         self.record = self.record.model_copy(update={"cases": cases, "status": status})
         self.folder.save(self.record)
 
     def _finish(self, status: str) -> None:
+        from harness.analysis.combine import run_exit  # noqa: PLC0415 - as in `_analysed`
+
         self.record = self.record.model_copy(update={"status": status, "ended_wall_ns": wall_ns()})
         code, reason = run_exit(self.record)
         self.record = self.record.model_copy(update={"exit_code": int(code), "exit_reason": reason})

@@ -54,6 +54,7 @@ class Sampler:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="sampler", daemon=True)
         self.depth: int | None = None
+        self.dead_letters: int | None = None
 
     def start(self) -> None:
         """Starts sampling."""
@@ -137,12 +138,13 @@ class Sampler:
         except BrokerbenchError:
             if self._driver is not None:
                 self._driver.close(abort=True)
-            self._driver, self.depth = None, None
+            self._driver, self.depth, self.dead_letters = None, None, None
             return
         pause_ns = min((now_ns() - asked_ns) / DEPTH_SHARE, 0.9e9)  # at least once a second all the same
         self._depth_due_ns = now_ns() + int(pause_ns)
         known = [v for v in (depth.ready, depth.in_flight, depth.delayed) if v is not None]
         self.depth = sum(known) if known else None
+        self.dead_letters = depth.dead
         self._add(
             "broker",
             depth_ready=depth.ready,

@@ -18,7 +18,7 @@ from harness import tables
 from harness.brokers import open_driver
 from harness.brokers.contract import Effective
 from harness.clock import now_ns
-from harness.deployments.contract import Broker, BrokerOptions, Incident
+from harness.deployments.contract import Broker, BrokerOptions, Incident, LoadPlace
 from harness.errors import BrokerbenchError, Unreachable
 from harness.facts import KILLED_FOR_MEMORY, FaultRecord, IncidentRecord, ShardRecord
 from harness.faults import faults
@@ -31,7 +31,7 @@ from harness.run.context import TrialContext, needs_proxy
 from harness.run.health import Probe, described
 from harness.run.nemesis import Nemesis, Planned
 from harness.run.outage import outage_words
-from harness.run.progress import FaultHealed, FaultInjected, PhaseChanged, Warned
+from harness.run.progress import FaultHealed, FaultInjected, FaultPlanned, PhaseChanged, Warned
 from harness.run.remarks import clock_words, realtime_words
 from harness.run.sampling import Sampler
 from harness.run.search import Search, search, unsearched
@@ -90,6 +90,7 @@ class Trial:
     def __init__(self, context: TrialContext) -> None:
         self._context = context
         self._prepared_ns = 0
+        self._fleet: Fleet | None = None  # once its place is known
         self.seen = Seen()
 
     def run(self) -> None:
@@ -165,6 +166,7 @@ class Trial:
                 seed=context.scenario.seed,
                 queues=context.queues,
                 site=context.case.site,
+                meanwhile=partial(self._launch_fleet, cleanup),
             )
         )
         self._warn(broker.notes)
@@ -212,30 +214,12 @@ class Trial:
 
     def _start_fleet(self, cleanup: ExitStack, timeline: Timeline, broker: Broker, proxy: Proxy | None) -> Fleet:
         context = self._context
-        scenario, options = context.scenario, context.driver_options(broker.load_address, "")
-        plan = FleetPlan(
-            run_id=context.run_id,
-            trial=context.trial_id,
-            folder=context.slots,
-            logs=context.folder.logs.absolute(),
-            place=broker.load_place,
-            setup=options.setup,
-            address=options.address,
-            producers_address=proxy.address if proxy else "",
-            queue=options.queue,
-            parameters=options.parameters,
-            load=context.case.load,
-            workers=context.case.workers,
-            phases=scenario.phases,
-            seed=scenario.seed,
-            agents=scenario.agents,
-            web=context.web,
-            door=context.door,
-            more=context.more,
-        )
-        self.seen.load_place = plan.place.name
-        cleanup.callback(plan.place.end)
-        fleet = Fleet.start(plan, context.journal, lambda text: self._warn([text]))
+        place, options = broker.load_place, context.driver_options(broker.load_address, "")
+        self.seen.load_place = place.name
+        if self._fleet is None:
+            self._fleet = self._launched(cleanup, place)
+        fleet = self._fleet
+        fleet.connect(options.address, proxy.address if proxy else "")
         self.seen.agents_stay = context.more
         cleanup.callback(self._keep_shards, fleet, timeline)
         cleanup.callback(fleet.close)
@@ -247,11 +231,42 @@ class Trial:
         timeline.append(
             now_ns(),
             "fleet",
-            place=plan.place.name,
+            place=place.name,
             shared_clock=fleet.shared_clock,
             shards=[asdict(shard) for shard in fleet.shards()],
         )
-        self._warn(realtime_words(plan, fleet.shards()))
+        self._warn(realtime_words(fleet.plan, fleet.shards()))
+        return fleet
+
+    def _launch_fleet(self, cleanup: ExitStack, place: LoadPlace) -> None:
+        """Lets the load's processes come up while the broker does; agents of other machines come for a broker that is up."""
+        if self._context.door is None:
+            self._fleet = self._launched(cleanup, place)
+
+    def _launched(self, cleanup: ExitStack, place: LoadPlace) -> Fleet:
+        context = self._context
+        scenario, options = context.scenario, context.driver_options("", "")
+        plan = FleetPlan(
+            run_id=context.run_id,
+            trial=context.trial_id,
+            folder=context.slots,
+            logs=context.folder.logs.absolute(),
+            place=place,
+            setup=options.setup,
+            queue=options.queue,
+            parameters=options.parameters,
+            load=context.case.load,
+            workers=context.case.workers,
+            phases=scenario.phases,
+            seed=scenario.seed,
+            agents=scenario.agents,
+            web=context.web,
+            door=context.door,
+            more=context.more,
+        )
+        cleanup.callback(place.end)
+        fleet = Fleet.launch(plan, context.journal, lambda text: self._warn([text]))
+        cleanup.callback(fleet.close)  # should the broker not come up; else the load ends before its broker
         return fleet
 
     def _start_watchers(self, cleanup: ExitStack, timeline: Timeline, broker: Broker, fleet: Fleet) -> Sampler:
@@ -271,6 +286,9 @@ class Trial:
         seen.load_start_ns = max(now_ns() + int(lead_s * 1e9), self._earliest_start_ns())
         seen.steady_start_ns = seen.load_start_ns + int(scenario.phases.warmup_s * 1e9)
         planned = [self._planned(entry, seen.steady_start_ns) for entry in scenario.faults]
+        for index, each in enumerate(planned):
+            told = FaultPlanned(index=index, label=each.label, t_ns=each.at_ns, hold_s=each.fault.hold_s)
+            self._context.listener.notice(told)
         load_end_ns = seen.steady_start_ns + int(scenario.phases.steady_s * 1e9)
         nemesis = Nemesis(stage, planned, load_end_ns, partial(self._tell_fault, timeline))
         cleanup.callback(self._keep_faults, nemesis)
@@ -316,6 +334,7 @@ class Trial:
         seen.drain_complete = watch.until(quiet, at_ns=limit_ns)
         seen.asking_until_ns = now_ns()
         fleet.stop_workers(STOP_LIMIT_S)
+        watch.tell()
         seen.drain_end_ns = now_ns()
 
     def _collect(self, timeline: Timeline, fleet: Fleet) -> None:

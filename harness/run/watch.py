@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from harness.clock import now_ns
 from harness.deployments.contract import Broker
 from harness.errors import BrokerbenchError, ExitCode
+from harness.load.live import Live
 from harness.load.seam import Fleet, FleetLost
 from harness.run.nemesis import Nemesis
 from harness.run.progress import Listener, Tick, Warned
@@ -15,6 +16,8 @@ from harness.run.sampling import Sampler
 
 PERIOD_S = 0.1
 COUNTS = ("offered", "sent", "confirmed", "rejected", "unknown", "delivered", "finished", "settled", "redelivered")
+
+KINDS = ("producer", "worker")
 
 
 class BrokerDied(BrokerbenchError):
@@ -67,12 +70,35 @@ class Watch:
                 return False
             time.sleep(min(PERIOD_S, left_s))
 
-    def _tick(self) -> None:
+    def tell(self) -> None:
+        """Tells the listener the newest counts; :meth:`until` does it by itself."""
         live = self._fleet.live()
         counts = {name: live.total(name) for name in COUNTS}
         self._listener.notice(
-            Tick(t_ns=now_ns(), latency=live.latency["worker"], backlog_broker=self._sampler.depth, **counts)
+            Tick(
+                t_ns=now_ns(),
+                latency=live.latency["worker"],
+                backlog_broker=self._sampler.depth,
+                dead_letters=self._sampler.dead_letters,
+                core_shares={kind: share for kind in KINDS if (share := self._core_share(live, kind)) is not None},
+                **counts,
+                **self._workers(live),
+            )
         )
+
+    def _workers(self, live: Live) -> Mapping[str, int]:
+        newest = {_post(shard.name): shard for shard in self._fleet.shards() if shard.kind == "worker"}.values()
+        running = [shard for shard in newest if shard.ended_ns is None]
+        connected = sum(bool(live.shards.get(shard.name, {}).get("connected")) for shard in running)
+        lost = sum(s.ended_ns is not None and (s.killed_ns is not None or not s.expected_exit) for s in newest)
+        return {"workers": connected, "workers_cut": len(running) - connected, "workers_lost": lost}
+
+    def _core_share(self, live: Live, kind: str) -> float | None:
+        shares = [live.core_shares[name][1] for name in self._fleet.running(kind) if name in live.core_shares]
+        return max(shares, default=None)
+
+    def _tick(self) -> None:
+        self.tell()
         problems = self._fleet.problems()
         for problem in problems[self._told :]:
             self._warnings.append(problem)
@@ -92,6 +118,11 @@ class Watch:
         if self._broker.alive() or self._nemesis.strikes_broker() or self._nemesis.unhealed():
             return False
         return not self._broker.alive()
+
+
+def _post(shard: str) -> str:
+    """Returns the name of a shard without its generation: ``w1.1``, which replaces ``w1``, → ``w1``."""
+    return shard.partition(".")[0]
 
 
 class Quiet:

@@ -12,8 +12,10 @@ import pytest
 from rich.console import Console
 
 from harness import histogram
-from harness.cli.live import LiveView, PlainView, happened, line, open_view, panel
+from harness.cli.live import LiveView, PlainView, open_view
+from harness.cli.phrases import happened, line
 from harness.cli.picture import Picture, Rates
+from harness.cli.sparks import Slice
 from harness.clock import NS_PER_S
 from harness.model import TrialStatus
 from harness.run.progress import (
@@ -22,13 +24,16 @@ from harness.run.progress import (
     Event,
     FaultHealed,
     FaultInjected,
+    FaultPlanned,
     PhaseChanged,
+    RunStarted,
     Tick,
     Warned,
 )
+from tests.unit import records
 
 START_NS = 1_000 * NS_PER_S
-CASE = CaseStarted(number=2, of=3, case_id="redis-stream[persistence=none]@embedded")
+CASE = CaseStarted(t_ns=START_NS, number=2, of=3, case_id="redis-stream[persistence=none]@embedded")
 STEADY = PhaseChanged(phase="steady", t_ns=START_NS, length_s=20.0)
 
 
@@ -63,13 +68,6 @@ def rates(*events: Event, t_s: float) -> Rates:
     found = picture(*events).at(at_ns(t_s)).rates
     assert found is not None
     return found
-
-
-def drawn(*events: Event, t_s: float, width: int = 80) -> str:
-    console = Console(width=width, force_terminal=True, no_color=True, file=io.StringIO())
-    with console.capture() as captured:
-        console.print(panel(picture(*events).at(at_ns(t_s))))
-    return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", captured.get())
 
 
 def outage() -> Iterator[Event]:
@@ -135,6 +133,70 @@ class TestRates:
         assert (snapshot.rates, snapshot.phase, snapshot.faults) == (None, None, ())
 
 
+class TestHistory:
+    def history(self, *events: Event) -> list[Slice]:
+        return list(picture(*events).at(at_ns(99)).history)
+
+    def test_each_second_has_its_rate_its_p99_and_whether_a_fault_lasted_in_it(self) -> None:
+        found = self.history(*outage())
+        assert [s.rate_per_s for s in found] == [1000, 1000, 1000, 0, 0, 3000]
+        assert [s.tail_s is None for s in found] == [False, False, False, True, True, False]
+        assert [s.struck for s in found] == [False, False, False, True, True, True]
+
+    def test_seconds_of_which_nothing_was_heard_stay_empty(self) -> None:
+        found = self.history(tick(0, 0, 0), tick(1, 100, 100), tick(4, 400, 400))
+        assert [s.rate_per_s for s in found] == [100, None, None, 100]
+
+    def test_the_quiet_end_of_a_drain_is_no_gap_and_a_gap_before_its_last_messages_is(self) -> None:
+        drain = PhaseChanged(phase="drain", t_ns=START_NS, length_s=60.0, limit=True)
+        counts = [0, 100, 100, 150, 150, 150]
+        found = self.history(drain, *(tick(t_s, 200, count) for t_s, count in enumerate(counts)))
+        assert [s.rate_per_s for s in found] == [100, 0, 50]
+
+    def test_the_newest_minute_is_kept_and_trials_stand_apart(self) -> None:
+        found = self.history(*(tick(t_s, t_s, t_s) for t_s in range(100)))
+        assert len(found) == 60
+        cases = (records.case(CASE.case_id),)
+        run = RunStarted(t_ns=0, run_id="7", scenario="x", deployment="y", cases=cases, trials=2, trial_s=20.0)
+        again = self.history(run, CASE, tick(0, 0, 0), tick(1, 5, 5), CASE, tick(0, 0, 0), tick(1, 7, 7))
+        assert [s.rate_per_s for s in again] == [5, None, 7]
+
+
+class TestTimeLeft:
+    def left(self, t_s: float, *events: Event) -> tuple[float | None, float | None]:
+        cases = tuple(records.case(f"null-{n}@embedded", trials=[]) for n in range(3))
+        run = RunStarted(t_ns=START_NS, run_id="7", scenario="x", deployment="y", cases=cases, trials=2, trial_s=20.0)
+        made = Picture()
+        for event in (run, *events):
+            made.notice(event)
+        found = made.at(at_ns(t_s))
+        return found.case_left_s, found.run_left_s
+
+    def started(self, t_s: float, number: int, trial: int) -> CaseStarted:
+        return CaseStarted(
+            t_ns=at_ns(t_s), number=number, of=3, case_id=f"null-{number}@embedded", trial=trial, trials=2
+        )
+
+    def test_it_starts_as_the_scenario_says(self) -> None:
+        assert self.left(0) == (None, 120)
+        assert self.left(5, self.started(0, 1, 1)) == (35, 115)
+
+    def test_it_goes_on_as_trials_really_took(self) -> None:
+        first = (self.started(0, 1, 1), self.started(30, 1, 2))
+        assert self.left(40, *first) == (20, 140)
+        assert self.left(70, *first, self.started(70, 2, 1)) == (70, 140)
+
+    def test_it_is_never_less_than_what_the_phase_takes_yet(self) -> None:
+        steady = PhaseChanged(phase="steady", t_ns=at_ns(18), length_s=11.0)
+        assert self.left(19, self.started(0, 1, 2), steady) == (10, 90)
+
+    def test_a_case_that_is_not_run_takes_no_time(self) -> None:
+        cases = (records.case("null@x", trials=[]), records.case("redis@x", trials=[], unavailable="no server"))
+        made = Picture()
+        made.notice(RunStarted(t_ns=0, run_id="7", scenario="x", deployment="y", cases=cases, trials=1, trial_s=9.0))
+        assert made.at(0).run_left_s == 9
+
+
 class TestLines:
     def plain(self, *events: Event) -> list[str]:
         file = io.StringIO()
@@ -181,22 +243,38 @@ class TestLines:
         ("event", "text"),
         [
             (
-                CaseStarted(number=1, of=1, case_id="x", trial=2, trials=3),
+                CaseStarted(t_ns=START_NS, number=1, of=1, case_id="x", trial=2, trials=3),
                 "case 1 of 1: x, trial 2 of 3",
             ),
             (PhaseChanged(phase="drain", t_ns=0, length_s=60.0, limit=True), "  drain, at most 60 s"),
             (PhaseChanged(phase="preparing", t_ns=0), "  preparing"),
             (FaultInjected(index=0, label="kill worker", t_ns=0, hold_s=None), "  ! fault: kill worker"),
             (Warned(text="slots on disk"), "  warning: slots on disk"),
+            (FaultPlanned(index=0, label="kill worker", t_ns=0, hold_s=None), ""),
             (
-                CaseFinished(case_id="x", trial=1, status=TrialStatus.VALID, words="lost 3"),
-                "✓ x, trial 1: valid — lost 3",
+                CaseFinished(case=records.memory_case(3), trial=1, status=TrialStatus.VALID),
+                "▼ LOST, as claimed: redis-stream[persistence=none]@embedded, trial 1: LOST 3 of 40,021 confirmed"
+                " messages when the broker was killed — its claim allows that (memory only).",
             ),
-            (CaseFinished(case_id="x", trial=1, status=TrialStatus.INVALID), "! x, trial 1: invalid"),
+            (
+                CaseFinished(
+                    case=records.case(trials=[records.invalid_trial()]),
+                    trial=1,
+                    status=TrialStatus.INVALID,
+                    words="generator saturated",
+                ),
+                "! INVALID: redis-stream@embedded, trial 1: generator saturated",
+            ),
         ],
     )
     def test_every_event_has_its_words(self, event: Event, text: str) -> None:
         assert happened(event) == text
+
+    def test_a_fault_that_is_to_come_is_counted_down(self) -> None:
+        kill = FaultPlanned(index=0, label="kill broker", t_ns=at_ns(6), hold_s=0.5)
+        assert line(picture(kill).at(at_ns(3.5))) == "steady 3 s of 20 s, 17 s left | kill broker in 2.5 s, for 500 ms"
+        struck = FaultInjected(index=0, label="kill broker", t_ns=at_ns(6.1), hold_s=0.5)
+        assert line(picture(kill, struck).at(at_ns(6.2))).endswith("| kill broker, for 0.1 s, heals in 0.4 s")
 
     def test_a_drain_has_a_limit_and_a_fault_may_last_until_the_end(self) -> None:
         drain = PhaseChanged(phase="drain", t_ns=START_NS, length_s=60.0, limit=True)
@@ -208,55 +286,6 @@ class TestLines:
     def test_a_latency_beyond_the_histogram_is_not_a_number(self) -> None:
         told = line(picture(tick(0, 0, 0), tick(1, 200, 200, latency_s=9e4)).at(at_ns(1)))
         assert "p99 beyond 1 h end to end" in told
-
-
-class TestPanel:
-    @pytest.mark.parametrize("width", [60, 80, 140])
-    def test_it_has_the_same_lines_at_every_width_and_never_wraps(self, width: int) -> None:
-        lines = drawn(tick(0, 0, 0), tick(1, 4000, 3900), t_s=1, width=width).splitlines()
-        assert len(lines) == 5
-        assert all(len(each) <= width for each in lines)
-        assert lines[0].startswith("case 2 of 3: redis-stream[persistence=none]@embedded")
-        assert re.match(r"rates +offered 4,000/s", lines[2])
-
-    def test_it_shows_the_time_left_and_the_fault_with_its_countdown(self) -> None:
-        told = drawn(*list(outage())[:47], t_s=4.5)
-        assert "steady 4 s of 20 s, 16 s left" in told
-        assert re.search(r"fault +kill broker, for 1\.5 s, heals in 0\.5 s", told)
-        assert re.search(r"latency +p99 —  nothing delivered for 1\.5 s", told)
-
-    def test_a_load_that_tells_nothing_is_shown_as_such(self) -> None:
-        told = drawn(tick(0, 0, 0), tick(1, 100, 100), t_s=4)
-        assert re.search(r"load +no news for 3 s", told)
-        assert "rates" not in told
-
-    def test_after_the_load_only_the_counts_stay(self) -> None:
-        analysing = PhaseChanged(phase="analysing", t_ns=at_ns(2))
-        told = drawn(tick(0, 0, 0), tick(1, 100, 100), analysing, t_s=4)
-        assert "no news" not in told
-        assert "analysing 2 s" in told
-        assert "so far" in told
-
-    def test_before_the_first_case_it_says_starting(self) -> None:
-        console = Console(width=80)
-        with console.capture() as captured:
-            console.print(panel(Picture().at(0)))
-        assert captured.get() == "starting\n"
-
-    def test_what_happened_stays_above_the_panel(self) -> None:
-        file = io.StringIO()
-        console = Console(file=file, force_terminal=True, width=80)
-        with LiveView(console, now=lambda: at_ns(1)) as view:
-            for event in (CASE, STEADY, tick(0, 0, 0), tick(1, 100, 100), Warned(text="slow [disk]")):
-                view.notice(event)
-            view.notice(CaseFinished(case_id=CASE.case_id, trial=1, status=TrialStatus.VALID))
-        told = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", file.getvalue())
-        assert "  warning: slow [disk]" in told
-        assert "✓ redis-stream[persistence=none]@embedded, trial 1: valid" in told
-        for thread in threading.enumerate():
-            if type(thread).__module__.startswith("rich"):  # told to stop; it ends by itself
-                thread.join(10)
-                assert not thread.is_alive()
 
 
 class TestChoice:
@@ -295,7 +324,6 @@ class TestEncoding:
     def test_a_stderr_that_cannot_write_every_sign_gets_stand_ins(self) -> None:
         raw = io.BytesIO()
         file = io.TextIOWrapper(raw, encoding="ascii")
-        view = open_view(Console(file=file, force_terminal=True))
-        assert isinstance(view, PlainView)
-        view.notice(CaseFinished(case_id="null@embedded", trial=1, status=TrialStatus.VALID, words="5 µs … ≥ 1 s"))
-        assert raw.getvalue() == b"+ null@embedded, trial 1: valid - 5 us ... >=1 s\n"
+        with open_view(Console(file=file)) as view:
+            view.notice(Warned(text="✓ 5 µs … ≥ 1 s"))
+        assert raw.getvalue() == b"  warning: + 5 us ... >=1 s\n"
