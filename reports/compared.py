@@ -10,7 +10,7 @@ Figures are those of ``run.json``: a number in base units, ``at_least`` or ``unk
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -18,6 +18,12 @@ from harness.model import DurabilityClass, Verdict
 from harness.record import Figure
 
 COMPARISON_VERSION = 1
+
+
+def comparison_schema() -> dict[str, Any]:
+    """Returns the JSON schema (draft 2020-12) of ``compare --json``."""
+    schema = Comparison.model_json_schema(mode="serialization")
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
 
 
 class _Part(BaseModel):

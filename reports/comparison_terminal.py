@@ -12,21 +12,10 @@ from rich.console import Console, JustifyMethod
 from rich.table import Table
 from rich.text import Text
 
-from reports import ratios, words
-from reports.compared import Arm, Comparison, Group, Setting
+from reports import ratios, sides, words
+from reports.compared import Arm, Comparison, Group
 from reports.differences import Measured, measured
 from reports.terminal import INDENT, longest, pairs, print_indented, print_lines, writably
-
-TITLES = {
-    "kept": "What was kept",
-    "carried": "How much it carried",
-    "late": "How late messages came",
-    "back": "How it came back",
-    "cost": "What it cost",
-}
-STYLES = {str(sign): sign.style for sign in (*words.OF_VERDICT.values(), *words.OF_STATUS.values())}
-STYLES |= {str(sign): sign.style for sign in (words.SLO_MISSED, words.CUT_OFF)}
-STYLES |= {str(sign): sign.style for sign in (words.LOST_AS_CLAIMED, words.LOST_BY_SKIPPING, words.LOST_NO_CLAIM)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +33,7 @@ def print_comparison(told: Comparison, console: Console) -> None:
         _print_kept(told, console)
         for about in ("carried", "late", "back", "cost"):
             chosen = [each for each in measured(told) if each.about == about]
-            _print_part(TITLES[about], told, chosen, console)
+            _print_part(sides.TITLES[about], told, chosen, console)
         _print_claims(told, console)
         _print_notes(told, console)
         _print_differing(told, console)
@@ -70,24 +59,14 @@ def _print_head(told: Comparison, console: Console) -> None:
 
 def _print_kept(told: Comparison, console: Console) -> None:
     console.print()
-    console.print(Text(TITLES["kept"], style="bold underline"))
+    console.print(Text(sides.TITLES["kept"], style="bold underline"))
     for group in told.groups:
         print_indented(Text(group.title, style="bold"), INDENT, console)
         for arm in group.arms:
             sign = f"{arm.symbol} {arm.verdict}"
-            head = Text.assemble((sign, STYLES.get(sign, "")), "  ", (arm.label, "bold"), overflow="fold")
+            head = Text.assemble((sign, sides.sign(arm).style), "  ", (arm.label, "bold"), overflow="fold")
             print_indented(head, INDENT + 1, console)
-            print_indented(Text(kept(arm) if arm.trials else arm.told), 2 * INDENT + 3, console)
-
-
-def kept(arm: Arm) -> str:
-    """Returns what a case lost and repeated, and what that proves, in a sentence."""
-    parts = [f"lost {ratios.loss(arm)} confirmed" if arm.loss.lost is not None else "loss not known"]
-    if arm.repeats:
-        parts.append(words.count(arm.repeats, "repeat"))
-    if arm.trials > 1 or arm.valid != arm.trials:
-        parts.append(f"{arm.valid} of {words.count(arm.trials, 'trial')} valid")
-    return "; ".join([", ".join(parts), *([arm.loss.bound] if arm.loss.bound else [])])
+            print_indented(Text(sides.kept(arm) if arm.trials else arm.told), 2 * INDENT + 3, console)
 
 
 def _print_part(title: str, told: Comparison, chosen: Sequence[Measured], console: Console) -> None:
@@ -152,8 +131,8 @@ def _lines(told: Comparison, columns: Sequence[Measured], *, whole: bool) -> Ite
 def _name(arm: Arm, group: Group, *, several: bool, whole: bool) -> Text:
     broken = arm.case.replace("[", "\n   [").replace(",", ",\n    ").replace("@", "\n   @")
     text = Text(f"  {arm.run}" if several else f" {arm.case if whole else broken}")
-    for line in ratios.standing(arm, several=len(group.arms) > 1):
-        text.append(f"\n   {line}", style="dim" if line == ratios.REFERENCE else "bold magenta")
+    for line in sides.standing(arm, several=len(group.arms) > 1):
+        text.append(f"\n   {line}", style="dim" if line == sides.REFERENCE else "bold magenta")
     return text
 
 
@@ -173,25 +152,18 @@ def _print_stacked(told: Comparison, column: Measured, console: Console) -> None
         for arm in (arm for arm in group.arms if arm.trials):
             print_indented(Text.assemble((arm.label, "bold"), f" ({group.title})", overflow="fold"), INDENT, console)
             cell = ratios.cell(column.metric, arm.figures[column.metric])
-            said = [f"{column.heading}: {cell.value}", *cell.lines[1:], *ratios.standing(arm, several=True)]
+            said = [f"{column.heading}: {cell.value}", *cell.lines[1:], *sides.standing(arm, several=True)]
             print_indented(Text(", ".join(said)), 2 * INDENT, console)
 
 
 def _print_claims(told: Comparison, console: Console) -> None:
     """Prints each claim that was not simply kept: what was is told above."""
-    open_ones = [
-        (arm, claim)
-        for group in told.groups
-        for arm in group.arms
-        for claim in arm.guarantees
-        if words.OF_VERDICT[claim.verdict] not in (words.HELD, words.NO_CLAIM)
-    ]
+    open_ones = [each for each in sides.claims(told) if each[2] not in (words.HELD, words.NO_CLAIM)]
     if not open_ones:
         return
     console.print()
     console.print(Text("Claims that were not kept, or not tried", style="bold underline"))
-    for arm, claim in open_ones:
-        sign = words.OF_VERDICT[claim.verdict]
+    for arm, claim, sign in open_ones:
         head = Text.assemble((str(sign), sign.style), f" {arm.label}, {words.fault(claim.fault)}", overflow="fold")
         print_indented(head, INDENT, console)
         print_lines([f"claims: {claim.claim}", f"seen: {claim.evidence}"], 2 * INDENT, console)
@@ -204,27 +176,12 @@ def _print_notes(told: Comparison, console: Console) -> None:
 
 
 def _print_differing(told: Comparison, console: Console) -> None:
-    for title, settings in (
-        ("Between the cases", told.parameters),
-        ("What the brokers said of themselves", told.settings),
-        ("Between the scenarios", told.scenarios),
-        ("Between the environments", told.fingerprints),
-    ):
-        if not settings:
-            continue
+    for title, settings in sides.parts_of(told):
         console.print()
-        console.print(Text(f"What differs: {title[0].lower()}{title[1:]}", style="bold underline"))
+        console.print(Text(title, style="bold underline"))
         for setting in settings:
             print_indented(Text(setting.name, style="bold"), INDENT, console)
-            print_lines(by_value(setting), 2 * INDENT, console)
-
-
-def by_value(setting: Setting) -> list[str]:
-    """Returns each value of a setting with those that have it: ``none: redis-stream[persistence=none]@embedded``."""
-    groups: dict[str, list[str]] = {}
-    for label, value in setting.values.items():
-        groups.setdefault(words.NOT_MEASURED if value is None else value, []).append(label)
-    return [f"{value}: {', '.join(labels)}" for value, labels in groups.items()]
+            print_lines(sides.by_value(setting), 2 * INDENT, console)
 
 
 def _print_runs(told: Comparison, console: Console) -> None:

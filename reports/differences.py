@@ -51,8 +51,8 @@ MEASURED = (
     Measured("recovered after", "recovery.p99", "back"),
     Measured("redelivery p50", "recovery.redelivery_p50", "back"),
     Measured("redelivery max", "recovery.redelivery_max", "back"),
-    Measured("broker CPU", "cost.broker_cpu", "cost"),
-    Measured("load CPU", "cost.load_cpu", "cost"),
+    Measured("broker CPU per message", "cost.broker_cpu", "cost"),
+    Measured("load CPU per message", "cost.load_cpu", "cost"),
     Measured("disk per message", "cost.disk_bytes_per_message", "cost"),
     Measured("broker memory", "cost.broker_memory_peak", "cost"),
 )

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from harness.record import AtLeast, Figure, Unknown
+from harness.record import Figure
 from harness.units import format_duration, format_rate
 from reports import figures, words
-from reports.compared import Arm, Compared, Difference, Interval
-from reports.differences import INVALID
+from reports.compared import Compared, Difference, Interval
 
-REFERENCE = "reference"
 PER_MESSAGE = ("cost.broker_cpu", "cost.load_cpu")
 
 
@@ -99,23 +97,3 @@ def interval(found: Interval) -> str:
 def holds_one(found: Interval) -> bool:
     """Returns whether 1 lies between the bounds: no difference is shown."""
     return found.low <= 1 and (found.high is None or found.high >= 1)
-
-
-def standing(arm: Arm, *, several: bool) -> list[str]:
-    """Returns what stands under the name of a row: that its figures count for nothing, or that it is the reference."""
-    found = [] if arm.valid or not arm.trials else [f"! {INVALID}"]
-    if arm.reference == arm.label and several:
-        found.append(REFERENCE)
-    return found
-
-
-def loss(arm: Arm) -> str:
-    """Returns how many confirmed messages were lost, of how many."""
-    if arm.loss.lost is None:
-        return words.NOT_MEASURED
-    return f"{words.loss(arm.loss.lost, arm.loss.or_more)} of {arm.loss.of:,}"
-
-
-def is_known(value: Figure | None) -> bool:
-    """Returns whether a figure is a number or a lower bound."""
-    return value is not None and not isinstance(value, Unknown) and isinstance(value, float | AtLeast)

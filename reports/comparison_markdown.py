@@ -1,0 +1,97 @@
+"""``compare --markdown``: the same verdicts and tables, fit for a pull request comment; worst rows first in each durability class."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from reports import ratios, sides, words
+from reports.compared import Comparison, Group
+from reports.differences import Measured, measured
+from reports.escape import block, code, table, text
+
+MAX_BYTES = 64 * 1024
+MAX_SETTINGS = 20
+
+
+def page_of(told: Comparison) -> str:
+    """Returns the page; below 64 KiB: what is left out, the last parts first, is told."""
+    parts = list(_head(told))
+    rest = [*_tables(told), *_claims(told), "\n".join(f"- {text(note)}" for note in told.notes), *_differing(told)]
+    rest.append(_runs(told))
+    left_out = 0
+    for part in rest:
+        if len("\n\n".join([*parts, part]).encode()) < MAX_BYTES - 200:
+            parts.append(part)
+        else:
+            left_out += 1
+    if left_out:
+        parts.append(
+            f"{words.count(left_out, 'part')} of this comparison left out here: `brokerbench compare --json` has all."
+        )
+    return "\n\n".join(parts) + "\n"
+
+
+def _head(told: Comparison) -> Iterator[str]:
+    names = ", ".join(dict.fromkeys(run.scenario for run in told.runs))
+    yield f"# {text(names)}, side by side: {text(told.question)}"
+    if told.expect:
+        yield f"Expected: {text(told.expect)}"
+    if told.unlike:
+        yield "**! UNLIKE: information, no evidence**"
+        yield "\n".join(f"- {text(each)}" for each in told.unlike)
+    if told.drift:
+        yield "**! DRIFT: what else changed**"
+        yield "\n".join(f"- {text(each)}" for each in told.drift)
+    yield f"## {sides.TITLES['kept']}"
+    for group in told.groups:
+        yield f"**{text(group.title)}**"
+        rows = [
+            [text(sides.sign(arm)), code(arm.label), text(sides.kept(arm) if arm.trials else arm.told)]
+            for arm in sides.worst_first(group)
+        ]
+        yield table(["", "case", "confirmed messages"], rows)
+
+
+def _tables(told: Comparison) -> Iterator[str]:
+    for about in ("carried", "late", "back", "cost"):
+        chosen = [each for each in measured(told) if each.about == about]
+        if chosen:
+            yield f"## {sides.TITLES[about]}\n\n" + "\n\n".join(_table(group, chosen) for group in told.groups)
+
+
+def _table(group: Group, chosen: Sequence[Measured]) -> str:
+    rows = []
+    for arm in group.arms:
+        if not arm.trials:
+            continue
+        standing = "".join(f"<br>{text(line)}" for line in sides.standing(arm, several=len(group.arms) > 1))
+        cells = [ratios.cell(each.metric, arm.figures[each.metric]) for each in chosen]
+        rows.append([code(arm.label) + standing, *("<br>".join(map(text, cell.lines)) for cell in cells)])
+    head = [text(group.title), *(text(each.heading) for each in chosen)]
+    return table(head, rows, right=1)
+
+
+def _claims(told: Comparison) -> Iterator[str]:
+    rows = [
+        [text(sign), code(arm.label), text(words.fault(each.fault)), text(each.claim), text(each.evidence)]
+        for arm, each, sign in sides.claims(told)
+    ]
+    if rows:
+        yield "## Guarantees\n\n" + table(["verdict", "case", "fault", "claimed", "observed"], rows)
+
+
+def _differing(told: Comparison) -> Iterator[str]:
+    for title, settings in sides.parts_of(told):
+        rows = [[code(each.name), "<br>".join(map(text, sides.by_value(each)))] for each in settings[:MAX_SETTINGS]]
+        more = len(settings) - MAX_SETTINGS
+        note = f"\n\n… and {more} more: `--json` has them." if more > 0 else ""
+        yield f"## {title}\n\n" + table(["", "value: where"], rows) + note
+
+
+def _runs(told: Comparison) -> str:
+    told_of = [
+        f"{code(run.name)}: {code(run.folder)}, {run.status}, brokerbench {text(run.tool_version)}; load generator: {text(run.lag)}\n\n"
+        + block(run.command)
+        for run in told.runs
+    ]
+    return "## Runs\n\n" + "\n\n".join(told_of)

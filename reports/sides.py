@@ -1,0 +1,95 @@
+"""What is said of the rows of a comparison, made once for terminal, Markdown and page. Neighbour: ``ratios`` has the words of figures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from reports import words
+from reports.compared import Arm, Claimed, Comparison, Group, Setting
+from reports.differences import INVALID
+from reports.words import Sign
+
+TITLES = {
+    "kept": "What was kept",
+    "carried": "How much it carried",
+    "late": "How late messages came",
+    "back": "How it came back",
+    "cost": "What it cost",
+}
+REFERENCE = "reference"
+
+_SIGNS = {
+    (sign.symbol, sign.word): sign
+    for sign in (
+        *words.OF_VERDICT.values(),
+        *words.OF_STATUS.values(),
+        words.SLO_MISSED,
+        words.CUT_OFF,
+        words.LOST_AS_CLAIMED,
+        words.LOST_BY_SKIPPING,
+        words.LOST_NO_CLAIM,
+    )
+}
+
+
+def sign(arm: Arm) -> Sign:
+    """Returns how a case ended."""
+    return _SIGNS[arm.symbol, arm.verdict]
+
+
+def worst_first(group: Group) -> list[Arm]:
+    """Returns the arms of a group, the worst verdict first."""
+    return sorted(group.arms, key=lambda arm: sign(arm).rank)
+
+
+def kept(arm: Arm) -> str:
+    """Returns what a case lost and repeated, and what that proves, in a sentence."""
+    parts = [f"lost {loss(arm)} confirmed" if arm.loss.lost is not None else "loss not known"]
+    if arm.repeats:
+        parts.append(words.count(arm.repeats, "repeat"))
+    if arm.trials > 1 or arm.valid != arm.trials:
+        parts.append(f"{arm.valid} of {words.count(arm.trials, 'trial')} valid")
+    return "; ".join([", ".join(parts), *([arm.loss.bound] if arm.loss.bound else [])])
+
+
+def standing(arm: Arm, *, several: bool) -> list[str]:
+    """Returns what stands under the name of a row: that its figures count for nothing, or that it is the reference."""
+    found = [] if arm.valid or not arm.trials else [f"! {INVALID}"]
+    if arm.reference == arm.label and several:
+        found.append(REFERENCE)
+    return found
+
+
+def loss(arm: Arm) -> str:
+    """Returns how many confirmed messages were lost, of how many."""
+    if arm.loss.lost is None:
+        return words.NOT_MEASURED
+    return f"{words.loss(arm.loss.lost, arm.loss.or_more)} of {arm.loss.of:,}"
+
+
+def claims(told: Comparison) -> Iterator[tuple[Arm, Claimed, Sign]]:
+    """Yields each claim of each case with what was seen of it, the worst of a case first."""
+    for group in told.groups:
+        for arm in group.arms:
+            for claim in arm.guarantees:
+                yield arm, claim, words.OF_VERDICT[claim.verdict]
+
+
+def parts_of(told: Comparison) -> Iterator[tuple[str, list[Setting]]]:
+    """Yields what differs, part by part, with its title."""
+    for title, settings in (
+        ("What differs between the cases", told.parameters),
+        ("What the brokers said of themselves differently", told.settings),
+        ("What differs between the scenarios", told.scenarios),
+        ("What differs between the environments", told.fingerprints),
+    ):
+        if settings:
+            yield title, settings
+
+
+def by_value(setting: Setting) -> list[str]:
+    """Returns each value of a setting with those that have it: ``none: redis-stream[persistence=none]@embedded``."""
+    groups: dict[str, list[str]] = {}
+    for label, value in setting.values.items():
+        groups.setdefault(words.NOT_MEASURED if value is None else value, []).append(label)
+    return [f"{value}: {', '.join(labels)}" for value, labels in groups.items()]
