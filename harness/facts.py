@@ -75,6 +75,12 @@ class ShardRecord:
     wall_s: float = 0.0
 
 
+CLOSED = "closed"
+"""The ``reason`` of ``tables.CONNECTIONS`` where a shard ended its connection itself."""
+
+BLOCKED, UNBLOCKED = "blocked: ", "unblocked"
+"""How a ``reason`` of ``tables.CONNECTIONS`` begins where the connection stays up and a producer is held by the broker, or no more."""
+
 KILLED_FOR_MEMORY = "killed for memory"
 
 

@@ -96,13 +96,7 @@ RESIDUE = _schema(
 
 CONNECTIONS = _schema({"shard": pl.String, "t_ns": pl.Int64, "up": pl.Boolean, "reason": pl.String})
 """One row each time a shard's connection came up or was lost; and, ``up`` all the while, when the broker began and ceased to hold a
-producer up, where that took long (``BLOCKED`` and its reason, ``UNBLOCKED``)."""
-
-CLOSED = "closed"
-"""The ``reason`` of ``CONNECTIONS`` where a shard ended its connection itself."""
-
-BLOCKED, UNBLOCKED = "blocked: ", "unblocked"
-"""How a ``reason`` of ``CONNECTIONS`` begins where the connection stays up and a producer is held by the broker, or no more."""
+producer up, where that took long (``facts.BLOCKED`` and its reason, ``facts.UNBLOCKED``)."""
 
 SAMPLES = _schema({"t_ns": pl.Int64, "source": pl.String, "metric": pl.String, "value": pl.Float64})
 """One row per sampled number: ``source`` is ``broker``, ``load``, ``machine`` or the name of a shard."""

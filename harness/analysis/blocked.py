@@ -8,8 +8,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from harness.clock import NS_PER_S
-from harness.facts import TrialFacts
-from harness.tables import BLOCKED, CLOSED
+from harness.facts import BLOCKED, CLOSED, TrialFacts
 from harness.units import format_count, format_duration
 
 NAMED = 3

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib.metadata import entry_points
 from types import ModuleType
@@ -70,9 +71,27 @@ def setup(name: str) -> Setup:
     return found
 
 
-def setups() -> dict[str, Setup]:
-    """Returns all setups by name."""
-    return {name: setup(name) for name in names()}
+class _Setups(Mapping[str, Setup]):
+    """All setups by name; a driver's client library is imported when its setup is looked at, which takes up to 0.1 s."""
+
+    def __getitem__(self, name: str) -> Setup:
+        if name not in self:
+            raise KeyError(name)
+        return setup(name)
+
+    def __contains__(self, name: object) -> bool:
+        return name in _modules()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(names())
+
+    def __len__(self) -> int:
+        return len(_modules())
+
+
+def setups() -> Mapping[str, Setup]:
+    """Returns all setups by name, sorted; each is loaded when it is looked at, as by :func:`setup`."""
+    return _Setups()
 
 
 def purge_queue(queue: str, *, setup: str, address: str, parameters: Parameters) -> None:

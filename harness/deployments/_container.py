@@ -10,7 +10,7 @@ import math
 import shutil
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +30,6 @@ from harness.containers.usage import Meter
 from harness.deployments._befell import FOR_MEMORY, Befell
 from harness.deployments._inside import gone, listens
 from harness.deployments._process import POLL_S, states, wait_until
-from harness.deployments._servers import NAME
 from harness.deployments._state import State, end_in_words
 from harness.deployments.contract import Incident, LoadPlace, Usage
 from harness.errors import BrokerbenchError, StartError
@@ -85,7 +84,7 @@ class ContainerBroker:
 
     Args:
         blueprint: what it is made from. address, load_address: URLs for processes of this machine and for the load. version: of its server and image.
-        load_place: where the load runs. hosts: gets the broker's name and address where the load is to be told.
+        address_at: URL for the load by the container's own address on its network, None = the load goes another way. load_place: where the load runs.
     """
 
     def __init__(
@@ -97,13 +96,13 @@ class ContainerBroker:
         load_address: str,
         version: str,
         load_place: LoadPlace,
-        hosts: dict[str, str],
+        address_at: Callable[[str], str] | None = None,
     ) -> None:
         self.address, self.load_address, self.load_place = address, load_address, load_place
         self.version = version
         self.ours = True
         self.notes: list[str] = [*blueprint.network.notes]
-        self._hosts = hosts
+        self._address_at, self._own_address = address_at, ""
         self._blueprint = blueprint
         self._journal = journal
         self._meter = Meter()
@@ -292,10 +291,15 @@ class ContainerBroker:
         if network.kind != "bridge":
             return
         address = str(said["NetworkSettings"]["Networks"][network.name]["IPAddress"])
-        if address and self._hosts.setdefault(NAME, address) != address:
+        if not address:
+            return
+        if address != (self._own_address or address):
             raise StartError(
-                f"the broker's container had the address {self._hosts[NAME]} on {network.name}, and has {address} now"
+                f"the broker's container had the address {self._own_address} on {network.name}, and has {address} now"
             )
+        self._own_address = address
+        if self._address_at is not None:
+            self.load_address = self._address_at(address)
 
     def _await_listening(self) -> None:
         """A published port takes connections whether its server listens or not; the kernel tells whether something does in the container."""

@@ -51,17 +51,17 @@ class LoadContainer:
         journal: where the container is written before it is made.
         project: its name is ``<project>-load``.
         network: name of the engine's network that the broker is on; ``host`` = this machine's own.
-        hosts: name → address of what it must reach, known by the time that it is spawned; other names are the engine's to know.
     """
 
     name = CONTAINER
 
-    def __init__(self, journal: Journal, *, project: str, network: str, hosts: Mapping[str, str]) -> None:
+    def __init__(self, journal: Journal, *, project: str, network: str) -> None:
         self._journal = journal
         self._called = f"{project}-load"
         self._network = network
-        self._hosts = hosts
         self._container: Container | None = None
+        self._making = threading.Lock()
+        self._over = False
         self._meter = Meter()
         self._throttling = Throttling(self._meter, "load")
         self._killed_told = 0
@@ -79,7 +79,7 @@ class LoadContainer:
         security = facts().get("SecurityOptions") or ()
         for rights in (_realtime(security), {}):
             with explained(f"the load's container {self._called} cannot be made"):
-                self._make(image, ["-m", module, *words], folders, {**_identity(security), **rights})
+                container = self._make(image, ["-m", module, *words], folders, {**_identity(security), **rights})
             process = self._journal.spawn(
                 ["docker", "start", "--attach", "--interactive", self._called],
                 stdin=stdin,
@@ -90,52 +90,64 @@ class LoadContainer:
                     **os.environ,
                 },  # where the SDK looks; the CLI alone would follow its context
             )
-            problem = self._wait_started(process)
+            try:
+                problem = self._wait_started(process, container)
+            except BaseException:  # not there any more: it was ended in between
+                self._give_up(process)
+                raise
             if not problem:
                 self._process = process
                 return process
-            process.wait()
-            self._journal.forget(process.pid)
-            self.end()
+            self._give_up(process)
             if not rights or not _REFUSED_RIGHTS.search(problem):
                 break
         raise StartError(
             f"the load's container {self._called} cannot be started: {problem}", remedy="or run with --set client=host"
         )
 
-    def _make(self, image: str, words: list[str], folders: Sequence[Path], rights: Mapping[str, Any]) -> None:
-        checked = {PASSED_ON: os.environ[PASSED_ON]} if PASSED_ON in os.environ else {}
-        self._journal.container(self._called)
-        self._container = engine().containers.create(
-            image,
-            words,
-            entrypoint=INTERPRETER,
-            name=self._called,
-            labels={LABEL: self._journal.run_id},
-            network=self._network,
-            extra_hosts=dict(self._hosts),
-            stdin_open=True,
-            environment={MARKER: self._journal.run_id, "HOME": "/tmp", **checked},
-            mounts=[Mount(target=str(folder), source=str(folder), type="bind") for folder in folders],
-            log_config=LogConfig(type="none"),  # its lines are read as they come: the engine need not write them too
-            working_dir="/",
-            **rights,
-        )
+    def _give_up(self, process: subprocess.Popen[bytes]) -> None:
+        """Ends a CLI whose container does not run, and removes that."""
+        process.kill()
+        process.wait()
+        self._journal.forget(process.pid)
+        with self._making:
+            self._remove()
 
-    def _wait_started(self, process: subprocess.Popen[bytes]) -> str:
+    def _make(self, image: str, words: list[str], folders: Sequence[Path], rights: Mapping[str, Any]) -> Container:
+        checked = {PASSED_ON: os.environ[PASSED_ON]} if PASSED_ON in os.environ else {}
+        with self._making:
+            if self._over:
+                raise StartError(f"the load's container {self._called} was ended before it was made")
+            self._journal.container(self._called)
+            self._container = engine().containers.create(
+                image,
+                words,
+                entrypoint=INTERPRETER,
+                name=self._called,
+                labels={LABEL: self._journal.run_id},
+                network=self._network,
+                stdin_open=True,
+                environment={MARKER: self._journal.run_id, "HOME": "/tmp", **checked},
+                mounts=[Mount(target=str(folder), source=str(folder), type="bind") for folder in folders],
+                log_config=LogConfig(type="none"),  # its lines are read as they come
+                working_dir="/",
+                **rights,
+            )
+            return self._container
+
+    def _wait_started(self, process: subprocess.Popen[bytes], container: Container) -> str:
         """Waits until the container runs, or has run; returns why it does not, "" where it does."""
-        assert self._container is not None
         deadline = time.monotonic() + START_LIMIT_S
         while time.monotonic() < deadline:
             ended = process.poll() is not None
             with explained(f"the load's container {self._called} cannot be looked at"):
-                self._container.reload()
-            state = self._container.attrs["State"]
+                container.reload()
+            state = container.attrs["State"]
             if state["Error"]:
                 return str(state["Error"])
             if state["Status"] != "created":
                 if state["Running"]:
-                    self._meter.follow(str(self._container.id), state["Pid"], own_network=self._network != "host")
+                    self._meter.follow(str(container.id), state["Pid"], own_network=self._network != "host")
                 return ""
             if ended:
                 return f"docker start ended with status {process.returncode}"
@@ -196,7 +208,12 @@ class LoadContainer:
         return incident("load", KILLED_FOR_MEMORY, f"the kernel killed {more} of the load's processes for memory")
 
     def end(self) -> None:
-        """Removes the container, whatever runs in it."""
+        """Removes the container, whatever runs in it; one that :meth:`spawn` is about to make in another thread does not come up."""
+        with self._making:
+            self._over = True
+            self._remove()
+
+    def _remove(self) -> None:
         if self._container is None:
             return
         try:

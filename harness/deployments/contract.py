@@ -7,13 +7,17 @@ Everything made is written to the journal *before* it is made (``harness.journal
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Protocol
 
 from harness.journal import Journal
 from harness.model import NO_CHOICE, Parameters, Setup, Site
+
+
+def _nobody(place: LoadPlace) -> None:
+    """Starts no load."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,6 +32,8 @@ class BrokerOptions:
         seed: for the null broker's misbehaviours.
         queues: names of all queues that the trial makes, for a broker that outlives it.
         site: network, place of the load, limits and storage.
+        meanwhile: told where the load is to run, once and before the broker is there: as soon as something can be spawned at that place, which
+            is the ``load_place`` of the broker. It returns at once; what it spawns comes up while the broker does.
     """
 
     setup: Setup
@@ -38,6 +44,7 @@ class BrokerOptions:
     seed: int = 1
     queues: tuple[str, ...] = ()
     site: Site = NO_CHOICE
+    meanwhile: Callable[[LoadPlace], None] = _nobody
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -110,7 +117,8 @@ class LoadPlace(Protocol):
         """Returns why what :meth:`spawn` started has ended though nobody ended it, where the place knows more than its status; "" otherwise."""
 
     def end(self) -> None:
-        """Ends whatever :meth:`spawn` started and is still there; idempotent, never raises."""
+        """Ends whatever :meth:`spawn` started and is still there; what a :meth:`spawn` of another thread is about to start does not come up.
+        Idempotent, never raises."""
 
 
 class Broker(Protocol):

@@ -95,9 +95,11 @@ class DockerDeployment:
         except BaseException:
             shutil.rmtree(options.folder, ignore_errors=True)
             raise
+        load_place = _load_place(options, project, network)
+        options.meanwhile(load_place)
         password = secrets.token_urlsafe(PASSWORD_BYTES)  # any user of this machine reaches 127.0.0.1
         for _ in range(PORT_TRIES):
-            broker = _broker(options, image, project, network, password)
+            broker = _broker(options, image, project, network, password=password, load_place=load_place)
             try:
                 broker.make()
             except StartError as error:
@@ -114,7 +116,9 @@ class DockerDeployment:
         raise StartError(f"no port on 127.0.0.1 stayed free in {PORT_TRIES} tries")
 
 
-def _broker(options: BrokerOptions, image: Image, project: str, network: Network, password: str) -> ContainerBroker:
+def _broker(
+    options: BrokerOptions, image: Image, project: str, network: Network, *, password: str, load_place: LoadPlace
+) -> ContainerBroker:
     """Chooses ports, writes the server's configuration, and returns its broker, which is not made yet."""
     server = SERVERS[options.setup.broker]
     container = options.site.container or Container()
@@ -152,19 +156,20 @@ def _broker(options: BrokerOptions, image: Image, project: str, network: Network
         memory=container.written.get("memory") or _size(container.memory_bytes),
         cpus=container.cpus,
     )
-    address = server.address(host=LOOPBACK, port=outside, password=password)
-    hosts: dict[str, str] = {}
-    load_address, load_place = address, _load_place(options, project, network, hosts)
-    if options.site.client == "container" and not on_host:
-        load_address = server.address(host=NAME, port=inside, password=password)
+
+    def address(host: str) -> str:
+        return server.address(host=host, port=inside, password=password)
+
+    outer = server.address(host=LOOPBACK, port=outside, password=password)
+    within = options.site.client == "container" and not on_host
     broker = ContainerBroker(
         blueprint,
         options.journal,
-        address=address,
-        load_address=load_address,
+        address=outer,
+        load_address=address(NAME) if within else outer,
+        address_at=address if within else None,
         version=_words(image),
         load_place=load_place,
-        hosts=hosts,
     )
     if container.memory_bytes and not facts().get("SwapLimit", True):
         broker.notes.append(
@@ -173,9 +178,9 @@ def _broker(options: BrokerOptions, image: Image, project: str, network: Network
     return broker
 
 
-def _load_place(options: BrokerOptions, project: str, network: Network, hosts: Mapping[str, str]) -> LoadPlace:
+def _load_place(options: BrokerOptions, project: str, network: Network) -> LoadPlace:
     if options.site.client == "container":
-        return LoadContainer(options.journal, project=project, network=network.name, hosts=hosts)
+        return LoadContainer(options.journal, project=project, network=network.name)
     return ThisMachine(options.journal)
 
 

@@ -14,6 +14,7 @@ from functools import cache
 from typing import Protocol, cast
 
 import harness.deployments
+from harness.deployments._here import ThisMachine
 from harness.deployments.contract import Broker, BrokerOptions
 from harness.errors import UnavailableError
 from harness.model import NO_CHOICE, Setup, Site
@@ -60,6 +61,7 @@ class EmbeddedDeployment:
             raise UnavailableError(reason)
         options.logs.mkdir(parents=True, exist_ok=True)
         options.journal.folder(options.folder)
+        options.meanwhile(ThisMachine(options.journal))
         try:
             return _launcher(options.setup.broker).up(options)
         except BaseException:

@@ -22,8 +22,6 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from psycopg import pq
-
 from harness.deployments._broker import TreeBroker, wait_listening
 from harness.deployments._process import POLL_S, ProcessTree, free_port
 from harness.deployments._users import check_reach, may_run, unprivileged_user
@@ -158,6 +156,8 @@ class EmbeddedPostgres(TreeBroker):
 
     def wait_ready(self) -> None:
         """Returns once the server has gone through its start and takes sessions; raises StartError."""
+        from psycopg import pq  # noqa: PLC0415 - what is told to a server in a container needs none of it
+
         deadline = time.monotonic() + READY_TIMEOUT_S
         while pq.PGconn.ping(self.address.encode()) != pq.Ping.OK:
             if not self.alive() or time.monotonic() > deadline:

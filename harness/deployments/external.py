@@ -70,6 +70,7 @@ class ExternalDeployment:
         reason = self.unavailable(options.setup, options.site)
         if reason:
             raise UnavailableError(reason)
+        options.meanwhile(ThisMachine(options.journal))
         url = self._urls[options.setup.broker]
         notes = list(_notes(url, self._seen[options.setup.name]))
         return ExternalBroker(address=url, version=self.version(options.setup), notes=notes, options=options)

@@ -40,6 +40,7 @@ class Agent:
         self._children: dict[str, Child] = {}
         self._assignments: dict[str, queue.Queue[str]] = {kind: queue.Queue() for kind in ("producer", "worker")}
         self._loaded = False
+        self._processes = 0
         self._listen()
 
     def _listen(self) -> None:
@@ -48,16 +49,22 @@ class Agent:
         self._send("hello", index=self._index, pid=os.getpid())
 
     def supervise(self, kind: str) -> None:
-        """Runs the next shard that is assigned to a user of that kind; returns when it has ended."""
-        self._send("idle", index=self._index, kind=kind)
-        config = config_from_json(self._assignments[kind].get())
-        with (self._logs / f"{config.name}.log").open("wb") as log:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "harness.load.shard"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=log,
-            )
+        """Runs the next shard that is assigned to a user of that kind; returns when it has ended.
+
+        Before the load its process is started at once, so that it has imported what it needs when it is told which shard it is.
+        """
+        process, log = (None, Path()) if self._loaded else self._spawned()
+        try:
+            self._send("idle", index=self._index, kind=kind)
+            config = config_from_json(self._assignments[kind].get())
+        except BaseException:  # Locust stops this user
+            if process is not None:
+                process.stdin.close()
+                _end(process)
+            raise
+        if process is None:
+            process, log = self._spawned()
+        log.rename(self._logs / f"{config.name}.log")
         child = Child(config, process)
         self._children[config.name] = child
         self._shard(child, started_ns=now_ns(), pid=process.pid)
@@ -71,6 +78,14 @@ class Agent:
             self._sample([child])
             del self._children[config.name]
             self._shard(child, ended_ns=ended_ns, exit_status=status)
+
+    def _spawned(self) -> tuple[Any, Path]:
+        """Starts the process of a shard, which waits for its configuration; returns it, and its log until the shard has a name."""
+        self._processes += 1
+        log = self._logs / f"agent-{self._index}-shard-{self._processes}.log"
+        with log.open("wb") as file:
+            argv = [sys.executable, "-m", "harness.load.shard"]
+            return subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=file), log
 
     def watch(self) -> None:
         """Samples all shards, for ever."""

@@ -15,8 +15,8 @@ from harness.brokers import open_driver
 from harness.brokers.contract import Driver, DriverOptions
 from harness.clock import NS_PER_S, now_ns
 from harness.errors import BrokerbenchError, ConnectionLost, Unreachable
+from harness.facts import CLOSED
 from harness.load.config import ShardConfig
-from harness.tables import CLOSED
 
 RETRY_NS = 50_000_000
 CONNECT_TIMEOUT_S = 2.0

@@ -9,11 +9,9 @@ from __future__ import annotations
 import json
 import logging
 import os
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -59,20 +57,38 @@ class Nodes(Protocol):
         """Opens Locust's page and returns its URL."""
 
 
+class AgentProcess(Protocol):
+    """An agent of this machine, which waits for its words on its stdin; the end of that ends it."""
+
+    pid: int
+    stdin: Any
+
+    def wait(self) -> int:
+        """Waits for its end and returns its status."""
+
+    def poll(self) -> int | None:
+        """Returns its status if it was waited for and has ended."""
+
+    def kill(self) -> None:
+        """Sends SIGKILL."""
+
+
 class Coordinator:
     """Starts agents and shards, and obeys the harness.
 
     Args:
-        plan: what the harness sent first: ``shards`` (configurations as JSON), ``agents``, ``web``, ``logs``; where other machines
-            help, ``remote``: ``wanted``, ``door``, ``folder``, ``trial``, ``more`` (another trial follows).
-        lines: further lines of the harness. out: where answers go. nodes: Locust.
+        plan: what the harness sent first: ``shards`` (configurations as JSON, whose addresses it tells later, with ``connect``),
+            ``web``, ``logs``; where other machines help, ``remote``: ``wanted``, ``door``, ``folder``, ``trial``, ``more`` (another trial follows).
+        lines: further lines of the harness. out: where answers go. nodes: Locust. agents: those of this machine.
     """
 
-    def __init__(self, plan: dict[str, Any], lines: Iterator[bytes], out: Any, nodes: Nodes) -> None:
+    def __init__(
+        self, plan: dict[str, Any], lines: Iterator[bytes], out: Any, nodes: Nodes, agents: Sequence[AgentProcess]
+    ) -> None:
         self._plan, self._lines, self._out, self._nodes = plan, lines, out, nodes
         self._configs = {config.name: config for config in map(config_from_json, plan["shards"])}
         self._book = Book()
-        self._processes: list[subprocess.Popen[bytes]] = []
+        self._agents = agents
         self._clients: dict[int, str] = {}  # agent → Locust's id of it
         self._idle: dict[int, dict[str, int]] = {}
         self._answers: dict[int, dict[str, Any]] = {}
@@ -80,11 +96,11 @@ class Coordinator:
         self._writing = threading.RLock()
         self._number = 0
         self._load_start_ns = 0
-        self._frozen = False
+        self._frozen = self._broker_known = False
         self._remote = plan.get("remote") or {"wanted": 0, "more": True}
         self._remotes = Remotes(
             wanted=self._remote["wanted"],
-            first=plan["agents"],
+            first=len(agents),
             welcome=self._welcome(),
             send=nodes.send,
             changed=self._notify,
@@ -104,13 +120,16 @@ class Coordinator:
             time.sleep(LEAVING_S)
             self._end()
         url = self._nodes.open_page(self._stopped_from_page) if self._plan["web"] else ""
-        for index in range(self._plan["agents"]):
-            self._start_agent(index)
+        for index, process in enumerate(self._agents):
+            self._begin_agent(index, process)
         if self._remotes.wanted:
             _spawn(self._watch_remotes)
         _spawn(self._start_shards, url)
         for line in self._lines:
             order = json.loads(line)
+            if order["do"] == "connect":
+                self._connect(order["address"], order["producers_address"])
+                continue
             if order["do"] == "quit":
                 if self._remotes.wanted:
                     self._remotes.leave(over=not self._remote["more"], limit_s=LEAVE_S)
@@ -120,6 +139,14 @@ class Coordinator:
         self._end()
 
     # What the harness says
+
+    def _connect(self, address: str, producers_address: str) -> None:
+        """Takes note of where the broker is; shards that wait for it are assigned now."""
+        for name, config in self._configs.items():
+            own = (config.kind == "producer" and producers_address) or address
+            self._configs[name] = replace(config, address=own)
+        self._broker_known = True
+        self._notify()
 
     def _obey(self, order: dict[str, Any]) -> None:
         try:
@@ -273,18 +300,13 @@ class Coordinator:
 
     # Parts
 
-    def _start_agent(self, index: int) -> None:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "harness.load.fleet", "agent", str(index)], stdin=subprocess.PIPE
-        )
+    def _begin_agent(self, index: int, process: AgentProcess) -> None:
         words = {"port": self._nodes.port, "logs": self._plan["logs"], "door": self._remote.get("door")}
-        assert process.stdin is not None
         process.stdin.write(json.dumps(words).encode() + b"\n")
         process.stdin.flush()
-        self._processes.append(process)
         _spawn(self._watch_agent, index, process)
 
-    def _watch_agent(self, index: int, process: subprocess.Popen[bytes]) -> None:
+    def _watch_agent(self, index: int, process: AgentProcess) -> None:
         status = process.wait()
         pids = self._lost(index, f"agent {index} (pid {process.pid}) ended with status {status}")
         deadline = time.monotonic() + 2 * END_GRACE_S
@@ -339,6 +361,7 @@ class Coordinator:
         except ValueError as error:
             self._say("failed", problem=str(error))
             return
+        self._wait(lambda: self._broker_known, 1e9)
         for name, config in self._configs.items():
             self._assign(config, placed[name])
         self._wait(lambda: all(s["ready"] or "ended_ns" in s for s in self._book.shards.values()), 1e9)
@@ -348,7 +371,7 @@ class Coordinator:
 
     def _agents_came(self) -> bool:
         """Waits for all agents, those of other machines first; says so where they do not come."""
-        wanted, local = self._remotes.wanted, self._plan["agents"]
+        wanted, local = self._remotes.wanted, len(self._agents)
         if wanted:
             deadline = time.monotonic() + self._remote["door"]["wait_s"]
             have = -1
@@ -448,13 +471,12 @@ class Coordinator:
 
     def _end(self) -> None:
         """Ends agents of this machine, and with them their shards; never returns."""
-        for process in self._processes:
-            if process.stdin is not None:
-                process.stdin.close()
+        for process in self._agents:
+            process.stdin.close()
         deadline = time.monotonic() + 2 * END_GRACE_S
-        while any(process.poll() is None for process in self._processes) and time.monotonic() < deadline:
+        while any(process.poll() is None for process in self._agents) and time.monotonic() < deadline:
             time.sleep(0.01)
-        for process in self._processes:
+        for process in self._agents:
             if process.poll() is None:
                 process.kill()
         os._exit(0)

@@ -1,7 +1,7 @@
 """The fleet: a Locust master (*coordinator*) and Locust workers (*agents*) that start, watch and stop shards.
 
-``python -m harness.load.fleet coordinator`` speaks JSON lines with the harness over stdin and stdout (``seam``), and starts
-``… fleet agent INDEX`` as many times as the plan says; ``… fleet remote`` is an agent for a coordinator on another machine (``lend``
+``python -m harness.load.fleet coordinator AGENTS`` speaks JSON lines with the harness over stdin and stdout (``seam``), and forks so many
+agents, which so need not import again what took it a second; ``… fleet remote`` is an agent for a coordinator on another machine (``lend``
 starts it). A Locust user supervises one shard process; it never sends a message itself.
 When a pipe ends, everything below it ends: harness → coordinator → agents → shards.
 
@@ -16,14 +16,19 @@ from gevent import monkey
 
 monkey.patch_all()
 
+import os
+
+# numpy's own threads do not outlive a fork, and nothing here needs them.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 import errno
 import json
 import logging
-import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+import traceback
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -243,7 +248,59 @@ def _own_stdout() -> Any:
     return out
 
 
-def _coordinate(lines: Iterator[bytes]) -> None:
+class Forked:
+    """An agent: a fork of this process (``coordinator.AgentProcess``).
+
+    Args:
+        pid: its process id. stdin: the end of its pipe that we write to.
+    """
+
+    def __init__(self, pid: int, stdin: int) -> None:
+        self.pid = pid
+        self.stdin = os.fdopen(stdin, "wb")
+        self._status: int | None = None
+
+    def wait(self) -> int:
+        """Waits for its end and returns its status; for one caller."""
+        self._status = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+        return self._status
+
+    def poll(self) -> int | None:
+        """Returns its status once :meth:`wait` has it."""
+        return self._status
+
+    def kill(self) -> None:
+        """Sends SIGKILL, unless it was waited for."""
+        if self._status is None:
+            os.kill(self.pid, signal.SIGKILL)
+
+
+def _fork_agents(count: int) -> list[Forked]:
+    """Forks agents, each of which waits for its words; call it before this process has sockets, threads or greenlets."""
+    agents: list[Forked] = []
+    for index in range(count):
+        theirs, ours = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            os.dup2(theirs, 0)
+            os.dup2(2, 1)  # stdout is the coordinator's
+            for descriptor in (theirs, ours, *(agent.stdin.fileno() for agent in agents)):
+                os.close(descriptor)
+            try:
+                _be_agent(_stdin(), index)
+            except BaseException:
+                traceback.print_exc()
+            os._exit(1)
+        os.close(theirs)
+        agents.append(Forked(pid, ours))
+    return agents
+
+
+def _stdin() -> Iterator[bytes]:
+    return iter(gevent.fileobject.FileObject(0, "rb", closefd=False))
+
+
+def _coordinate(lines: Iterator[bytes], agents: Sequence[Forked]) -> None:
     out = _own_stdout()
     plan = json.loads(next(lines))
     _log_to(Path(plan["logs"]) / "locust-coordinator.log")
@@ -259,7 +316,7 @@ def _coordinate(lines: Iterator[bytes]) -> None:
         out.write(json.dumps({"event": "failed", "problem": str(error)}).encode() + b"\n")
         out.flush()
         os._exit(1)
-    Coordinator(plan, lines, out, nodes).run()
+    Coordinator(plan, lines, out, nodes, agents).run()
 
 
 def _be_agent(lines: Iterator[bytes], index: int) -> None:
@@ -322,15 +379,13 @@ def _be_remote(lines: Iterator[bytes]) -> None:
 
 
 def main() -> None:
-    """Runs a coordinator or an agent; neither returns."""
+    """Runs a coordinator and its agents, or an agent for one on another machine; none returns."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the harness's to answer
-    lines = iter(gevent.fileobject.FileObject(0, "rb", closefd=False))
     if sys.argv[1] == "coordinator":
-        _coordinate(lines)
-    elif sys.argv[1] == "remote":
-        _be_remote(lines)
+        agents = _fork_agents(int(sys.argv[2]))
+        _coordinate(_stdin(), agents)
     else:
-        _be_agent(lines, int(sys.argv[2]))
+        _be_remote(_stdin())
 
 
 if __name__ == "__main__":

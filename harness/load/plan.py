@@ -19,7 +19,7 @@ class FleetPlan:
 
     Args:
         folder: slot folder. logs: where shards and Locust log. place: where the processes run.
-        setup, address, queue, parameters: as in ``brokers.contract.DriverOptions``.
+        setup, address, queue, parameters: as in ``brokers.contract.DriverOptions``; the address "" where it is not known yet.
         producers_address: where producers find the broker, if it is another: by way of a proxy.
         agents: Locust workers on this machine and on others. web: open Locust's page.
         realtime: producers ask for ``SCHED_FIFO`` in open loop.
@@ -32,7 +32,7 @@ class FleetPlan:
     logs: Path
     place: LoadPlace
     setup: str
-    address: str = field(repr=False)
+    address: str = field(default="", repr=False)
     queue: str
     parameters: Parameters
     load: Load
@@ -56,7 +56,6 @@ class FleetPlan:
         }
         return {
             "shards": [config.to_json() for config in self.shards()],
-            "agents": self.agents.local,
             "remote": remote or None,
             "web": self.web,
             "logs": str(self.logs),

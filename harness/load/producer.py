@@ -18,12 +18,12 @@ from harness.brokers.contract import Block
 from harness.clock import NS_PER_S, now_ns, sleep_until
 from harness.envelope import Stamper
 from harness.errors import ConnectionLost
+from harness.facts import BLOCKED, UNBLOCKED
 from harness.load.connection import Connection
 from harness.load.orders import Orders
 from harness.load.outbox import Outbox
 from harness.load.pacing import next_tick_ns
 from harness.model import Held
-from harness.tables import BLOCKED, UNBLOCKED
 
 CPU_EVERY_NS = 250_000_000
 IDLE_S = 0.05

@@ -52,11 +52,12 @@ class FleetLost(BrokerbenchError):
 class Fleet:
     """The running load of one trial; also the crew that faults act upon (``faults.contract.Crew``). Safe for threads."""
 
-    def __init__(
-        self, plan: FleetPlan, process: subprocess.Popen[bytes], journal: Journal, note: Callable[[str], None]
-    ) -> None:
-        self._plan, self._process, self._journal, self._note = plan, process, journal, note
-        self.pid = process.pid  # root of the load's process tree
+    def __init__(self, plan: FleetPlan, journal: Journal, note: Callable[[str], None]) -> None:
+        self.plan = plan
+        self._journal, self._note = journal, note
+        self._spawned: subprocess.Popen[bytes] | None = None
+        self._why_none: BaseException | None = None  # there is no process
+        self._tried = threading.Event()  # there is one, or there will be none
         self.web_url = ""
         self._changed = threading.Condition()
         self._writing = threading.Lock()
@@ -73,29 +74,83 @@ class Fleet:
         self.collected: Mapping[str, Any] | None = None  # as ``collect.collect`` returns it
         self._answers: dict[int, dict[str, Any]] = {}
         self._number = 0
-        self._thread = threading.Thread(target=self._listen, name="fleet", daemon=True)
+        self._thread = threading.Thread(target=self._live_through, name="fleet", daemon=True)
 
     @classmethod
     def start(cls, plan: FleetPlan, journal: Journal, note: Callable[[str], None] = lambda text: None) -> Fleet:
-        """Starts the fleet's process and returns at once; :meth:`wait_ready` waits for it.
+        """Starts the fleet of a broker that is up, and returns once there is a process; :meth:`wait_ready` waits for it.
 
         Args:
             note: takes sentences that the user should see; called from a thread of the fleet's.
+
+        Raises:
+            StartError: it cannot be started.
+        """
+        fleet = cls.launch(plan, journal, note)
+        try:
+            fleet.connect(plan.address, plan.producers_address)
+        except BaseException:
+            fleet.close()
+            raise
+        return fleet
+
+    @classmethod
+    def launch(cls, plan: FleetPlan, journal: Journal, note: Callable[[str], None] = lambda text: None) -> Fleet:
+        """Begins to start a fleet and returns at once; the addresses of its plan may be unknown: it waits for :meth:`connect`.
+
+        Its processes import for a second, in which a broker comes up that is started at the same time. Whatever comes of it, :meth:`close` ends it.
         """
         plan.logs.mkdir(parents=True, exist_ok=True)
-        with (plan.logs / "fleet.log").open("ab") as log:
-            process = plan.place.spawn(
-                "harness.load.fleet",
-                "coordinator",
-                folders=[plan.folder, plan.logs],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=log,
-            )
-        fleet = cls(plan, process, journal, note)
+        fleet = cls(plan, journal, note)
         fleet._thread.start()
-        fleet._write(plan.words())
         return fleet
+
+    def connect(self, address: str, producers_address: str = "") -> None:
+        """Tells the fleet where its broker is: now its shards connect.
+
+        Args:
+            address, producers_address: as in :class:`FleetPlan`.
+
+        Raises:
+            StartError: it could not be started.
+        """
+        self._tried.wait()
+        if self._why_none is not None:
+            raise self._why_none
+        with suppress(FleetLost):  # `wait_ready` says how it ended
+            self._write({"do": "connect", "address": address, "producers_address": producers_address})
+
+    @property
+    def _process(self) -> subprocess.Popen[bytes]:
+        assert self._spawned is not None
+        return self._spawned
+
+    @property
+    def pid(self) -> int:
+        """Returns the root of the load's process tree."""
+        return self._process.pid
+
+    def _live_through(self) -> None:
+        """Starts the process, tells it all but where the broker is, and listens to it until its end."""
+        try:
+            with (self.plan.logs / "fleet.log").open("ab") as log:
+                self._spawned = self.plan.place.spawn(
+                    "harness.load.fleet",
+                    "coordinator",
+                    str(self.plan.agents.local),
+                    folders=[self.plan.folder, self.plan.logs],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=log,
+                )
+        except BaseException as error:  # for `connect` to raise
+            self._why_none = error
+            return
+        finally:
+            self._tried.set()
+        with suppress(FleetLost):
+            self._write(self.plan.words())
+        self._listen()
 
     def wait_agents(self, told: Callable[[int], None]) -> None:
         """Waits for the agents of other machines; calls ``told`` with how many have come, at the start and whenever that changes.
@@ -103,10 +158,10 @@ class Fleet:
         Raises:
             StartError: they did not come in time.
         """
-        if self._plan.door is None:
+        if self.plan.door is None:
             return
         known = -1
-        while known < self._plan.agents.remote and not (self._failed or self._lost):
+        while known < self.plan.agents.remote and not (self._failed or self._lost):
             if known != self._agents:
                 known = self._agents
                 told(known)
@@ -119,7 +174,7 @@ class Fleet:
 
         What could not be had is in :attr:`collected`, and missing in the slot folder.
         """
-        if self._plan.door is None or self.collected is not None:
+        if self.plan.door is None or self.collected is not None:
             return
         self.collected = {"problems": [], "clocks": []}
         with suppress(FleetLost, StartError):
@@ -132,14 +187,14 @@ class Fleet:
             why = self._failed or "; ".join(self._problems) or (self._last_words() if self._lost else "")
             raise StartError(
                 f"the load did not start: {why or f'not ready within {timeout_s:g} s'}",
-                remedy=self._remedy or f"see {self._plan.logs}",
+                remedy=self._remedy or f"see {self.plan.logs}",
             )
         self._give_realtime()
 
     def _last_words(self) -> str:
         """Returns that the fleet has ended, and the last line that it, or what started it, wrote."""
         with suppress(OSError):
-            lines = (self._plan.logs / "fleet.log").read_text(errors="replace").strip().splitlines()
+            lines = (self.plan.logs / "fleet.log").read_text(errors="replace").strip().splitlines()
             return f"the fleet has ended: {hide(lines[-1])}" if lines else "the fleet has ended"
         return "the fleet has ended"
 
@@ -180,10 +235,10 @@ class Fleet:
 
     def _give_realtime(self) -> None:
         """Asks for the producers' sake where they cannot have ``SCHED_FIFO`` by themselves, as in some containers."""
-        if not self._plan.realtime or self._plan.load.saturate_window is not None:
+        if not self.plan.realtime or self.plan.load.saturate_window is not None:
             return
         producers = {s.pid: s.name for s in self.shards() if s.kind == "producer" and s.scheduling == "other"}
-        self._realtime |= {producers[pid] for pid in self._plan.place.give_realtime(producers)}
+        self._realtime |= {producers[pid] for pid in self.plan.place.give_realtime(producers)}
 
     def live(self) -> Live:
         """Returns the newest counts."""
@@ -214,7 +269,7 @@ class Fleet:
             return ""
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(QUIT_TIMEOUT_S)  # it has closed its end of the pipe
-        return self._plan.place.why_ended() or f"its first process ended with status {self._process.returncode}"
+        return self.plan.place.why_ended() or f"its first process ended with status {self._process.returncode}"
 
     def stopped_from_page(self) -> bool:
         """Returns whether somebody pressed the page's stop button."""
@@ -248,7 +303,7 @@ class Fleet:
 
     def remote_cpu_s(self) -> float:
         """Returns the CPU seconds that shards on other machines have used, as they told."""
-        local = self._plan.agents.local
+        local = self.plan.agents.local
         with self._changed:
             used = [float(shard.get("cpu_s", 0.0)) for shard in self._shards.values() if shard["agent"] >= local]
         return sum(used)
@@ -256,7 +311,7 @@ class Fleet:
     def connections(self) -> pl.DataFrame:
         """Returns when connections came up and were lost (``tables.CONNECTIONS``), from the shards' own logs, by time."""
         rows = []
-        for path in self._plan.folder.glob("*.connections.jsonl"):
+        for path in self.plan.folder.glob("*.connections.jsonl"):
             for line in path.read_text().splitlines():
                 with suppress(ValueError):  # the last line of a killed shard may be half written
                     fields = json.loads(line)
@@ -267,7 +322,10 @@ class Fleet:
 
     def close(self) -> None:
         """Ends the fleet and all below it: it is asked, and after a moment killed. Idempotent, never raises."""
-        if self._process.returncode is not None and self._closing:
+        if not self._tried.is_set():
+            self.plan.place.end()  # else we would wait until it had come up
+            self._tried.wait()
+        if self._spawned is None or (self._process.returncode is not None and self._closing):
             return
         self._closing = True
         if not self._ended_by_us:
@@ -279,7 +337,7 @@ class Fleet:
             if self._process.stdin is not None:
                 self._process.stdin.close()
         with suppress(subprocess.TimeoutExpired):
-            self._process.wait(QUIT_TIMEOUT_S + (LEAVE_TIMEOUT_S if self._plan.door else 0.0))
+            self._process.wait(QUIT_TIMEOUT_S + (LEAVE_TIMEOUT_S if self.plan.door else 0.0))
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)  # agents and shards are in its group; usually nothing is left of it
         self._process.wait()
@@ -287,7 +345,7 @@ class Fleet:
         if self._process.stdout is not None:
             self._process.stdout.close()
         self._journal.forget(self.pid)
-        self._plan.place.end()
+        self.plan.place.end()
 
     def __enter__(self) -> Fleet:
         return self
@@ -307,10 +365,10 @@ class Fleet:
             why = "has ended" if self._lost else f"did not answer {order['do']!r} within {timeout_s:g} s"
             raise FleetLost(
                 f"the fleet {why}",
-                remedy=f"see {self._plan.logs / 'fleet.log'}",
+                remedy=f"see {self.plan.logs / 'fleet.log'}",
             )
         if "failed" in answer:
-            raise StartError(f"{order['do']}: {answer['failed']}", remedy=f"see {self._plan.logs}")
+            raise StartError(f"{order['do']}: {answer['failed']}", remedy=f"see {self.plan.logs}")
         return answer
 
     def _write(self, order: dict[str, Any]) -> None:
@@ -320,7 +378,7 @@ class Fleet:
                 self._process.stdin.write(json.dumps(order).encode() + b"\n")
                 self._process.stdin.flush()
         except (OSError, ValueError) as error:
-            raise FleetLost("the fleet has ended", remedy=f"see {self._plan.logs / 'fleet.log'}") from error
+            raise FleetLost("the fleet has ended", remedy=f"see {self.plan.logs / 'fleet.log'}") from error
 
     def _wait(self, condition: Callable[[], bool], timeout_s: float) -> None:
         with self._changed:
@@ -364,7 +422,7 @@ class Fleet:
             self._ready, self.web_url = True, said["url"]
         elif event == "failed":
             self._failed, self._remedy = said["problem"], said.get("remedy", "")
-        elif event == "clock" and self._plan.place.name == CONTAINER:
+        elif event == "clock" and self.plan.place.name == CONTAINER:
             self._compare_clocks(ClockDomain(**said["domain"]))
         elif event == "agents":
             self._agents = said["have"]
@@ -391,14 +449,14 @@ def farewell(door: Door, agents: int, journal: Journal) -> None:
     with suppress(OSError, BrokerbenchError):
         logs = journal.temp_folder("farewell")
         process = journal.spawn(
-            [sys.executable, "-m", "harness.load.fleet", "coordinator"],
+            [sys.executable, "-m", "harness.load.fleet", "coordinator", "0"],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
         assert process.stdin is not None
         remote = {"wanted": agents, "door": door.words(), "folder": "", "more": False}
-        words = {"shards": [], "agents": 0, "remote": remote, "web": False, "logs": str(logs)}
+        words = {"shards": [], "remote": remote, "web": False, "logs": str(logs)}
         with suppress(OSError):
             process.stdin.write(json.dumps(words).encode() + b"\n")
             process.stdin.flush()

@@ -334,7 +334,9 @@ def test_when_either_end_of_the_pipe_is_killed_everything_below_ends(
         return
     script = tmp_path / "harness_of_its_own.py"
     script.write_text(_HARNESS)
-    words = json.dumps({"shards": [config.to_json() for config in plan.shards()], "agents": 1, "web": False})
+    words = json.dumps(
+        {"shards": [config.to_json() for config in plan.shards()], "web": False, "address": plan.address}
+    )
     with subprocess.Popen(
         [sys.executable, script, str(tmp_path / "logs")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as parent:
@@ -352,9 +354,10 @@ def test_when_either_end_of_the_pipe_is_killed_everything_below_ends(
 _HARNESS = """
 import json, subprocess, sys
 plan = json.loads(sys.stdin.readline()) | {"logs": sys.argv[1]}
-fleet = subprocess.Popen([sys.executable, "-m", "harness.load.fleet", "coordinator"], start_new_session=True,
+fleet = subprocess.Popen([sys.executable, "-m", "harness.load.fleet", "coordinator", "1"], start_new_session=True,
                          stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-fleet.stdin.write(json.dumps(plan).encode() + b"\\n")
+for words in plan, {"do": "connect", "address": plan["address"], "producers_address": ""}:
+    fleet.stdin.write(json.dumps(words).encode() + b"\\n")
 fleet.stdin.flush()
 for line in fleet.stdout:
     if json.loads(line)["event"] == "ready":

@@ -125,7 +125,8 @@ def test_what_the_shards_of_a_killed_agent_saw_is_in_the_ledger_and_the_trial_sa
 ) -> None:
     process = bench.start("run", short(bench, "redis-stream", steady="8 s", more="agents: 2"))
     bench.wait_for(process, lambda lines: any(line.get("phase") == "steady" for line in lines))
-    agents = [p for p in bench.running("harness.load.fleet") if p.cmdline()[-2:-1] == ["agent"]]
+    fleet = {p.pid: p for p in bench.running("harness.load.fleet")}
+    agents = [p for p in fleet.values() if p.ppid() in fleet]
     assert len(agents) == 2
     agents[0].send_signal(signal.SIGKILL)
     finished = bench.finish(process)

@@ -66,7 +66,7 @@ def test_a_driver_of_another_package_is_found_under_its_name(installed: Installe
 def test_a_module_that_is_no_driver_is_named(installed: Installed, code: str, told: str) -> None:
     installed("drivers", "theirs", code)
     with pytest.raises(UsageError) as refused:
-        brokers.setups()
+        list(brokers.setups().values())
     assert told in str(refused.value)
 
 
