@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from ledger_picture import picture
+from statistics_tables import STATISTICS
 
 from harness.brokers import setups
 from harness.cli.commands import catalogue
@@ -43,6 +44,7 @@ BROKERS = {"redis": "Redis", "rabbitmq": "RabbitMQ", "postgres": "PostgreSQL", "
 def generated() -> dict[Path, str]:
     """Returns every generated file with the text that it should have."""
     reference, guarantees, doctor = DOCS / "scenario-reference.md", DOCS / "guarantees.md", DOCS / "doctor.md"
+    statistics = DOCS / "statistics.md"
     return {
         reference: filled(
             reference.read_text(),
@@ -50,6 +52,7 @@ def generated() -> dict[Path, str]:
         ),
         guarantees: filled(guarantees.read_text(), {"claims": claim_tables}),
         doctor: filled(doctor.read_text(), {"checks": check_table}),
+        statistics: filled(statistics.read_text(), STATISTICS),
         DOCS / "ledger.svg": picture(),
     }
 
