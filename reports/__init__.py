@@ -10,8 +10,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from harness.store import RunFolder
-from reports import html, markdown
-from reports.view import view
 
 REPORT = "report.md"
 PAGE = "report.html"
@@ -27,6 +25,9 @@ def write_reports(run_folder: RunFolder) -> Path:
         BrokenRunFolderError: ``run.json`` cannot be read.
         BrokerbenchError: a page cannot be written.
     """
+    from reports import html, markdown  # noqa: PLC0415 - a run begins before there is anything to lay out
+    from reports.view import view  # noqa: PLC0415
+
     record = run_folder.load()
     run_folder.write(REPORT, markdown.page(record, run_folder))
     page = html.page(view(run_folder, record))
