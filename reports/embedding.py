@@ -11,8 +11,6 @@ import base64
 import io
 import re
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING
@@ -53,14 +51,10 @@ def picture(drawing: Drawing, prefix: str) -> Picture:
     Args:
         prefix: of the ids in the SVG; no two pictures of a page have the same.
     """
-    with _quiet():
-        figure = drawing.figure
-        figure.draw_without_rendering()  # lays out once for both formats
-        figure.set_layout_engine("none")
-        raw, png = _saved(figure, "svg", 72), _saved(figure, "png", PNG_DPI)
-    svg = inline(raw.decode(), prefix, drawing.alt)
+    png, raw = _drawn(drawing.figure)
+    svg = inline(raw, prefix, drawing.alt)
     fits = len(svg.encode()) <= MAX_SVG_BYTES
-    width_in, height_in = figure.get_size_inches()
+    width_in, height_in = drawing.figure.get_size_inches()
     return Picture(
         svg=svg if fits else "",
         uri="" if fits else "data:image/png;base64," + base64.b64encode(png).decode(),
@@ -70,23 +64,21 @@ def picture(drawing: Drawing, prefix: str) -> Picture:
     )
 
 
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Lets text pass that a font has no glyph for: the browser has other fonts."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", r"Glyph \d+ .* missing from font")
-        yield
+def _drawn(figure: Figure) -> tuple[bytes, str]:
+    """Returns a figure as PNG and as SVG. Laid out once and drawn twice: ``savefig`` would draw each of them twice."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415 - only when something is drawn
+    from matplotlib.backends.backend_svg import FigureCanvasSVG  # noqa: PLC0415 - as above
 
-
-def _saved(figure: Figure, kind: str, dpi: float) -> bytes:
     from reports.charts import _style  # noqa: PLC0415 - imports matplotlib
 
-    written = io.BytesIO()
-    with _style.styled():
-        figure.savefig(
-            written, format=kind, dpi=dpi, transparent=True, metadata={"Date": None} if kind == "svg" else None
-        )
-    return written.getvalue()
+    png, svg = io.BytesIO(), io.StringIO()
+    with _style.styled(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"Glyph \d+ .* missing from font")  # the browser has other fonts
+        figure.dpi = PNG_DPI
+        FigureCanvasAgg(figure).print_png(png)  # type: ignore[no-untyped-call]
+        figure.set_layout_engine("none")
+        FigureCanvasSVG(figure).print_svg(svg, metadata={"Date": None})  # type: ignore[no-untyped-call]
+    return png.getvalue(), svg.getvalue()
 
 
 def inline(svg: str, prefix: str, alt: str) -> str:

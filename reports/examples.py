@@ -145,6 +145,8 @@ def _ends(example: Example) -> Iterator[str]:
         yield f"UNKNOWN: {words.OUTCOMES['UNKNOWN']}"
     if not example.deliveries:
         yield "never received"
+    elif all(delivery.finished_s is None and not delivery.settlement for delivery in example.deliveries):
+        yield "not finished"
     if example.found:
         yield f"found in the broker: {', '.join(example.found)}"
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.errors import BrokenRunFolderError
 from harness.record import CaseRecord, RunRecord, TrialRecord
+from harness.units import format_duration
 from reports import containers, examples, figures, sheets, story, unstarted, words
 from reports.columns import columns
 from reports.detail import MAX_TRIALS
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
     from reports.charts import Chart, Drawing
 
 TEMPLATES = Path(__file__).parent / "templates"
+_UNPRINTABLE = dict.fromkeys(
+    [*({*range(0x20), 0x7F, *range(0x80, 0xA0)} - {*map(ord, "\n\t")}), *range(0x202A, 0x202F), *range(0x2066, 0x206A)]
+)
 MAX_OPEN = 4  # cases: with more, only the worst stands open
 
 _TONES = {
@@ -86,6 +90,13 @@ class Section:
     def anchor(self) -> str:
         """Returns where on the page it stands."""
         return anchor(self.case)
+
+    def examples_of(self) -> dict[str, list[examples.Story]]:
+        """Returns the stories by the worst class or mark that each is an example of."""
+        found: dict[str, list[examples.Story]] = {}
+        for each in self.stories:
+            found.setdefault(each.whats[0], []).append(each)
+        return found
 
     def told_of(self, name: str) -> list[examples.Story]:
         """Returns the stories of examples of a class or mark."""
@@ -191,11 +202,13 @@ def _environment() -> Environment:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        finalize=_printable,
     )
     made.filters |= {
         "tone": tone,
-        "sign_of": _OF_WORDS.get,
+        "signed": signed,
         "breakable": breakable,
+        "duration": format_duration,
         "code": lambda cell: isinstance(cell, Code),
         "as_made": Markup,
     }
@@ -206,6 +219,17 @@ def _environment() -> Environment:
         "DIFFERS": sheets.DIFFERS,
     }
     return made
+
+
+def _printable(value: object) -> object:
+    """Returns a text without the characters that have no picture of their own, or turn the direction of what follows."""
+    return value.translate(_UNPRINTABLE) if type(value) is str else value
+
+
+def signed(cell: str) -> tuple[str, Sign | None]:
+    """Returns the words of a cell and the sign that it ends with."""
+    found = next((sign for name, sign in _OF_WORDS.items() if cell == name or cell.endswith(f" {name}")), None)
+    return (cell.removesuffix(str(found)).strip(), found) if found else (cell, None)
 
 
 def tone(sign: Sign) -> str:
@@ -242,7 +266,7 @@ def _top(record: RunRecord) -> dict[str, object]:
         "headline": unstarted.HEADLINE if nothing else story.headline(record),
         "tone": "void" if nothing or not strip else tone(strip[0][0]),
         "strip": strip,
-        "seen": story.seen(record),
+        "endings": story.endings(record),
         "exit_line": _exit_line(record),
         "tables": [] if nothing else list(_tables(record)),
         "notes": [] if nothing else list(_notes(record)),

@@ -100,12 +100,18 @@ def headline(record: RunRecord) -> str:
     return " ".join(part for part in parts if part)
 
 
-def seen(record: RunRecord) -> str:
-    """Returns the cases by how they ended, worst first: what stands beside the scenario's expectation."""
-    groups: dict[str, list[str]] = {}
+def endings(record: RunRecord) -> dict[Sign, list[CaseRecord]]:
+    """Returns the cases by how they ended, worst first."""
+    groups: dict[Sign, list[CaseRecord]] = {}
     for case in worst_first(list(record.cases)):
-        groups.setdefault(sign(case, is_cut_off(record)).word, []).append(case.id)
-    return "; ".join(f"{word}: {', '.join(ids)}" for word, ids in groups.items())
+        groups.setdefault(sign(case, is_cut_off(record)), []).append(case)
+    return groups
+
+
+def seen(record: RunRecord) -> str:
+    """Returns the cases by how they ended in words: what stands beside the scenario's expectation."""
+    groups = endings(record).items()
+    return "; ".join(f"{each.word}: {', '.join(case.id for case in cases)}" for each, cases in groups)
 
 
 def guarantees(case: CaseRecord) -> list[Guarantee]:
