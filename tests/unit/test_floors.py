@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -87,6 +89,13 @@ def test_only_the_fleet_imports_locust_or_gevent(source: str) -> None:
 def test_nothing_imports_the_fleet_which_runs_in_a_process_of_its_own() -> None:
     names = {name for source in sources("harness", "reports") for _, name in imported(source)}
     assert [name for name in names if f"{name}.".startswith("harness.load.fleet.")] == []
+
+
+def test_what_takes_long_to_import_is_not_on_the_way_to_a_runs_first_message() -> None:
+    slow = ("scipy", "matplotlib", "jinja2", "prometheus_client", "docker", "locust", "gevent")
+    told = f"import sys, harness.cli.commands, harness.run.runner; print([m for m in {slow} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", told], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
 
 
 def test_a_relative_import_is_read_as_its_full_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
