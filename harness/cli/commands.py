@@ -21,7 +21,6 @@ from harness.brokers import is_ours, setups
 from harness.cli.comparing import compare
 from harness.cli.images import images
 from harness.cli.lending import DEFAULT_WAIT, DOOR, SECRET_FILE, WAIT, agent, door_of_run
-from harness.cli.live import open_view
 from harness.cli.output import readers_may_leave
 from harness.cli.places import (
     DEPLOYMENTS,
@@ -147,7 +146,11 @@ def _listener(ending: ExitStack, metrics: int | None, *, quiet: bool) -> Listene
         server = ending.enter_context(MetricsServer(metrics))
         with suppress(OSError):  # as below
             click.echo(f"metrics: {server.url}", err=True)
-    view: Listener = Deaf() if quiet else ending.enter_context(open_view(Console(stderr=True)))
+    view: Listener = Deaf()
+    if not quiet:
+        from harness.cli.live import open_view  # noqa: PLC0415 - likewise
+
+        view = ending.enter_context(open_view(Console(stderr=True)))
     return Listeners([server, view]) if server else view
 
 
