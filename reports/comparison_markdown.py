@@ -34,6 +34,7 @@ def page_of(told: Comparison) -> str:
 def _head(told: Comparison) -> Iterator[str]:
     names = ", ".join(dict.fromkeys(run.scenario for run in told.runs))
     yield f"# {text(names)}, side by side: {text(told.question)}"
+    yield f"**VERDICT: {text(sides.headline(told))}**"
     if told.expect:
         yield f"Expected: {text(told.expect)}"
     if told.unlike:

@@ -42,6 +42,10 @@ def print_comparison(told: Comparison, console: Console) -> None:
 
 def _print_head(told: Comparison, console: Console) -> None:
     console.print()
+    strip = pairs(2)
+    strip.add_row(Text("VERDICT", style="bold reverse"), Text(sides.headline(told), style="bold"))
+    console.print(strip)
+    console.print()
     lines = pairs(2)
     lines.add_row(Text("Question", style="bold"), Text(told.question))
     if told.expect:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from reports import words
 from reports.compared import Arm, Claimed, Comparison, Group, Setting
 from reports.differences import INVALID
+from reports.ratios import holds_one
 from reports.words import Sign
 
 TITLES = {
@@ -89,7 +90,35 @@ def parts_of(told: Comparison) -> Iterator[tuple[str, list[Setting]]]:
 
 def by_value(setting: Setting) -> list[str]:
     """Returns each value of a setting with those that have it: ``none: redis-stream[persistence=none]@embedded``."""
+    return [f"{value}: {', '.join(labels)}" for value, labels in groups_of(setting)]
+
+
+def groups_of(setting: Setting) -> list[tuple[str, list[str]]]:
+    """Returns each value of a setting, and the labels of those that have it."""
     groups: dict[str, list[str]] = {}
     for label, value in setting.values.items():
         groups.setdefault(words.NOT_MEASURED if value is None else value, []).append(label)
-    return [f"{value}: {', '.join(labels)}" for value, labels in groups.items()]
+    return list(groups.items())
+
+
+def headline(told: Comparison) -> str:
+    """Returns what the whole comparison says in a few sentences: how its cases ended, and how many differences are more than chance."""
+    arms = [arm for group in told.groups for arm in group.arms]
+    ended: dict[str, int] = {}
+    for arm in sorted(arms, key=lambda arm: sign(arm).rank):
+        ended[arm.verdict] = ended.get(arm.verdict, 0) + 1
+    of_runs = f" of {len(told.runs)} runs" if len(told.runs) > 1 else ""
+    told_of = "; ".join(f"{number} {word}" for word, number in ended.items())
+    first = "Unlike environments: no evidence. " if told.cross_machine else ""
+    return f"{first}{words.count(len(arms), 'case')}{of_runs}: {told_of}. {_shown(arms)}"
+
+
+def _shown(arms: Sequence[Arm]) -> str:
+    differences = [figure.difference for arm in arms for figure in arm.figures.values() if figure.difference]
+    bounded = [each.interval for each in differences if each.interval]
+    if not differences:
+        return "Nothing could be compared."
+    if not bounded:
+        return f"{words.count(len(differences), 'difference')}, none of which can be told from chance: no interval."
+    sure = sum(not holds_one(interval) for interval in bounded)
+    return f"{sure} of {words.count(len(bounded), 'difference')} with an interval {'is' if sure == 1 else 'are'} more than chance."

@@ -1,0 +1,151 @@
+"""Forest plot of a comparison: of each figure the ratio to the reference, with its interval, case below case.
+
+It is drawn from a comparison, not from what trials left behind, so it is no ``CHART`` of every page. Neighbours: ``reports.comparison``
+computes the ratios, ``reports.comparison_html`` asks for the picture.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from reports import ratios, words
+from reports.charts import DataTable, Drawing
+from reports.charts._ratios import ratio_axis
+from reports.charts._style import BLUE, GREY, INK, VERMILLION, figure, styled
+from reports.compared import Arm, Comparison, Difference
+from reports.differences import Measured, measured, more_is_better
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+COLUMNS = 3
+ROW_IN = 0.2
+LONGEST = 34
+NOTE = (
+    "Filled: an interval that leaves ×1 out. Hollow: ×1 lies in it, or there is none. ▶, ◀: at least, at most that much."
+    " Every class has its own reference, so rows of two classes say nothing about each other."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """One line of every panel: a case that is compared, or the title of a group."""
+
+    label: str
+    arm: Arm | None = None
+
+
+def forest(told: Comparison) -> Drawing | None:
+    """Returns the plot, None where nothing is compared."""
+    rows = list(_rows(told))
+    arms = [row.arm for row in rows if row.arm]
+    panels = [each for each in measured(told) if any(_ratio(arm, each) is not None for arm in arms)]
+    if not panels:
+        return None
+    groups = ", ".join(dict.fromkeys(group.title for group in told.groups))
+    with styled():
+        drawn = _draw(rows, panels)
+    return Drawing(
+        name="ratios",
+        title=f"Ratios to the reference, by what a confirm survives ({groups})",
+        alt=_alt(told, arms, panels),
+        figure=drawn,
+        table=_table(arms, panels),
+        note=NOTE,
+    )
+
+
+def _rows(told: Comparison) -> list[_Row]:
+    rows: list[_Row] = []
+    for group in told.groups:
+        arms = [arm for arm in group.arms if any(figure.difference for figure in arm.figures.values())]
+        if arms:
+            rows.append(_Row(group.title))
+            rows += [_Row(_short(arm.label), arm) for arm in arms]
+    return rows
+
+
+def _short(label: str) -> str:
+    """Returns a label that leaves room for the plot; its end is cut, as its beginning says what it is."""
+    return label if len(label) <= LONGEST else f"{label[: LONGEST - 1]}…"
+
+
+def _ratio(arm: Arm, each: Measured) -> Difference | None:
+    """Returns a difference that has a place on the axis."""
+    difference = arm.figures[each.metric].difference
+    return difference if difference is not None and difference.ratio else None
+
+
+def _draw(rows: Sequence[_Row], panels: Sequence[Measured]) -> Figure:
+    columns = min(COLUMNS, len(panels))
+    lines = -(-len(panels) // columns)
+    drawn = figure(lines * (0.75 + ROW_IN * len(rows)) + 0.1)
+    grid = drawn.subplots(lines, columns, squeeze=False, sharey=True)
+    for at, axes in enumerate(grid.flat):
+        if at < len(panels):
+            _panel(axes, rows, panels[at])
+        else:
+            axes.set_visible(False)
+    return drawn
+
+
+def _panel(axes: Axes, rows: Sequence[_Row], each: Measured) -> None:
+    shown: list[float] = []
+    for y, row in enumerate(rows):
+        if row.arm is None:
+            continue
+        axes.axhline(y, color=INK, linewidth=0.4, alpha=0.25, zorder=0)
+        if (difference := _ratio(row.arm, each)) is not None:
+            shown += _mark(axes, y, difference)
+    ratio_axis(axes, shown)
+    axes.set(title=each.heading, xlabel="more is better" if more_is_better(each.metric) else "less is better")
+    axes.set_ylim(len(rows) - 0.4, -0.6)
+    axes.set_yticks(range(len(rows)), [row.label for row in rows])
+    for tick, row in zip(axes.get_yticklabels(), rows, strict=True):
+        tick.set_fontweight("bold" if row.arm is None else "normal")
+    axes.tick_params(axis="y", length=0)
+
+
+def _mark(axes: Axes, y: int, difference: Difference) -> list[float]:
+    """Draws one ratio and returns what of it must be seen."""
+    assert difference.ratio is not None  # _ratio sees to it
+    ratio, interval = difference.ratio, difference.interval
+    sure = interval is not None and not ratios.holds_one(interval)
+    marker = {"≥": ">", "≤": "<"}.get(difference.relation, "o")
+    colour = (VERMILLION if ratio > 1 else BLUE) if sure else GREY
+    shown = [ratio]
+    if interval is not None:
+        low = interval.low or ratio / 2
+        high = interval.high or ratio * 2
+        axes.plot([low, high], [y, y], color=colour, linewidth=1.6, solid_capstyle="butt", zorder=2)
+        axes.plot([low, high], [y, y], color=colour, linestyle="", marker="|", markersize=6, zorder=2)
+        shown += [low, high]
+    face = colour if sure else "none"
+    axes.plot([ratio], [y], color=colour, linestyle="", marker=marker, markersize=5, markerfacecolor=face, zorder=3)
+    return shown
+
+
+def _alt(told: Comparison, arms: Sequence[Arm], panels: Sequence[Measured]) -> str:
+    every = [d for arm in arms for each in panels if (d := _ratio(arm, each)) is not None]
+    sure = sum(d.interval is not None and not ratios.holds_one(d.interval) for d in every)
+    bounded = sum(d.interval is not None for d in every)
+    head = f"{words.count(len(every), 'ratio')} of {words.count(len(arms), 'case')} to their reference"
+    if not bounded:
+        return f"{head}, without intervals."
+    return f"{head}: {sure} of {bounded} intervals leave ×1 out."
+
+
+def _table(arms: Sequence[Arm], panels: Sequence[Measured]) -> DataTable:
+    rows = []
+    for arm in arms:
+        for each in panels:
+            difference = _ratio(arm, each)
+            if difference is None or difference.ratio is None:
+                continue
+            relation = f"{difference.relation} " if difference.relation != "=" else ""
+            interval = ratios.interval(difference.interval) if difference.interval else difference.no_interval
+            rows.append((arm.label, arm.reference, each.heading, relation + ratios.times(difference.ratio), interval))
+    return DataTable(headings=("case", "reference", "figure", "ratio", "interval"), rows=tuple(rows))
