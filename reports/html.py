@@ -143,29 +143,31 @@ class Pictures:
 
     def __init__(self, charts: Sequence[Chart] | None = None) -> None:
         self.files: dict[str, bytes] = {}
+        self.problems: list[Shown] = []
         self._drawn = 0
-        self._problem = ""
-        self._charts: Sequence[Chart] = charts or ()
-        if charts is None:
-            try:
-                from reports.charts import charts as every  # noqa: PLC0415 - imports matplotlib
+        self._charts = self._every() if charts is None else list(charts)
 
-                self._charts = every()
-            except Exception as error:  # a page without charts is worth more than none
-                self._problem = _told(error)
+    def _every(self) -> list[Chart]:
+        from reports import charts  # noqa: PLC0415 - as a whole: what a chart needs is imported with it
+
+        found = []
+        for name in charts.names():
+            try:
+                found.append(charts.chart(name))
+            except Exception as error:  # a page without a chart is worth more than none
+                self.problems.append(Shown(name=name, problem=_told(error)))
+        return sorted(found, key=lambda chart: chart.position)
 
     def of_case(self, case: CaseView) -> tuple[Shown, ...]:
         """Returns the charts of a case."""
-        return tuple(self._shown((_name(c.of_case), c.of_case, case) for c in self._charts if c.of_case))
+        return tuple(self._shown((c.of_case, case) for c in self._charts if c.of_case))
 
     def of_cases(self, cases: Sequence[CaseView]) -> tuple[Shown, ...]:
-        """Returns the charts of several cases beside each other."""
-        return tuple(self._shown((_name(c.of_cases), c.of_cases, cases) for c in self._charts if c.of_cases))
+        """Returns the charts of several cases beside each other, and in their place which charts there are not at all."""
+        return (*self._shown((c.of_cases, cases) for c in self._charts if c.of_cases), *self.problems)
 
-    def _shown(self, drawn: Iterable[tuple[str, Callable[[Any], Drawing | None], Any]]) -> Iterator[Shown]:
-        if self._problem:
-            yield Shown(name="charts", problem=self._problem)
-        for name, draw, of in drawn:
+    def _shown(self, drawn: Iterable[tuple[Callable[[Any], Drawing | None], Any]]) -> Iterator[Shown]:
+        for draw, of in drawn:
             try:
                 drawing = draw(of)
                 if drawing is None:
@@ -173,7 +175,7 @@ class Pictures:
                 self._drawn += 1
                 made = picture(drawing, f"f{self._drawn}")
             except Exception as error:  # as above
-                yield Shown(name=name, problem=_told(error))
+                yield Shown(name=_name(draw), problem=_told(error))
                 continue
             self.files[drawing.name] = made.png
             yield Shown(name=drawing.name, title=drawing.title, drawing=drawing, picture=made)

@@ -60,8 +60,17 @@ class Chart:
     of_cases: Callable[[Sequence[CaseView]], Drawing | None] | None = None
 
 
+def names() -> list[str]:
+    """Returns the names of the charts' modules; imports none."""
+    return [module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_")]
+
+
+def chart(name: str) -> Chart:
+    """Returns one chart; imports matplotlib."""
+    found: Chart = import_module(f"{__name__}.{name}").CHART
+    return found
+
+
 def charts() -> list[Chart]:
     """Returns the charts of this package by position; imports matplotlib."""
-    names = [module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_")]
-    found: list[Chart] = [import_module(f"{__name__}.{name}").CHART for name in names]
-    return sorted(found, key=lambda chart: chart.position)
+    return sorted(map(chart, names()), key=lambda each: each.position)
