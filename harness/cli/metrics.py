@@ -59,17 +59,20 @@ LOAD_PHASES = ("warm-up", "steady", "drain")
 PHASES = ("starting broker", "preparing", *LOAD_PHASES, "searching", "analysing")
 
 
-def _edges() -> npt.NDArray[np.int64]:
-    """Returns how many buckets of ``harness.histogram`` lie wholly at or below each bound, shape (len(BOUNDS_S),)."""
-    edges = [histogram.upper_edge_ns(index) for index in range(histogram.OVERFLOW)]
-    return np.searchsorted(edges, [round(bound * NS_PER_S) for bound in BOUNDS_S], side="right")
+def _edges_ns() -> npt.NDArray[np.int64]:
+    """Returns the upper edge of each bucket of ``harness.histogram`` but the overflow; one that can hold nothing has that before it."""
+    return np.maximum.accumulate([histogram.upper_edge_ns(index) for index in range(histogram.OVERFLOW)])
 
 
-def _middles_s() -> npt.NDArray[np.float64]:
+def _up_to(edges_ns: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Returns how many buckets lie wholly at or below each bound, shape (len(BOUNDS_S),)."""
+    return np.searchsorted(edges_ns, [round(bound * NS_PER_S) for bound in BOUNDS_S], side="right")
+
+
+def _middles_s(edges_ns: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
     """Returns the middle of each bucket in seconds, for a sum; the overflow counts with its lower edge."""
-    upper = np.array([histogram.upper_edge_ns(index) for index in range(histogram.OVERFLOW)], np.float64)
-    lower = np.concatenate(([0.0], upper[:-1]))
-    return np.append((lower + upper) / 2, upper[-1]) / NS_PER_S
+    lower_ns = np.concatenate(([0], edges_ns[:-1]))
+    return np.append((lower_ns + edges_ns) / 2, edges_ns[-1]) / NS_PER_S
 
 
 @dataclass
@@ -109,7 +112,8 @@ class RunMetrics(Collector):
         self._tick: Tick | None = None
         self._planned: dict[int, str] = {}
         self._active: set[int] = set()
-        self._edges, self._middles_s = _edges(), _middles_s()
+        edges_ns = _edges_ns()
+        self._up_to, self._middles_s = _up_to(edges_ns), _middles_s(edges_ns)
 
     def notice(self, event: Event) -> None:
         """Takes one event."""
@@ -207,10 +211,10 @@ class RunMetrics(Collector):
         )
         for case_id, case in self._cases.items():
             counts = case.latency_past + case.latency_now
-            up_to = np.concatenate(([0], np.cumsum(counts)))
-            buckets = [(str(bound), float(up_to[edge])) for bound, edge in zip(BOUNDS_S, self._edges, strict=True)]
+            below = np.concatenate(([0], np.cumsum(counts)))
+            buckets = [(str(bound), float(below[at])) for bound, at in zip(BOUNDS_S, self._up_to, strict=True)]
             total_s = float(counts @ self._middles_s)
-            found.add_metric([case_id], [*buckets, ("+Inf", float(up_to[-1]))], total_s)
+            found.add_metric([case_id], [*buckets, ("+Inf", float(below[-1]))], total_s)
         return found
 
     def _gauges(self) -> Iterator[Metric]:
