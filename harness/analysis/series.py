@@ -29,10 +29,45 @@ Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
 MAX_SLICES = 120
-WIDTHS_S = (0.05, 0.1, 0.2, 0.25, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600)
-"""Of a slice: the shortest that needs no more than :data:`MAX_SLICES` is taken."""
-BINS_PER_DECADE = 8
-"""Of the heatmap: neighbouring bins differ by a third."""
+WIDTHS_S = (
+    0.05,
+    0.1,
+    0.2,
+    0.25,
+    0.3,
+    0.4,
+    0.5,
+    1,
+    1.5,
+    2,
+    2.5,
+    3,
+    4,
+    5,
+    6,
+    7.5,
+    9,
+    10,
+    15,
+    20,
+    30,
+    60,
+    120,
+    300,
+    600,
+    1800,
+    3600,
+)
+"""Of a slice."""
+FEW_SLICES = 40
+"""Of the load: no fewer are made for the sake of :data:`ENOUGH` messages in each."""
+ENOUGH = 150
+"""Messages of a slice that has a p99."""
+ALIKE = 1.7
+"""Lengths of a slice that differ by a smaller factor are as good as each other."""
+BINS_PER_DECADE = (32, 16, 8)
+"""Of the heatmap, the finest that needs no more than :data:`MAX_BINS` of them: neighbouring bins differ by 7, 15 or 33 %."""
+MAX_BINS = 40
 QUIET_S = 2.0
 QUIET_SHARE = 0.1
 """How much of the drain's wait for quiet is shown after the last event: the larger of that many seconds and that share of what came before."""
@@ -201,14 +236,31 @@ def _slices(moments: Moments, facts: TrialFacts, faults: Sequence[FaultResult]) 
     last_ns = max([load_end_ns, last_ns, *healed_ns])
     quiet_ns = max(round(QUIET_S * NS_PER_S), round(QUIET_SHARE * (last_ns - start_ns)))
     end_ns = max(last_ns + 1, min(last_ns + quiet_ns, facts.drain_end_ns or last_ns))
-    load_ns = load_end_ns - start_ns
-    for width_s in WIDTHS_S:
-        of_load = -(-load_ns // round(width_s * NS_PER_S))
-        width_ns = -(-load_ns // of_load)  # the load ends at an edge: no slice is half in it
-        count = -(-(end_ns - start_ns) // width_ns)
-        if count <= MAX_SLICES:
-            break
+    width_ns = _width_ns(load_end_ns - start_ns, end_ns - start_ns, len(moments.keys))
+    count = -(-(end_ns - start_ns) // width_ns)
     return _Slices(start_ns=start_ns, width_ns=width_ns, count=count, zero_ns=zero_ns)
+
+
+def _width_ns(load_ns: int, shown_ns: int, messages: int) -> int:
+    """Returns the length of a slice, of which the load is a whole number.
+
+    It is the shortest of :data:`WIDTHS_S` that needs no more slices than are allowed; a longer one where only that gives a slice enough
+    messages for a p99; of two that are alike the one that divides the load, otherwise it is cut until it does.
+    """
+    widths = [_dividing(load_ns, round(width_s * NS_PER_S)) for width_s in WIDTHS_S]
+    widths = [width_ns for width_ns in widths if -(-shown_ns // width_ns) <= MAX_SLICES]
+    if not widths:
+        return _dividing(load_ns, -(-shown_ns // (MAX_SLICES // 2)))
+    full = [width_ns for width_ns in widths if messages * width_ns >= ENOUGH * load_ns]
+    seen = [width_ns for width_ns in widths if FEW_SLICES * width_ns <= load_ns] or widths[:1]
+    chosen = min([*full[:1], seen[-1]])
+    alike = (width_ns for width_ns in widths if chosen <= width_ns < ALIKE * chosen)
+    return next((width_ns for width_ns in alike if round(width_ns / NS_PER_S, 9) in WIDTHS_S), chosen)
+
+
+def _dividing(load_ns: int, width_ns: int) -> int:
+    """Returns a length of at most ``width_ns``, of which the load is a whole number; that itself for a load that is shorter."""
+    return width_ns if load_ns < width_ns else -(-load_ns // -(-load_ns // width_ns))
 
 
 def _last_event_ns(moments: Moments) -> int:
@@ -260,9 +312,12 @@ def _bins(latency_ns: Ints) -> Ints:
     """Returns the edges that hold all latencies: of one grid for all trials, so that pictures of several can be laid side by side."""
     if not len(latency_ns):
         return np.array([1_000_000, 2_000_000])
-    first = int(np.floor(np.log10(max(int(latency_ns.min()), 1_000)) * BINS_PER_DECADE))
-    last = int(np.floor(np.log10(max(int(latency_ns.max()), 1_000)) * BINS_PER_DECADE)) + 1
-    return np.rint(10 ** (np.arange(first, last + 1) / BINS_PER_DECADE)).astype(np.int64)
+    low, high = (np.log10(max(int(of(latency_ns)), 1_000)) for of in (np.min, np.max))
+    for per_decade in BINS_PER_DECADE:
+        first, last = int(np.floor(low * per_decade)), int(np.floor(high * per_decade)) + 1
+        if last - first <= MAX_BINS:
+            break
+    return np.rint(10 ** (np.arange(first, last + 1) / per_decade)).astype(np.int64)
 
 
 def _percentile(keys: Ints, starts: Ints, counts: Ints, permille: int, *, fewest: int) -> Floats:

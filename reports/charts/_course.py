@@ -65,11 +65,7 @@ def _struck(series: Series, fault: Span) -> str:
     for name, values in (("p99", series.p99_s), ("p50", series.p50_s)):
         highest, level = _most(values, over), _middle(values, usual)
         if not np.isnan(highest):
-            told.append(
-                f"{name} rises from {_duration(level)} to {_duration(highest)}"
-                if highest > level
-                else f"{name} does not rise"
-            )
+            told.append(_risen(name, level, highest))
             break
     told.append(f"the backlog reaches {_count(_most(series.backlog, over))}")
     if fault.recovered_s is not None:
@@ -77,6 +73,12 @@ def _struck(series: Series, fault: Span) -> str:
     elif fault.watched_s is not None:
         told.append(not_recovered(fault))
     return f"{told[0]}: {', '.join(told[1:])}."
+
+
+def _risen(name: str, level_s: float, highest_s: float) -> str:
+    if np.isinf(highest_s):
+        return f"so many messages never come that there is no {name} (before: {_duration(level_s)})"
+    return f"{name} {'rises' if highest_s > level_s else 'stays'} from {_duration(level_s)} to {_duration(highest_s)}"
 
 
 def _usual_slices(series: Series) -> Mask:

@@ -5,7 +5,7 @@ Neighbours: ``timeline`` stacks them, ``_shades`` draws faults through them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -64,15 +64,23 @@ def panels_of(series: Series) -> list[Panel]:
     if series.cpu:
         found.append(Panel(name="cpu", title="CPU: cores in use", height_in=0.85, draw=cpu))
     if series.memory:
-        found.append(Panel(name="memory", title="Memory", height_in=0.85, draw=memory))
+        source = next(iter(_of_broker(series.memory)))
+        found.append(Panel(name="memory", title=f"Memory of the {source}", height_in=0.85, draw=memory))
     if wrote(series):
-        found.append(Panel(name="disk", title="Written to disk", height_in=0.85, draw=disk))
+        source = next(iter(_of_broker(series.disk)))
+        found.append(Panel(name="disk", title=f"Written to disk by the {source}", height_in=0.85, draw=disk))
     return found
 
 
 def wrote(series: Series) -> bool:
-    """Returns whether anything that was sampled wrote to a disk."""
-    return any(track.value.any() for track in series.disk.values())
+    """Returns whether the broker wrote to a disk."""
+    return any(track.value.any() for track in _of_broker(series.disk).values())
+
+
+def _of_broker(tracks: Mapping[str, Track]) -> dict[str, Track]:
+    """Returns the broker's track, beside which the load's would only be large; where the broker's cannot be had, the load's."""
+    source = "broker" if "broker" in tracks else "load"
+    return {source: tracks[source]} if source in tracks else {}
 
 
 def _is_heated(series: Series) -> bool:
@@ -98,8 +106,14 @@ def backlog(axes: Axes, series: Series) -> None:
     """Draws the backlog by the ledger, and as the broker says it."""
     _steps(axes, series, series.backlog, BACKLOG["ledger"], "ledger")
     if series.backlog_broker is not None:
-        _track(axes, series.backlog_broker, BACKLOG["broker"], f"broker\n({' + '.join(series.backlog_parts)})")
+        _track(axes, series.backlog_broker, BACKLOG["broker"], _wrapped("broker", series.backlog_parts))
     _from_zero(axes, format_count)
+
+
+def _wrapped(name: str, parts: Sequence[str]) -> str:
+    """Returns a name with what it is made up of, in lines that a legend has room for."""
+    first = f"{name}: {parts[0]}"
+    return first if len(parts) == 1 else f"{first},\n{', '.join(parts[1:])}"
 
 
 def cpu(axes: Axes, series: Series) -> None:
@@ -110,13 +124,13 @@ def cpu(axes: Axes, series: Series) -> None:
 
 def memory(axes: Axes, series: Series) -> None:
     """Draws the memory in use."""
-    _tracks(axes, series.memory, format_bytes)
+    _tracks(axes, _of_broker(series.memory), format_bytes)
     _from_zero(axes, format_bytes)
 
 
 def disk(axes: Axes, series: Series) -> None:
     """Draws the bytes written per second."""
-    _tracks(axes, series.disk, bytes_per_s)
+    _tracks(axes, _of_broker(series.disk), bytes_per_s)
     _from_zero(axes, bytes_per_s)
 
 
@@ -230,7 +244,7 @@ def bytes_per_s(rate: float) -> str:
 
 
 def _from_zero(axes: Axes, words: Callable[[float], str]) -> None:
-    axes.set_ylim(0, None if max(axes.get_ylim()[1], axes.dataLim.y1) > 0 else 1)
+    axes.set_ylim(0, 1.06 * axes.dataLim.y1 if axes.dataLim.y1 > 0 else 1)
     axes.yaxis.set_major_locator(MaxNLocator(nbins=4, steps=[1, 2, 2.5, 5, 10]))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: words(value)))
     axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), handlelength=2.2)

@@ -19,9 +19,10 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 
 from harness.analysis.series import Series, Span
+from harness.model import TrialStatus
 from harness.record import FaultResult, IncidentResult, TrialRecord
+from reports import words
 from reports.charts._style import BLUE, GREEN, GREY, INK, VERMILLION
-from reports.words import SEEN_FROM_S
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -34,7 +35,7 @@ LANE = 1.75
 _BAR = 0.8
 AXIS_IN = 6.4
 """Width of every panel, inches."""
-_LETTER_IN = 0.062
+_LETTER_IN, _ROW_IN, _LEGEND_ROW_IN = 0.058, 0.19, 0.172
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +55,14 @@ def lanes_of(trial: TrialRecord, series: Series) -> list[Lane]:
     return [Lane(tuple(pair for pair in pairs if pair[0].label == label)) for label in labels]
 
 
-def shade(axes: Axes, series: Series, panel: str) -> None:
-    """Shades faults and recoveries through a panel, and marks where phases begin."""
+def height_of_lanes_in(trial: TrialRecord, series: Series) -> float:
+    """Returns how high the lanes' panel must be, in inches: it holds its rows, and beside them its legend."""
+    rows_in = _ROW_IN * (1 + LANE * len(lanes_of(trial, series)))
+    return max(rows_in, _LEGEND_ROW_IN * len(list(_legend(trial, series))))
+
+
+def shade(axes: Axes, trial: TrialRecord, series: Series, panel: str) -> None:
+    """Shades faults and recoveries through a panel, and marks where phases begin and what befell containers."""
     end_s = float(series.edges_s[-1])
     for fault in series.faults:
         span = axes.axvspan(fault.start_s, _healed_s(fault, end_s), zorder=0.6, gid=f"fault-{fault.index}-{panel}")
@@ -63,6 +70,8 @@ def shade(axes: Axes, series: Series, panel: str) -> None:
         if fault.end_s is not None and fault.watched_s is not None:
             gid = f"recovery-{fault.index}-{panel}"
             _light(axes.axvspan(fault.end_s, fault.watched_s, zorder=0.5, gid=gid), alpha=0.11)
+    for incident in _shown(trial.incidents, series):
+        axes.axvline(incident.at_s, color=VERMILLION, lw=1, ls=(0, (1, 1)), zorder=3)
     for phase in series.phases[1:]:
         axes.axvline(phase.start_s, color=INK, lw=0.6, ls=(0, (2, 3)), zorder=0.7)
 
@@ -89,15 +98,19 @@ def draw_lanes(axes: Axes, trial: TrialRecord, series: Series) -> None:
     """Draws the phases and a lane per fault, from top to bottom; what befell containers stands among the phases."""
     lanes = lanes_of(trial, series)
     start_s, end_s = float(series.edges_s[0]), float(series.edges_s[-1])
-    axes.set(xlim=(start_s, end_s), ylim=(0.5 + LANE * len(lanes), -0.5), yticks=[])
+    axes.set(xlim=(start_s, end_s), ylim=(height_of_lanes_in(trial, series) / _ROW_IN - 0.5, -0.5), yticks=[])
+    axes.tick_params(bottom=False, labelbottom=False)
     for spine in axes.spines.values():
         spine.set_visible(False)
     for phase in series.phases:
         _phase(axes, phase, series)
     for number, lane in enumerate(lanes, 1):
         _lane(axes, LANE * number, lane, series)
-    for incident in trial.incidents:
-        _incident(axes, incident, (start_s, end_s))
+    for incident in _shown(trial.incidents, series):
+        axes.plot([incident.at_s], [0], marker="X", ms=7, mfc=VERMILLION, mec=INK, mew=0.6, ls="", zorder=6)
+    if trial.status is not TrialStatus.VALID:
+        sign = words.OF_STATUS[trial.status]
+        axes.text(-0.02, 0, str(sign), transform=axes.get_yaxis_transform(), ha="right", va="center", weight="bold")
     handles = list(_legend(trial, series))
     if handles:
         axes.legend(handles=handles, loc="upper left", bbox_to_anchor=(1.0, 1.0), handlelength=1.4, borderaxespad=0)
@@ -110,14 +123,20 @@ def _phase(axes: Axes, phase: Span, series: Series) -> None:
     bar.set(facecolor=PHASES[phase.name], alpha=0.22, edgecolor="none")
     axes.add_patch(bar)
     if _is_named(phase, series):
-        axes.text((phase.start_s + min(until_s, limit_s)) / 2, 0, phase.name, ha="center", va="center")
+        pad_s = 0.005 * (limit_s - float(series.edges_s[0]))
+        axes.text(phase.start_s + pad_s, 0, phase.name, va="center")
 
 
 def _is_named(phase: Span, series: Series) -> bool:
     """Returns whether the name of a phase has room in its bar."""
-    limit_s = float(series.edges_s[-1])
+    start_s, limit_s = float(series.edges_s[0]), float(series.edges_s[-1])
     seen_s = min(limit_s, limit_s if phase.end_s is None else phase.end_s) - phase.start_s
-    return AXIS_IN * seen_s / float(limit_s - series.edges_s[0]) > _LETTER_IN * len(phase.name)
+    return _fits(phase.name, seen_s / (limit_s - start_s))
+
+
+def _fits(text: str, share: float) -> bool:
+    """Returns whether a text can stand in that share of the axis's width."""
+    return AXIS_IN * share > _LETTER_IN * len(text)
 
 
 def _lane(axes: Axes, row: float, lane: Lane, series: Series) -> None:
@@ -145,9 +164,9 @@ def _lane(axes: Axes, row: float, lane: Lane, series: Series) -> None:
             axes.add_patch(_light(bar, alpha=0.3, recovered=span.recovered_s is not None))
     fault, span = lane.faults[0]
     first_s = fault.planned_s if span is None else span.start_s
-    left = first_s - start_s < 0.5 * (end_s - start_s)
-    x_s = max(first_s, start_s) if left else end_s
-    axes.text(x_s, row - 0.86, _lane_words(lane), va="center", ha="left" if left else "right")
+    told = _lane_words(lane)
+    left = _fits(told, (end_s - first_s) / (end_s - start_s))
+    axes.text(max(first_s, start_s) if left else end_s, row - 0.86, told, va="center", ha="left" if left else "right")
 
 
 def _lane_words(lane: Lane) -> str:
@@ -168,7 +187,7 @@ def _lane_words(lane: Lane) -> str:
 def not_recovered(fault: Span) -> str:
     """Returns that nobody saw a recovery: what was watched for less than one takes says only that."""
     waited_s = (fault.watched_s or 0.0) - (fault.end_s or 0.0)
-    if waited_s < SEEN_FROM_S:
+    if waited_s < words.SEEN_FROM_S:
         return "recovery not seen"
     return f"not recovered by {seconds(fault.watched_s or 0.0)}"
 
@@ -176,11 +195,6 @@ def not_recovered(fault: Span) -> str:
 def seconds(t_s: float) -> str:
     """Returns a moment of the time axis: ``10.12 s``."""
     return f"{round(t_s, 2) + 0.0:.2f} s"
-
-
-def _incident(axes: Axes, incident: IncidentResult, limits: tuple[float, float]) -> None:
-    if limits[0] <= incident.at_s <= limits[1]:
-        axes.plot([incident.at_s], [0], marker="X", ms=7, mfc=VERMILLION, mec=INK, mew=0.6, ls="", zorder=6)
 
 
 def _legend(trial: TrialRecord, series: Series) -> Iterator[Patch | Line2D]:

@@ -17,7 +17,7 @@ from reports import figures
 from reports.charts import Chart, Drawing
 from reports.charts._course import alt_of, table_of
 from reports.charts._panels import panels_of, wrote
-from reports.charts._shades import AXIS_IN, LANE, draw_lanes, lanes_of, shade
+from reports.charts._shades import AXIS_IN, draw_lanes, height_of_lanes_in, shade
 from reports.charts._style import figure, styled
 from reports.charts._words import title_of, trial_name
 from reports.view import CaseView, TrialView
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from harness.record import TrialRecord
 
 TITLE = "Moment by moment"
-_ROW_IN = 0.19
 _TITLE_IN = 0.2
 _GAP_IN = 0.12
 _AXIS_IN = 0.42
@@ -37,6 +36,7 @@ _LEFT_IN = 0.82
 
 _CLOSED = "Closed loop: the load sent as fast as it was let, so offered is what was sent."
 _NEVER = "Never came: confirmed, or sent without an answer, and never received; which of them are losses stands in the ledger."
+    " Until when they were in the queue nobody knows: its backlog by the ledger is without those that are gone."
 _READY = "This broker tells only of messages that are ready, not of those that workers hold."
 _NO_P99 = "No p99: it needs 100 messages in a slice."
 _NOTHING_CAME = "No latency: no message that counts in one was due."
@@ -73,7 +73,7 @@ def _worst(view: CaseView) -> TrialView | None:
 def _draw(trial: TrialRecord, series: Series) -> Figure:
     """Returns the panels below each other: where an axis begins and ends is the same in the picture of every case."""
     panels = panels_of(series)
-    lanes_in = _ROW_IN * (1 + LANE * len(lanes_of(trial, series)))
+    lanes_in = height_of_lanes_in(trial, series)
     height_in = lanes_in + sum(_TITLE_IN + panel.height_in for panel in panels) + _GAP_IN * len(panels) + _AXIS_IN
     drawn = figure(height_in)
     drawn.set_layout_engine("none")
@@ -84,7 +84,7 @@ def _draw(trial: TrialRecord, series: Series) -> Figure:
         down_in += _GAP_IN + _TITLE_IN + panel.height_in
         axes = _axes(drawn, down_in, panel.height_in, lanes)
         axes.set_title(panel.title, loc="left", pad=3)
-        shade(axes, series, panel.name)
+        shade(axes, trial, series, panel.name)
         panel.draw(axes, series)
         axes.grid(axis="both", zorder=0)
         axes.set_axisbelow(True)
