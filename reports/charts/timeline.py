@@ -35,8 +35,10 @@ _AXIS_IN = 0.42
 _LEFT_IN = 0.82
 
 _CLOSED = "Closed loop: the load sent as fast as it was let, so offered is what was sent."
-_NEVER = "Never came: confirmed, or sent without an answer, and never received; which of them are losses stands in the ledger."
-    " Until when they were in the queue nobody knows: its backlog by the ledger is without those that are gone."
+_NEVER = (
+    "Never came: confirmed, or sent without an answer, and never received; which of them are losses stands in the ledger. "
+    "The backlog by the ledger is without those that are gone."
+)
 _READY = "This broker tells only of messages that are ready, not of those that workers hold."
 _NO_P99 = "No p99: it needs 100 messages in a slice."
 _NOTHING_CAME = "No latency: no message that counts in one was due."
