@@ -7,6 +7,7 @@ stands there without a ratio. Where each case ran once more in closed loop (``lo
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from harness.model import TrialStatus
@@ -48,10 +49,11 @@ COST = (Compared("broker CPU per message", "cost.broker_cpu"), Compared("load CP
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One site: its words, and a cell for each heading."""
+    """One site: its words, and a cell for each heading; ``ratios`` are the cells' to the bridge, None where nothing is compared."""
 
     site: str
     cells: tuple[str, ...]
+    ratios: tuple[float | None, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,20 +67,25 @@ class Comparison:
 
 def comparison(record: RunRecord) -> Comparison | None:
     """Returns the table, None where no setup was measured at two sites."""
-    groups = {label: cases for label, cases in _groups(record).items() if len({*map(site, cases)}) > 1}
+    return comparison_of(record.cases, closed_loop=_closed_loop(record))
+
+
+def comparison_of(every: Sequence[CaseRecord], *, closed_loop: bool) -> Comparison | None:
+    """Returns the table of the cases of one run; ``closed_loop``: they were not offered a rate."""
+    groups = {label: cases for label, cases in by_setup(every).items() if len({*map(site, cases)}) > 1}
     if not groups:
         return None
     ceilings = any(case.ceiling for cases in groups.values() for case in cases)
-    compared = (*(CEILING if ceilings else ()), *(CLOSED if _closed_loop(record) else OPEN), *COST)
+    compared = (*(CEILING if ceilings else ()), *(CLOSED if closed_loop else OPEN), *COST)
     told = tuple((label, _rows(cases, compared)) for label, cases in groups.items())
     shown = [case for cases in groups.values() for case in cases]
     return Comparison(tuple(each.heading for each in compared), told, _notes(shown, told))
 
 
-def _groups(record: RunRecord) -> dict[str, list[CaseRecord]]:
+def by_setup(every: Sequence[CaseRecord]) -> dict[str, list[CaseRecord]]:
     """Returns the measured cases that differ in nothing but their site and loop, by what they share of their ids."""
     groups: dict[str, list[CaseRecord]] = {}
-    for case in record.cases:
+    for case in every:
         if case.client and figures.counted(case):
             groups.setdefault(_without_loop(case), []).append(case)
     return groups
@@ -98,28 +105,29 @@ def _rows(cases: list[CaseRecord], compared: tuple[Compared, ...]) -> tuple[Row,
     found = {(site(case), case.ceiling): case for case in cases}
     bases = {case.ceiling: case for case in cases if (case.network, case.client) == BASE}
     return tuple(
-        Row(
-            place,
-            tuple(_cell(found.get((place, each.ceiling)), bases.get(each.ceiling), each.metric) for each in compared),
-        )
+        Row(place, tuple(text for text, _ in told), tuple(ratio for _, ratio in told))
         for place in dict.fromkeys(map(site, cases))
+        for told in [
+            [_cell(found.get((place, each.ceiling)), bases.get(each.ceiling), each.metric) for each in compared]
+        ]
     )
 
 
-def _cell(case: CaseRecord | None, base: CaseRecord | None, metric: str) -> str:
+def _cell(case: CaseRecord | None, base: CaseRecord | None, metric: str) -> tuple[str, float | None]:
+    """Returns the words of a figure, and its ratio to the base's."""
     if case is None:
-        return words.NOT_MEASURED
+        return words.NOT_MEASURED, None
     value = figures.over_trials(case, metric).middle
     text = _figure(metric, value)
     if not _is_valid(case):
-        return f"{text} ({words.INVALID.word})"
+        return f"{text} ({words.INVALID.word})", None
     label = _label(case, metric)
     if label:
-        return f"{text} ({label})"
+        return f"{text} ({label})", None
     if base is None or not _is_valid(base) or _label(base, metric):
-        return text
+        return text, None
     ratio = _ratio(value, figures.over_trials(base, metric).middle)
-    return text if ratio is None else f"{text} ×{ratio:.2f}"
+    return (text if ratio is None else f"{text} ×{ratio:.2f}"), ratio
 
 
 def _figure(metric: str, value: Figure | None) -> str:

@@ -15,28 +15,26 @@ if TYPE_CHECKING:
 
 Floats = npt.NDArray[np.float64]
 
-_MOST_TICKS = 7
 
-
-def durations(axes: Axes, which: Literal["x", "y"], low_s: float, high_s: float) -> None:
-    """Makes an axis a log scale of durations that shows ``low_s`` to ``high_s`` (> 0), with ticks at 1, 2 and 5 where there is room."""
+def durations(axes: Axes, which: Literal["x", "y"], low_s: float, high_s: float, most: int = 7) -> None:
+    """Makes an axis a log scale of durations that shows ``low_s`` to ``high_s`` (> 0), with round ticks, ``most`` of them at the most."""
     low_s, high_s = low_s * 0.85, max(high_s, low_s * 1.6) * 1.15
     axes.set(**{f"{which}scale": "log", f"{which}lim": (low_s, high_s)})
     axis = axes.xaxis if which == "x" else axes.yaxis
-    ticks = _ticks(low_s, high_s)
+    ticks = _ticks(low_s, high_s, most)
     axis.set_ticks(ticks, [format_duration(tick) for tick in ticks])
     axis.set_ticks([], minor=True)
 
 
-def _ticks(low: float, high: float) -> list[float]:
-    """Returns round values from ``low`` to ``high``, at most as many as can be read."""
+def _ticks(low: float, high: float, most: int) -> list[float]:
+    """Returns round values from ``low`` to ``high``: at 1, 2 and 5 where there is room, else at fewer, at last at some decades."""
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     found: list[float] = []
     for steps in ((1, 2, 5), (1, 3), (1,)):
         found = [t for d in decades for step in steps if low <= (t := float(f"{step}e{d}")) <= high]
-        if len(found) <= _MOST_TICKS:
-            break
-    return found
+        if len(found) <= most:
+            return found
+    return found[:: -(-len(found) // most)]
 
 
 def x_of_share(share: Floats) -> Floats:
