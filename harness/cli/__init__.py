@@ -13,9 +13,8 @@ import sys
 import traceback
 from contextlib import suppress
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn
 
-from harness.cli import live
 from harness.cli.commands import cli
 from harness.errors import BrokerbenchError, ExitCode
 from harness.redaction import hide
@@ -55,14 +54,19 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
     """First signal: an orderly end. Second: at once; the minder cleans up."""
     for each in ENDING:
         signal.signal(each, _leave_at_once)
-    if not live.say_ending():
+    if not _of_live("say_ending", bool)():
         with suppress(OSError):  # its reader may have gone with the same Ctrl-C (`2>&1 | tee`)
             os.write(2, b"\nbrokerbench: ending: healing faults, taking down (once more to leave at once)\n")
     raise KeyboardInterrupt
 
 
+def _of_live(name: str, otherwise: Any) -> Any:
+    """Returns something of the live view's module, which nobody has imported where nothing is shown; a signal may come while it is imported."""
+    return getattr(sys.modules.get("harness.cli.live"), name, otherwise)
+
+
 def _leave_at_once(number: int, frame: FrameType | None) -> None:
     with suppress(OSError):
-        cursor = live.SHOW_CURSOR if os.isatty(2) else b""
+        cursor = _of_live("SHOW_CURSOR", b"") if os.isatty(2) else b""
         os.write(2, cursor + b"\nbrokerbench: left at once; the minder removes what is running\n")
     os._exit(int(ExitCode.INTERRUPTED))
