@@ -147,7 +147,7 @@ def _cell(arm: Arm, column: Measured) -> Text:
         text.append(f"\n{cell.range}", style="dim")
     for line in (cell.difference, cell.interval, cell.why):
         if line:
-            text.append(f"\n{line}")
+            text.append(f"\n{line}", style="bold" if cell.sure else "")
     return text
 
 

@@ -23,7 +23,7 @@ ACROSS = (
 CLOSED = "In closed loop the load waits for the broker: its figures are compared with others in closed loop only."
 LESS = "+, − and ×: against the reference; more is better of throughput and confirmed, less of all else."
 INTERVAL = (
-    "[low – high]: the ratio lies between, each bound wrong with at most 5 %, from trials (Wilcoxon's rank sum, exact); ≈: 1 lies"
+    "[low – high], in bold where 1 lies outside: the ratio lies between, each bound wrong with at most 5 % (Wilcoxon's rank sum of the trials, exact); ≈: 1 lies"
     " between too, so no difference is shown. One figure in ten would miss so by chance alone: look at several trials and figures."
 )
 NOT_PAIRS = "Trials of two cases are no pairs: what changed on the machine between them is in the ratio."
@@ -103,7 +103,9 @@ def bound(case: CaseRecord) -> str:
         return ""
     exposed = min((each.bounded for each in judged if each.bounded), default=0)
     told = (
-        [f"at most {words.ratio(poisson_upper(0) / exposed)} of {exposed:,}, if losses were independent"]
+        [
+            f"at most {words.ratio(poisson_upper(0) / exposed)} of {exposed:,} put to the test, if losses were independent"
+        ]
         if exposed
         else []
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from harness.record import Figure
-from harness.units import format_duration, format_rate
+from harness.units import format_duration
 from reports import figures, words
 from reports.compared import Compared, Difference, Interval
 
@@ -17,15 +17,22 @@ class Cell:
     """The words of a compared figure, "" where there is nothing to say.
 
     Args:
-        value: the middle one. range: lowest – highest. difference: ``+1.2 ms ×1.31``. interval: ``[1.20 – 1.43]``, ``≈`` before it
-            where it holds 1. why: why there is no difference, in a word.
+        value: the middle one. range: lowest – highest. absolute: ``+1.2 ms``. ratio: ``×1.31``. interval: ``[1.20 – 1.43]``, ``≈``
+            before it where it holds 1. why: why there is no difference, in a word. sure: the interval leaves 1 out.
     """
 
     value: str
     range: str = ""
-    difference: str = ""
+    absolute: str = ""
+    ratio: str = ""
     interval: str = ""
     why: str = ""
+    sure: bool = False
+
+    @property
+    def difference(self) -> str:
+        """Returns ``+1.2 ms ×1.31``."""
+        return f"{self.absolute} {self.ratio}".strip()
 
     @property
     def lines(self) -> list[str]:
@@ -43,7 +50,15 @@ def cell(metric: str, compared: Compared) -> Cell:
     difference = compared.difference
     if difference is None:
         return Cell(value, spread, why=_in_a_word(compared.why))
-    return Cell(value, spread, told(metric, difference), interval(difference.interval) if difference.interval else "")
+    found = difference.interval
+    return Cell(
+        value,
+        spread,
+        absolute=absolute(metric, difference),
+        ratio="" if difference.ratio is None else times(difference.ratio),
+        interval=interval(found) if found else "",
+        sure=found is not None and not holds_one(found),
+    )
 
 
 def _in_a_word(why: str) -> str:
@@ -58,19 +73,12 @@ def figure(metric: str, value: Figure | None) -> str:
     return words.figure(metric, value)
 
 
-def told(metric: str, difference: Difference) -> str:
-    """Returns ``+1.2 ms ×1.31``; ``≥ +1.2 s ×3.4`` where a figure is only "at least"."""
-    size = _absolute(metric, abs(difference.absolute))
+def absolute(metric: str, difference: Difference) -> str:
+    """Returns ``+1.2 ms``, ``±0 s``; ``≥ +1.2 s`` where a figure is only "at least"."""
+    size = abs(difference.absolute)
     sign = "+" if difference.absolute > 0 else "−" if difference.absolute < 0 else "±"
-    parts = [difference.relation if difference.relation != "=" else "", f"{sign}{size}"]
-    parts.append("" if difference.ratio is None else times(difference.ratio))
-    return " ".join(part for part in parts if part)
-
-
-def _absolute(metric: str, value: float) -> str:
-    return (
-        format_rate(value) if metric.startswith(("rate.", "throughput")) and 0 < value < 10 else figure(metric, value)
-    )
+    relation = "" if difference.relation == "=" else f"{difference.relation} "
+    return f"{relation}{sign}{figure(metric, size)}"
 
 
 def times(ratio: float) -> str:

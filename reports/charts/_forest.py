@@ -6,6 +6,7 @@ computes the ratios, ``reports.comparison_html`` asks for the picture.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -22,12 +23,13 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 COLUMNS = 3
-ROW_IN = 0.2
-LONGEST = 34
-NOTE = (
-    "Filled: an interval that leaves ×1 out. Hollow: ×1 lies in it, or there is none. ▶, ◀: at least, at most that much."
-    " Every class has its own reference, so rows of two classes say nothing about each other."
-)
+LINE_IN = 0.145
+ROW_IN = 0.06
+LONGEST = 30
+"""Characters of a line of a label."""
+_FILLED = "Filled: an interval that leaves ×1 out. Hollow: ×1 lies in it, or there is no interval."
+_BOUNDS = "▶, ◀: at least, at most that much."
+_APART = "Every class has a reference of its own, so rows of two classes say nothing about each other."
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +56,7 @@ def forest(told: Comparison) -> Drawing | None:
         alt=_alt(told, arms, panels),
         figure=drawn,
         table=_table(arms, panels),
-        note=NOTE,
+        note=_note(told, arms),
     )
 
 
@@ -64,13 +66,18 @@ def _rows(told: Comparison) -> list[_Row]:
         arms = [arm for arm in group.arms if any(figure.difference for figure in arm.figures.values())]
         if arms:
             rows.append(_Row(group.title))
-            rows += [_Row(_short(arm.label), arm) for arm in arms]
+            rows += [_Row(_lines(arm.label), arm) for arm in arms]
     return rows
 
 
-def _short(label: str) -> str:
-    """Returns a label that leaves room for the plot; its end is cut, as its beginning says what it is."""
-    return label if len(label) <= LONGEST else f"{label[: LONGEST - 1]}…"
+def _lines(label: str) -> str:
+    """Returns a label in lines that leave room for the plot, broken where its parts begin."""
+    lines = [""]
+    for part in re.split(r"(?=[\[@ ])|(?<=,)", label):
+        if lines[-1] and len(lines[-1]) + len(part) > LONGEST:
+            lines.append("")
+        lines[-1] += part
+    return "\n".join(line.strip() for line in lines)
 
 
 def _ratio(arm: Arm, each: Measured) -> Difference | None:
@@ -82,13 +89,16 @@ def _ratio(arm: Arm, each: Measured) -> Difference | None:
 def _draw(rows: Sequence[_Row], panels: Sequence[Measured]) -> Figure:
     columns = min(COLUMNS, len(panels))
     lines = -(-len(panels) // columns)
-    drawn = figure(lines * (0.75 + ROW_IN * len(rows)) + 0.1)
-    grid = drawn.subplots(lines, columns, squeeze=False, sharey=True)
+    room = sum(ROW_IN + LINE_IN * (1 + row.label.count("\n")) for row in rows)
+    drawn = figure(lines * (0.75 + room) + 0.1)
+    grid = drawn.subplots(lines, columns, squeeze=False)
     for at, axes in enumerate(grid.flat):
-        if at < len(panels):
-            _panel(axes, rows, panels[at])
-        else:
+        if at >= len(panels):
             axes.set_visible(False)
+            continue
+        _panel(axes, rows, panels[at])
+        if at % columns == 0:
+            _label(axes, rows)
     return drawn
 
 
@@ -103,6 +113,10 @@ def _panel(axes: Axes, rows: Sequence[_Row], each: Measured) -> None:
     ratio_axis(axes, shown)
     axes.set(title=each.heading, xlabel="more is better" if more_is_better(each.metric) else "less is better")
     axes.set_ylim(len(rows) - 0.4, -0.6)
+    axes.set_yticks([])
+
+
+def _label(axes: Axes, rows: Sequence[_Row]) -> None:
     axes.set_yticks(range(len(rows)), [row.label for row in rows])
     for tick, row in zip(axes.get_yticklabels(), rows, strict=True):
         tick.set_fontweight("bold" if row.arm is None else "normal")
@@ -126,6 +140,21 @@ def _mark(axes: Axes, y: int, difference: Difference) -> list[float]:
     face = colour if sure else "none"
     axes.plot([ratio], [y], color=colour, linestyle="", marker=marker, markersize=5, markerfacecolor=face, zorder=3)
     return shown
+
+
+def _note(told: Comparison, arms: Sequence[Arm]) -> str:
+    """Returns what ×1 is, and what the marks mean."""
+    references: dict[str, list[str]] = {}
+    for group in told.groups:
+        for arm in (arm for arm in group.arms if arm in arms):
+            references.setdefault(arm.reference, []).append(group.title)
+    if len(told.runs) > 1 and len(references) > len(told.groups):
+        one = f"×1: the same case in {next(arm.reference for arm in arms).removesuffix(arms[0].case).strip()}."
+    else:
+        one = f"×1: {'; '.join(f'{titles[0]}: {label}' for label, titles in references.items())}."
+    bounds = any(d.relation != "=" for arm in arms for f in arm.figures.values() if (d := f.difference))
+    apart = len({group.durability_class for group in told.groups}) > 1
+    return " ".join([one, _FILLED, *([_BOUNDS] if bounds else []), *([_APART] if apart else [])])
 
 
 def _alt(told: Comparison, arms: Sequence[Arm], panels: Sequence[Measured]) -> str:
