@@ -25,6 +25,7 @@ from reports import words
 from reports.charts._style import BLUE, GREEN, GREY, INK, VERMILLION
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
 
 MAX_LANES = 6
@@ -35,7 +36,7 @@ LANE = 1.75
 _BAR = 0.8
 AXIS_IN = 6.4
 """Width of every panel, inches."""
-_LETTER_IN, _ROW_IN, _LEGEND_ROW_IN = 0.058, 0.19, 0.172
+_LETTER_IN, _ROW_IN, _LEGEND_ROW_IN = 0.062, 0.19, 0.172
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,11 +87,15 @@ def _dark(patch: Patch, alpha: float) -> Patch:
     return patch
 
 
-def _light(patch: Patch, alpha: float, *, recovered: bool = True) -> Patch:
-    """Returns a patch as a recovery looks; one that nobody saw the end of is hatched."""
+def _light(patch: Patch, alpha: float) -> Patch:
+    """Returns a patch as a recovery looks."""
     patch.set(facecolor=VERMILLION, linewidth=0, alpha=alpha)
-    if not recovered:
-        patch.set(hatch="////", edgecolor=VERMILLION)
+    return patch
+
+
+def _hatched(patch: Patch) -> Patch:
+    """Returns a patch that lies over a recovery which nobody saw the end of."""
+    patch.set(facecolor="none", edgecolor=INK, linewidth=0, hatch="////", zorder=2.5)
     return patch
 
 
@@ -111,9 +116,16 @@ def draw_lanes(axes: Axes, trial: TrialRecord, series: Series) -> None:
     if trial.status is not TrialStatus.VALID:
         sign = words.OF_STATUS[trial.status]
         axes.text(-0.02, 0, str(sign), transform=axes.get_yaxis_transform(), ha="right", va="center", weight="bold")
-    handles = list(_legend(trial, series))
-    if handles:
-        axes.legend(handles=handles, loc="upper left", bbox_to_anchor=(1.0, 1.0), handlelength=1.4, borderaxespad=0)
+    legend = dict(_legend(trial, series))
+    if legend:
+        axes.legend(
+            legend.values(),
+            legend.keys(),
+            loc="upper left",
+            bbox_to_anchor=(1.0, 1.0),
+            handlelength=1.4,
+            borderaxespad=0,
+        )
 
 
 def _phase(axes: Axes, phase: Span, series: Series) -> None:
@@ -131,7 +143,7 @@ def _is_named(phase: Span, series: Series) -> bool:
     """Returns whether the name of a phase has room in its bar."""
     start_s, limit_s = float(series.edges_s[0]), float(series.edges_s[-1])
     seen_s = min(limit_s, limit_s if phase.end_s is None else phase.end_s) - phase.start_s
-    return _fits(phase.name, seen_s / (limit_s - start_s))
+    return _fits(f"{phase.name}  ", seen_s / (limit_s - start_s))
 
 
 def _fits(text: str, share: float) -> bool:
@@ -161,7 +173,9 @@ def _lane(axes: Axes, row: float, lane: Lane, series: Series) -> None:
         if span.end_s is not None and span.watched_s is not None:
             at, width_s = (span.end_s, row - _BAR / 2), span.watched_s - span.end_s
             bar = Rectangle(at, width_s, _BAR, zorder=2, gid=f"recovery-{span.index}")
-            axes.add_patch(_light(bar, alpha=0.3, recovered=span.recovered_s is not None))
+            axes.add_patch(_light(bar, alpha=0.3))
+            if span.recovered_s is None:
+                axes.add_patch(_hatched(Rectangle(at, width_s, _BAR)))
     fault, span = lane.faults[0]
     first_s = fault.planned_s if span is None else span.start_s
     told = _lane_words(lane)
@@ -197,22 +211,22 @@ def seconds(t_s: float) -> str:
     return f"{round(t_s, 2) + 0.0:.2f} s"
 
 
-def _legend(trial: TrialRecord, series: Series) -> Iterator[Patch | Line2D]:
+def _legend(trial: TrialRecord, series: Series) -> Iterator[tuple[str, Artist | tuple[Artist, ...]]]:
     """Yields what a reader cannot tell by himself; what stands in the picture with its name is not among it."""
     if trial.faults:
-        yield Line2D([], [], marker="v", ls="", mfc="none", mec=INK, ms=5, label="planned")
+        yield "planned", Line2D([], [], marker="v", ls="", mfc="none", mec=INK, ms=5)
     if series.faults:
-        yield _dark(Patch(label="fault, until healed"), alpha=0.85)
+        yield "fault, until healed", _dark(Patch(), alpha=0.85)
     watched = [span for span in series.faults if span.watched_s is not None]
     if any(span.recovered_s is not None for span in watched):
-        yield _light(Patch(label="until recovered"), alpha=0.3)
+        yield "until recovered", _light(Patch(), alpha=0.3)
     if any(span.recovered_s is None and span.watched_s != span.end_s for span in watched):
-        yield _light(Patch(label="not recovered"), alpha=0.3, recovered=False)
+        yield "not recovered", (_light(Patch(), alpha=0.3), _hatched(Patch()))
     for phase in series.phases:
         if not _is_named(phase, series):
-            yield Patch(facecolor=PHASES[phase.name], alpha=0.22, label=phase.name)
+            yield phase.name, Patch(facecolor=PHASES[phase.name], alpha=0.22)
     for what in dict.fromkeys(incident.what for incident in _shown(trial.incidents, series)):
-        yield Line2D([], [], marker="X", ls="", mfc=VERMILLION, mec=INK, mew=0.6, ms=7, label=what)
+        yield what, Line2D([], [], marker="X", ls="", mfc=VERMILLION, mec=INK, mew=0.6, ms=7)
 
 
 def _shown(incidents: Sequence[IncidentResult], series: Series) -> list[IncidentResult]:
