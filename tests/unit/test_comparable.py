@@ -174,6 +174,10 @@ def test_another_deployment_is_refused() -> None:
     found = comparability(side(), other(deployment="docker", image=ImageRecord(reference="r", digest="d", source="s")))
     assert told(found)[0] == "identity: deployment: embedded / docker"
     assert found.verdict is Verdict.REFUSED
+    without = changed("drift", "docker", value=None)
+    assert "identity: Docker's storage driver: unknown / overlay2" in told(
+        comparability(side(told=without), other(deployment="docker"))
+    )
 
 
 def test_the_hour_is_told_and_judges_nothing() -> None:
@@ -190,6 +194,7 @@ def test_the_hour_is_told_and_judges_nothing() -> None:
         ({"phases": {"warmup_s": 3.0, "steady_s": 5.0}}, "scenario: phases: steady_s: 20.0 / 5.0"),
         ({"agents": 2}, "scenario: agents: local: 1 / 2"),
         ({"load": None}, "scenario: load: {"),
+        ({"faults": None}, "scenario: faults: ["),
     ],
 )
 def test_another_question_is_refused(changes: dict[str, Any], sentence: str) -> None:
@@ -198,6 +203,12 @@ def test_another_question_is_refused(changes: dict[str, Any], sentence: str) -> 
     assert [words for words in told(found) if not words.startswith(f"identity: {sentence}")] == []
     assert found.verdict is Verdict.REFUSED
     assert scenario_hash(asked) != scenario_hash(differently)
+
+
+def test_a_question_that_neither_run_wrote_down_counts_as_another() -> None:
+    nobody_knows = {"phases": None}
+    found = comparability(side(scenario=nobody_knows), other(scenario=nobody_knows))
+    assert told(found) == ["identity: scenario: phases: unknown on both sides"]
 
 
 def test_words_bounds_and_repetitions_are_not_part_of_the_question() -> None:
@@ -267,6 +278,11 @@ def test_parameters_that_were_asked_for_differently_are_what_is_compared() -> No
     assert {difference.kind for difference in found.differences} == {Kind.SUBJECT}
     assert "subject: read back: appendonly: yes / no" in told(found)
     assert found.verdict is Verdict.COMPARABLE
+
+
+def test_two_setups_have_no_setting_in_common() -> None:
+    postgres = {"setup": "postgres-lease", "settings": ({"found": {"fsync": "on"}},)}
+    assert not any("read back" in words for words in told(comparability(side(), side(**postgres))))
 
 
 def test_the_names_of_a_runs_own_queues_are_no_setting() -> None:
