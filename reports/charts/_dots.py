@@ -58,14 +58,14 @@ class Row:
 class Column:
     """A figure: ``axis`` the unit below it; ``seconds``: on a log scale of durations, else from 0 up in words of ``tick``.
 
-    ``level``: a value that a line stands at, and the scale is about it: a ratio's 1.
+    ``ratios``: the lowest and the highest of ratios, which a line at 1 divides; the same in columns that are to be compared.
     """
 
     title: str
     axis: str
     tick: Callable[[float], str] = str
     seconds: bool = False
-    level: float | None = None
+    ratios: tuple[float, float] | None = None
 
 
 def cell(each: Sequence[Figure | None], told: Callable[[Figure | None], str], *, counts: bool) -> tuple[Dot, ...]:
@@ -154,10 +154,11 @@ def _scale(axes: Axes, column: Column, values: Sequence[float], most: int) -> No
     if column.seconds:
         durations(axes, "x", min(positive, default=1e-3), max(positive, default=1.0) * 2, most)
         return
-    if column.level is not None:
-        far = max([abs(value - column.level) for value in values] + [0.1 * column.level]) * 1.5
-        axes.set_xlim(max(0, column.level - far), column.level + far)
-        axes.axvline(column.level, color=INK, lw=0.8)
+    if column.ratios is not None:
+        low, high = min(column.ratios[0], 1), max(column.ratios[1], 1)
+        room = max(high - low, 0.1)  # on the right, for words
+        axes.set_xlim(low - 0.25 * room, high + 1.1 * room)
+        axes.axvline(1, color=INK, lw=0.8)
     else:
         axes.set_xlim(0, max(positive, default=1.0) * 1.6)  # words stand right of every dot
     axes.xaxis.set_major_locator(MaxNLocator(most))
@@ -178,14 +179,15 @@ def _dot(axes: Axes, column: Column, each: Dot, y: float) -> None:
         [x], [y], linestyle="", marker="o" if each.counts else "x", markersize=5.5 if each.main else 4, color=colour,
         markerfacecolor=colour if each.main and not each.at_least else "none", clip_on=False,
     )  # fmt: skip
-    if each.main and not column.seconds and column.level is None:
+    if each.main and not column.seconds and column.ratios is None:
         axes.plot([0, x], [y, y], color=colour, lw=1.2)
     share = axes.transAxes.inverted().transform(axes.transData.transform((x, y)))[0]
-    left = share > _TURN and (column.seconds or column.level is not None)
+    left = column.seconds and share > _TURN
     if each.at_least and each.main:
         axes.annotate("", (x, y), (15, 0), textcoords="offset points", arrowprops={"arrowstyle": "<-", "color": colour})
     if each.main:
+        beside = max(x, 1.0) if column.ratios else x  # not across the line at 1
         gap = (20 if each.at_least else 6) if not left else -6
         axes.annotate(
-            each.words, (x, y), (gap, 0), textcoords="offset points", va="center", ha="right" if left else "left", fontsize=7.5
+            each.words, (beside, y), (gap, 0), textcoords="offset points", va="center", ha="right" if left else "left", fontsize=7.5
         )  # fmt: skip

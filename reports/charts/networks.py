@@ -25,9 +25,8 @@ def of_cases(views: Sequence[CaseView]) -> Drawing | None:
     rated = [view for view in views if not view.record.ceiling]
     closed = bool(rated) and all(is_closed_loop(view) for view in rated)
     compared = networks.comparison_of([view.record for view in views], closed_loop=closed)
-    if compared is None or not any(
-        ratio is not None for _, rows in compared.groups for r in rows for ratio in r.ratios
-    ):
+    ratios = [each for _, rows in compared.groups for row in rows for each in row.ratios if each] if compared else []
+    if compared is None or not ratios:
         return None
     cases = networks.by_setup([view.record for view in views])
     titles = {label: f"{label} ({durability(cases[label][0])})" for label, _ in compared.groups}
@@ -38,7 +37,10 @@ def of_cases(views: Sequence[CaseView]) -> Drawing | None:
         alt=_alt(compared),
         figure=draw(
             [(titles[label], [_row(row) for row in rows]) for label, rows in compared.groups],
-            [Column(title=heading, axis="× bridge", tick=_ratio, level=1.0) for heading in compared.headings],
+            [
+                Column(title=heading, axis="× bridge", tick="×{:g}".format, ratios=(min(ratios), max(ratios)))
+                for heading in compared.headings
+            ],
         ),
         table=_table(compared, titles),
         note=" ".join(_notes(compared)),
