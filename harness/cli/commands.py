@@ -32,13 +32,14 @@ from harness.cli.places import (
     why_not_embedded,
 )
 from harness.cli.setups import up
+from harness.clock import now_ns
 from harness.deployments.embedded import EmbeddedDeployment
 from harness.errors import BrokerbenchError, ExitCode, UsageError
 from harness.faults import faults
 from harness.model import Setup
 from harness.record import RunRecord
 from harness.redaction import hide, is_ambiguous
-from harness.run.progress import Deaf, Listener, Listeners
+from harness.run.progress import Deaf, Listener, Listeners, PhaseChanged
 from harness.scenario import shipped
 from harness.scenario.addresses import ENCODE
 from harness.scenario.catalogue import Catalogue
@@ -132,7 +133,8 @@ def run(
             with suppress(OSError):  # nobody reads stderr: no reason not to run
                 click.echo(_first_line(this_run.record, this_run.folder), err=True)
         record = this_run.run()
-    page = _reported(this_run.folder)
+        listener.notice(PhaseChanged(phase="writing the report", t_ns=now_ns()))
+        page = _reported(this_run.folder)
     _print_result(record, this_run.folder, page, as_json=as_json)
     return int(record.exit_code or 0)
 

@@ -27,12 +27,12 @@ RUNNING = Sign(symbol="▶", word="running", style="bold cyan", rank=0)
 WAITING = Sign(symbol=" ", word="waiting", style="dim", rank=0)
 LABEL = 9
 LOUD = "bold yellow"
-ENDING = "ending: healing faults, taking down (Ctrl-C once more to leave at once)"
+ENDING = "ending: healing, taking down (Ctrl-C again: at once)"
 
 
 @dataclass(frozen=True, slots=True)
 class _Columns:
-    """Widths of the lines of cases, in cells; 0 = the column is not shown."""
+    """Widths of what a line of a case has, in cells; 0 = it is not shown."""
 
     sign: int
     name: int
@@ -56,14 +56,13 @@ def panel(now: LiveSnapshot, width: int, height: int, *, ending: bool = False) -
 def _title(now: LiveSnapshot) -> str:
     parts = [now.run.scenario] if now.run else []
     parts.append(case_words(now.case) if now.case else "starting")
-    left = [
-        f"{time_left(left_s)} {of}"
-        for left_s, of in ((now.case_left_s, "left of it"), (now.run_left_s, "in all"))
-        if left_s is not None
-    ]
-    if len(now.cases) == 1:
-        left = [text.replace(" in all", " left") for text in left[-1:]]
-    return " · ".join([*parts, *([f"about {', '.join(left)}"] if left else [])])
+    if now.run_left_s:
+        whole = time_left(now.run_left_s)
+        several = now.case_left_s is not None and len(now.cases) > 1
+        parts.append(
+            f"about {time_left(now.case_left_s or 0.0)} left, {whole} in all" if several else f"about {whole} left"
+        )
+    return " · ".join(parts)
 
 
 # The cases.
@@ -100,8 +99,8 @@ def _newest(cases: Sequence[CaseLine]) -> int:
 
 def _columns(now: LiveSnapshot, width: int) -> _Columns:
     sign = max(len(str(_sign(case))) for case in now.cases)
-    spark = 6 if width < 76 else 10 if width < 120 else 20
-    rest = width - sign - 2 * (spark + 2) - 2
+    spark = next((cells for least, cells in ((120, 20), (76, 10), (50, 6)) if width >= least), 0)
+    rest = max(1, width - sign - (2 * (spark + 2) if spark else 0) - 2)
     longest = max(len(name) for name in _names([case.record for case in now.cases], rest))
     words = rest - longest - 2
     return _Columns(sign=sign, name=min(longest, rest), spark=spark, words=words if words >= 12 else 0)
@@ -113,9 +112,10 @@ def _case(case: CaseLine, name: str, columns: _Columns) -> Line:
     line = [
         (str(sign).ljust(columns.sign + 2), sign.style),
         (name.ljust(columns.name + 2), "bold" if case.running else "dim" if sign is WAITING else ""),
-        (rate_line(case.history, spark).ljust(spark + 2), "cyan"),
-        (tail_line(case.history, spark).ljust(spark + 2), "magenta"),
     ]
+    if spark:
+        line.append((rate_line(case.history, spark).ljust(spark + 2), "cyan"))
+        line.append((tail_line(case.history, spark).ljust(spark + 2), "magenta"))
     if columns.words and case.record.trials:
         line.append((story.sentence(case.record), ""))
     elif columns.words and case.record.unavailable:
@@ -151,7 +151,7 @@ def _detail(now: LiveSnapshot, width: int) -> list[tuple[int, Line]]:
         lines.append((2, [*_label("rate"), (_spark(rate_line(now.history, room), room), "cyan"), *_delivered(rates)]))
         loud = "" if rates.tail_s is not None else LOUD
         lines.append(
-            (1, [*_label("p99"), (_spark(tail_line(now.history, room), room), "magenta"), (tail(rates), loud)])
+            (1, [*_label("p99"), (_spark(tail_line(now.history, room), room), "magenta"), (_tail(rates), loud)])
         )
     elif rates is not None and load:  # a phase in which news should come
         lines.append((0, [*_label("load"), (f"no news for {format_duration(round(now.silent_s or 0.0, 1))}", LOUD)]))
@@ -159,7 +159,9 @@ def _detail(now: LiveSnapshot, width: int) -> list[tuple[int, Line]]:
     if rates is not None:
         if now.silent_s is None:
             lines.append((5, [*_label("load"), (flow(rates, "offered", "confirmed"), "")]))
-        lines.append((3, [*_label("so far"), (counts(rates), "")]))
+        told = "  ".join(counts(rates))
+        rows = [told] if len(told) <= width - LABEL else counts(rates)
+        lines += [(3, [*_label("" if at else "so far"), (text, "")]) for at, text in enumerate(rows)]
         lines += _trouble(rates)
     return lines
 
@@ -199,6 +201,13 @@ def _progress(now: LiveSnapshot, width: int) -> Line:
 
 def _delivered(rates: Rates) -> Line:
     return [(flow(rates, "delivered"), "" if rates.delivered_per_s else LOUD)]
+
+
+def _tail(rates: Rates) -> str:
+    """Returns what ``tail`` says, shorter: the label says p99."""
+    if rates.tail_s is not None:
+        return tail(rates).removeprefix("p99 ")
+    return "nothing yet" if rates.quiet_s is None else f"nothing for {format_duration(round(rates.quiet_s, 1))}"
 
 
 def _spark(text: str, room: int) -> str:

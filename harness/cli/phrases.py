@@ -53,7 +53,7 @@ def line(now: LiveSnapshot) -> str:
     """Returns a moment as one line."""
     parts = [f"{now.phase.phase} {phase_words(now)}" if now.phase else "starting"]
     if now.rates:
-        parts += [flow(now.rates, *FLOW), tail(now.rates), counts(now.rates)]
+        parts += [flow(now.rates, *FLOW), tail(now.rates), "  ".join(counts(now.rates))]
     parts += [fault(each) for each in now.faults] or [due(each) for each in now.due[:1]]
     return " | ".join(parts)
 
@@ -104,12 +104,12 @@ def tail(rates: Rates) -> str:
     return f"p99 {NONE}  nothing delivered for {format_duration(round(rates.quiet_s, 1))}"
 
 
-def counts(rates: Rates) -> str:
+def counts(rates: Rates) -> tuple[str, str]:
     """Returns the backlog, and how many messages are of the classes that are known before the end."""
     broker = "" if rates.backlog_broker is None else f" (broker: {format_count(rates.backlog_broker)})"
     told = {"rejected": rates.rejected, "unknown": rates.unknown, "redelivered": rates.redelivered}
     listed = "  ".join(f"{name} {format_count(number)}" for name, number in told.items())
-    return f"backlog {format_count(rates.backlog)}{broker}  {listed}"
+    return f"backlog {format_count(rates.backlog)}{broker}", listed
 
 
 def fault(active: ActiveFault) -> str:
