@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING
 
+from reports.escape import printable
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -89,7 +91,7 @@ def inline(svg: str, prefix: str, alt: str) -> str:
     """
     from reports.charts._style import INK  # noqa: PLC0415 - imports matplotlib
 
-    svg = svg[svg.index("<svg") :].rstrip()
+    svg = printable(svg[svg.index("<svg") :].rstrip())
     svg = re.sub(r"<metadata>.*?</metadata>\s*|<style.*?</style>\s*|<!--.*?-->\s*", "", svg, flags=re.DOTALL)
     svg = re.sub(r'\sxmlns(:\w+)?="[^"]*"', "", svg, count=2)
     svg = re.sub(re.escape(INK), "currentColor", svg, flags=re.IGNORECASE)
@@ -97,7 +99,7 @@ def inline(svg: str, prefix: str, alt: str) -> str:
     svg = _ID.sub(lambda found: _renamed(found[1], prefix, used), svg)
     svg = _REFERENCE.sub(lambda found: _pointed(found, prefix), svg)
     svg = svg.replace("'DejaVu Sans'", "'DejaVu Sans', Verdana, sans-serif")
-    return svg.replace("<svg ", f'<svg role="img" aria-label="{escape(alt)}" ', 1)
+    return svg.replace("<svg ", f'<svg role="img" aria-label="{escape(printable(alt))}" ', 1)
 
 
 def _renamed(name: str, prefix: str, used: set[str]) -> str:

@@ -1,15 +1,23 @@
-"""Text of others in Markdown: nothing of it may become markup, a table's border, or HTML."""
+"""Text of others on our pages: in Markdown nothing of it may become markup, a table's border, or HTML (in HTML jinja2 sees to that)."""
 
 from __future__ import annotations
 
 import re
 
 _SPECIAL = re.compile(r"([\\`*\[\]{}|~#]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9]))")  # an underscore inside a word is none
+_UNPRINTABLE = dict.fromkeys(
+    [*({*range(0x20), 0x7F, *range(0x80, 0xA0)} - {*map(ord, "\n\t")}), *range(0x202A, 0x202F), *range(0x2066, 0x206A)]
+)
+
+
+def printable(value: str) -> str:
+    """Returns a text without the characters that have no picture of their own, or turn the direction of what follows."""
+    return value.translate(_UNPRINTABLE)
 
 
 def text(value: object) -> str:
     """Returns ``value`` as plain words for running text and table cells: one line, no markup, no HTML."""
-    line = " ".join(str(value).split())
+    line = " ".join(printable(str(value)).split())
     line = line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return _SPECIAL.sub(r"\\\1", line)
 

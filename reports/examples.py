@@ -95,12 +95,11 @@ def _evidence(
     try:
         stored = folder.trial_at(trial.folder)
         facts = stored.read_facts()
-        if facts.steady_start_ns is None:
-            return facts, {}
-        return facts, _rows(stored, identities)
     except BrokenRunFolderError:
         return None, {}
-    except (OSError, pl.exceptions.PolarsError):
+    try:
+        return facts, _rows(stored, identities)
+    except (BrokenRunFolderError, OSError, pl.exceptions.PolarsError):
         return facts, {}
 
 
@@ -122,7 +121,7 @@ def _story(trial: TrialRecord, examples: Sequence[Example], facts: TrialFacts | 
     if facts is not None and facts.steady_start_ns is not None and rows is not None:
         own = list(_from_tables(rows, facts.steady_start_ns, _names(facts)))
     else:
-        own = list(_from_record(example, _load_start_s(facts) or 0.0))
+        own = list(_from_record(example, _load_start_s(facts) or 0.0, _names(facts)))
     last_s = max((moment.t_s for moment in own), default=0.0)
     until_s = last_s if any(moment.kind in ("finished", "settled") for moment in own) else float("inf")
     first_s = min((moment.t_s for moment in own), default=0.0)
@@ -151,8 +150,8 @@ def _ends(example: Example) -> Iterator[str]:
         yield f"found in the broker: {', '.join(example.found)}"
 
 
-def _names(facts: TrialFacts) -> dict[tuple[str, int], str]:
-    return {(shard.kind, shard.number): shard.name for shard in facts.shards}
+def _names(facts: TrialFacts | None) -> dict[tuple[str, int], str]:
+    return {(shard.kind, shard.number): shard.name for shard in facts.shards} if facts else {}
 
 
 def _from_tables(rows: Rows, zero_ns: int, names: Mapping[tuple[str, int], str]) -> Iterator[Moment]:
@@ -207,7 +206,7 @@ def _load_start_s(facts: TrialFacts | None) -> float | None:
     return (facts.load_start_ns - facts.steady_start_ns) / 1e9
 
 
-def _from_record(example: Example, zero_s: float) -> Iterator[Moment]:
+def _from_record(example: Example, zero_s: float, names: Mapping[tuple[str, int], str]) -> Iterator[Moment]:
     producer = f"p{example.identity.partition(':')[0]}"
     found = [
         (example.intended_s, "due", "", "due"),
@@ -215,7 +214,7 @@ def _from_record(example: Example, zero_s: float) -> Iterator[Moment]:
         (example.confirmed_s, "answer", producer, example.outcome or "answered"),
     ]
     for delivery in example.deliveries:
-        worker = f"worker {delivery.worker}"
+        worker = names.get(("worker", delivery.worker), f"worker {delivery.worker}")
         again = f", attempt {delivery.attempt}" if delivery.attempt > 1 else ""
         settled = f"{delivery.settlement} {delivery.settle_outcome or 'unanswered'}"
         found += [

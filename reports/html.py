@@ -21,11 +21,12 @@ from reports import containers, examples, figures, sheets, story, unstarted, wor
 from reports.columns import columns
 from reports.detail import MAX_TRIALS
 from reports.embedding import Picture, picture
+from reports.escape import printable
 from reports.figures import UNSUSTAINED
 from reports.networks import TITLE as NETWORKS
 from reports.networks import comparison
 from reports.sheets import Code, Sheet, flat
-from reports.view import CaseView, RunView
+from reports.view import CaseView, RunView, TrialView
 from reports.words import Sign
 
 if TYPE_CHECKING:
@@ -34,9 +35,6 @@ if TYPE_CHECKING:
     from reports.charts import Chart, Drawing
 
 TEMPLATES = Path(__file__).parent / "templates"
-_UNPRINTABLE = dict.fromkeys(
-    [*({*range(0x20), 0x7F, *range(0x80, 0xA0)} - {*map(ord, "\n\t")}), *range(0x202A, 0x202F), *range(0x2066, 0x206A)]
-)
 MAX_OPEN = 4  # cases: with more, only the worst stands open
 
 _TONES = {
@@ -224,8 +222,8 @@ def _environment() -> Environment:
 
 
 def _printable(value: object) -> object:
-    """Returns a text without the characters that have no picture of their own, or turn the direction of what follows."""
-    return value.translate(_UNPRINTABLE) if type(value) is str else value
+    """Returns a text as a page may show it; what is markup already stays."""
+    return printable(value) if type(value) is str else value
 
 
 def signed(cell: str) -> tuple[str, Sign | None]:
@@ -358,9 +356,7 @@ def _section(run: RunView, case: CaseView, pictures: Pictures, *, cut_off: bool,
             for reason, remedy in story.reasons(trial)
         ),
         charts=pictures.of_case(case) if record.trials else (),
-        missing=tuple(
-            dict.fromkeys(f"trial {trial.record.number}: {trial.missing}" for trial in case.trials if trial.missing)
-        ),
+        missing=tuple(dict.fromkeys(_missing(run, trial) for trial in case.trials if trial.missing)),
         sheets=_sheets(run, record, shown),
         stories=tuple(each for trial in record.trials for each in examples.stories(run.folder, trial)),
         befell=tuple(containers.befell(record)),
@@ -384,8 +380,13 @@ def _sheets(run: RunView, case: CaseRecord, shown: list[TrialRecord]) -> dict[st
     return {name: sheet for name, sheet in found.items() if sheet}
 
 
+def _missing(run: RunView, trial: TrialView) -> str:
+    """Returns why a trial has no charts; files are named as they are called in the run folder."""
+    return f"trial {trial.record.number}: {trial.missing.replace(f'{run.folder.path}/', '')}"
+
+
 def _settings(run: RunView, trial: TrialRecord) -> dict[str, object] | str:
     try:
         return run.folder.trial_at(trial.folder).read_settings()
     except BrokenRunFolderError as error:
-        return error.problem
+        return error.problem.replace(f"{run.folder.path}/", "")
