@@ -62,8 +62,8 @@ def height_of_lanes_in(trial: TrialRecord, series: Series) -> float:
     return max(rows_in, _LEGEND_ROW_IN * len(list(_legend(trial, series))))
 
 
-def shade(axes: Axes, trial: TrialRecord, series: Series, panel: str) -> None:
-    """Shades faults and recoveries through a panel, and marks where phases begin and what befell containers."""
+def shade(axes: Axes, series: Series, panel: str) -> None:
+    """Shades faults and recoveries through a panel, and marks where phases begin."""
     end_s = float(series.edges_s[-1])
     for fault in series.faults:
         span = axes.axvspan(fault.start_s, _healed_s(fault, end_s), zorder=0.6, gid=f"fault-{fault.index}-{panel}")
@@ -71,10 +71,14 @@ def shade(axes: Axes, trial: TrialRecord, series: Series, panel: str) -> None:
         if fault.end_s is not None and fault.watched_s is not None:
             gid = f"recovery-{fault.index}-{panel}"
             _light(axes.axvspan(fault.end_s, fault.watched_s, zorder=0.5, gid=gid), alpha=0.11)
-    for incident in _shown(trial.incidents, series):
-        axes.axvline(incident.at_s, color=VERMILLION, lw=1, ls=(0, (1, 1)), zorder=3)
     for phase in series.phases[1:]:
         axes.axvline(phase.start_s, color=INK, lw=0.6, ls=(0, (2, 3)), zorder=0.7)
+
+
+def mark_incidents(axes: Axes, trial: TrialRecord, series: Series) -> None:
+    """Draws a line through a panel where something befell a container."""
+    for incident in _shown(trial.incidents, series):
+        axes.axvline(incident.at_s, color=VERMILLION, lw=1, ls=(0, (1, 1)), zorder=3)
 
 
 def _healed_s(fault: Span, end_s: float) -> float:

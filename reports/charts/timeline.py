@@ -17,7 +17,7 @@ from reports import figures
 from reports.charts import Chart, Drawing
 from reports.charts._course import alt_of, table_of
 from reports.charts._panels import panels_of, wrote
-from reports.charts._shades import AXIS_IN, draw_lanes, height_of_lanes_in, shade
+from reports.charts._shades import AXIS_IN, draw_lanes, height_of_lanes_in, mark_incidents, shade
 from reports.charts._style import figure, styled
 from reports.charts._words import title_of, trial_name
 from reports.view import CaseView, TrialView
@@ -86,7 +86,8 @@ def _draw(trial: TrialRecord, series: Series) -> Figure:
         down_in += _GAP_IN + _TITLE_IN + panel.height_in
         axes = _axes(drawn, down_in, panel.height_in, lanes)
         axes.set_title(panel.title, loc="left", pad=3)
-        shade(axes, trial, series, panel.name)
+        shade(axes, series, panel.name)
+        mark_incidents(axes, trial, series)
         panel.draw(axes, series)
         axes.grid(axis="both", zorder=0)
         axes.set_axisbelow(True)
