@@ -138,14 +138,14 @@ def _chosen(rows: Sequence[Row], baseline: str) -> Row | str:
 def _refuse_twice(runs: Sequence[Run]) -> None:
     seen: dict[str, Run] = {}
     for run in runs:
-        other = seen.setdefault(run.record.run_id, run)
-        if other is not run:
+        if other := seen.get(run.record.run_id):
             where = " and ".join(dict.fromkeys((str(other.folder), str(run.folder))))
             raise UsageError(
                 f"the same run is named twice: {where} (run {run.record.run_id})",
                 expected="different runs",
                 remedy="run the scenario again and name both, or name it once to compare its cases",
             )
+        seen[run.record.run_id] = run
 
 
 def _nothing_in_common(rows: Sequence[Row]) -> NotComparableError:
