@@ -45,12 +45,13 @@ class Side:
     """One case of one run.
 
     Args:
-        settings: ``settings.json`` of each trial that counts; None where one cannot be read.
+        settings: ``settings.json`` of each trial that counts; None where one cannot be read. Empty: no trial counts, so that there is
+            nothing to compare, and nothing to refuse.
     """
 
     run: RunRecord
     case: CaseRecord
-    settings: Sequence[Mapping[str, Any] | None] = ()
+    settings: Sequence[Mapping[str, Any] | None]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -300,6 +301,8 @@ def _questions(a: Side, b: Side) -> Iterator[Difference]:
 
 def _settings(a: Side, b: Side) -> Iterator[Difference]:
     """Yields what of the durability settings, as read back, is not the same; between cases that were asked for the same, or of one."""
+    if not a.settings or not b.settings:
+        return
     one, other = _read_back(a), _read_back(b)
     kind = Kind.IDENTITY if _declared(a) == _declared(b) else Kind.SUBJECT
     if kind is Kind.SUBJECT and a.case.setup != b.case.setup:
@@ -323,8 +326,6 @@ _OWN_NAME = re.compile(r"\bbb_[0-9a-f]{16}_\d+")
 
 def _read_back(side: Side) -> dict[str, str] | None:
     """Returns the settings that the broker answered in every trial; None where that is not known of one."""
-    if not side.settings:
-        return None
     found: dict[str, set[str]] = {}
     for settings in side.settings:
         if settings is None or not isinstance(settings.get("found"), Mapping):

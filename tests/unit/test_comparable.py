@@ -253,7 +253,11 @@ def test_settings_read_back_otherwise_than_in_the_same_case_are_refused() -> Non
     assert told(mixed) == ["identity: read back: appendfsync: everysec / always or everysec"]
 
 
-@pytest.mark.parametrize("settings", [(), (None,), (READ_BACK, None), ({"asked": {}},)])
+def test_a_case_without_a_trial_that_counts_is_no_reason_to_refuse_the_others() -> None:
+    assert comparability(side(), other(settings=())).verdict is Verdict.COMPARABLE
+
+
+@pytest.mark.parametrize("settings", [(None,), (READ_BACK, None), ({"asked": {}},)])
 def test_settings_that_were_not_read_back_count_as_different(settings: tuple[Any, ...]) -> None:
     found = comparability(side(), other(settings=settings))
     assert told(found) == ["identity: read back: known / unknown"]
