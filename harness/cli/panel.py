@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from harness.cli.phrases import case_words, counts, due, fault, flow, phase_words, tail, time_left
 from harness.cli.picture import KEPT_S, CaseLine, LiveSnapshot, Rates
@@ -26,6 +27,8 @@ Line = list[Piece]
 RUNNING = Sign(symbol="▶", word="running", style="bold cyan", rank=0)
 WAITING = Sign(symbol=" ", word="waiting", style="dim", rank=0)
 LABEL = 9
+KEPT_LINES = 256
+"""Of cases, as they were drawn last: nearly all are the same in the next frame."""
 LOUD = "bold yellow"
 ENDING = "ending: healing, taking down (Ctrl-C again: at once)"
 
@@ -106,6 +109,7 @@ def _columns(now: LiveSnapshot, width: int) -> _Columns:
     return _Columns(sign=sign, name=min(longest, rest), spark=spark, words=words if words >= 12 else 0)
 
 
+@lru_cache(maxsize=KEPT_LINES)
 def _case(case: CaseLine, name: str, columns: _Columns) -> Line:
     sign = _sign(case)
     spark = columns.spark
@@ -123,6 +127,7 @@ def _case(case: CaseLine, name: str, columns: _Columns) -> Line:
     return line
 
 
+@lru_cache(maxsize=KEPT_LINES)
 def _sign(case: CaseLine) -> Sign:
     if case.running:
         return RUNNING

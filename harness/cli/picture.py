@@ -74,9 +74,12 @@ class DueFault:
     hold_s: float | None
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class CaseLine:
-    """A case of the run: ``record`` as it was when its last trial ended; ``history``: the newest seconds of its load, oldest first."""
+    """A case of the run: ``record`` as it was when its last trial ended; ``history``: the newest seconds of its load, oldest first.
+
+    The same object as long as nothing changes, so that what is made of it can be kept.
+    """
 
     record: CaseRecord
     running: bool
@@ -110,8 +113,13 @@ class LiveSnapshot:
 @dataclass
 class _Case:
     record: CaseRecord
-    trials: int = 0  # that are over
     history: deque[Slice] = field(default_factory=lambda: deque(maxlen=KEPT_S))
+    line: CaseLine | None = None  # None = something has changed
+
+    def shown(self, *, running: bool) -> CaseLine:
+        if self.line is None or self.line.running != running:
+            self.line = CaseLine(record=self.record, running=running, history=tuple(self.history))
+        return self.line
 
 
 class Picture:
@@ -158,7 +166,7 @@ class Picture:
                 case CaseFinished():
                     self._running = False
                     if (case := self._cases.get(event.case.id)) is not None:
-                        case.record, case.trials = event.case, case.trials + 1
+                        case.record, case.line = event.case, None
 
     def at(self, now_ns: int) -> LiveSnapshot:
         """Returns the run as it is at ``now_ns``."""
@@ -177,10 +185,7 @@ class Picture:
                 silent_s=age_s if age_s > STALE_S else None,
                 faults=tuple(_active(fault, now_ns) for fault in self._faults.values()),
                 due=tuple(_due(fault, now_ns) for fault in sorted(self._planned.values(), key=lambda f: f.t_ns)),
-                cases=tuple(
-                    CaseLine(record=case.record, running=case_id == running, history=tuple(case.history))
-                    for case_id, case in self._cases.items()
-                ),
+                cases=tuple(case.shown(running=case_id == running) for case_id, case in self._cases.items()),
                 history=tuple(self._history),
                 case_left_s=case_left_s,
                 run_left_s=run_left_s,
@@ -228,6 +233,8 @@ class Picture:
         if delivered or self._phase is None or not self._phase.limit:
             self._history.extend(self._idle)
             self._idle.clear()
+            if self._case is not None and (case := self._cases.get(self._case.case_id)) is not None:
+                case.line = None
         self._sliced = tick
 
     def _lasted(self, start_ns: int, end_ns: int) -> bool:
