@@ -58,6 +58,7 @@ class Compared(_Part):
     highest: Figure | None = None
     window: str
     trials: dict[int, Figure] = Field(description="number of the trial → its figure")
+    label: str = Field(default="", description="of a throughput: filling or draining, and so not compared")
     difference: Difference | None = None
     why: str = Field(default="", description="why there is no difference; empty = it is the reference, or there is one")
 

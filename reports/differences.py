@@ -117,6 +117,7 @@ def compared(
         highest=found.highest,
         window=found.window,
         trials=_by_trial(case, metric),
+        label=label_of(case) if metric == "throughput" else "",
         why=why,
     )
     if reference is None or reference is case:

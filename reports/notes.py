@@ -11,10 +11,10 @@ from harness.analysis.bounds import (
     poisson_upper,
 )
 from harness.model import FaultKind, Verdict
-from harness.record import CaseRecord, RunRecord
+from harness.record import CaseRecord, Guarantee, RunRecord, TrialRecord
 from reports import figures, words
 from reports.compared import Compared, Comparison
-from reports.differences import ONE_TRIAL
+from reports.differences import NOT_KNOWN, ONE_TRIAL
 
 ACROSS = (
     "Differences are computed within one durability class only: a confirm is worth something else in each, so across classes only"
@@ -27,7 +27,7 @@ INTERVAL = (
     " between too, so no difference is shown. One figure in ten would miss so by chance alone: look at several trials and figures."
 )
 NOT_PAIRS = "Trials of two cases are no pairs: what changed on the machine between them is in the ratio."
-NO_INTERVAL = "Without an interval chance and difference cannot be told apart"
+NO_INTERVAL = "without an interval chance and difference cannot be told apart"
 FIXED_RATE = "At an offered rate throughput says only whether a setup kept up, not how much it could carry."
 MIDDLE = "Several trials: the middle one (of two, the worse), below it lowest – highest."
 CROSS_MACHINE = "The environments are unlike: ratios are information, no evidence, and have no interval. Contracts on loss still count."
@@ -70,15 +70,17 @@ def _without_interval(every: Sequence[Compared], *, cross_machine: bool) -> Iter
     )
     for why in whys:
         remedy = "; repeat with --trials 5" if why == ONE_TRIAL or "too few" in why else ""
-        yield f"no interval ({why.removesuffix(': no interval')}): {NO_INTERVAL[0].lower()}{NO_INTERVAL[1:]}{remedy}."
+        yield f"no interval ({why.removesuffix(': no interval')}): {NO_INTERVAL}{remedy}."
 
 
 def _not_compared(every: Sequence[Compared]) -> Iterator[str]:
-    whys = dict.fromkeys(each.why for each in every if each.why)
+    whys = dict.fromkeys(why for each in every for why in (each.label, each.why) if why)
+    for label in figures.UNSUSTAINED:
+        if any(label in why for why in whys):
+            yield f"{label}: {words.GLOSSARY[label]}."
     for why in whys:
-        labels = [label for label in figures.UNSUSTAINED if label in why]
-        meaning = "; ".join(f"{label}: {words.GLOSSARY[label]}" for label in labels)
-        yield f"{meaning}." if labels else f"not compared: {why}."
+        if why != NOT_KNOWN and not any(label in why for label in figures.UNSUSTAINED):  # the cells say those
+            yield f"not compared: {why}."
 
 
 def _is_at_rate(record: RunRecord) -> bool:
@@ -101,17 +103,19 @@ def bound(case: CaseRecord) -> str:
         return _of_deployments(lossy, len(proving))
     if not judged or any(each.verdict in (Verdict.UNKNOWN, Verdict.NOT_EXERCISED) for each in judged):
         return ""
-    exposed = min((each.bounded for each in judged if each.bounded), default=0)
-    told = (
-        [
-            f"at most {words.ratio(poisson_upper(0) / exposed)} of {exposed:,} put to the test, if losses were independent"
-        ]
-        if exposed
-        else []
-    )
-    if len(proving) > 1:
-        told.append(f"of such deployments at most {clean_deployments_upper(len(proving)):.0%}")
+    told = []
+    if exposed := min((each.bounded for each in judged if each.bounded), default=0):
+        share = words.ratio(poisson_upper(0) / exposed)
+        told.append(f"at most {share} of {exposed:,} put to the test, if losses were independent")
+    if (tried := sum(_tried(trial, judged) for trial in proving)) > 1:
+        told.append(f"of such deployments at most {clean_deployments_upper(tried):.0%}")
     return f"{'; '.join(told)} (95 %)" if told else ""
+
+
+def _tried(trial: TrialRecord, judged: Sequence[Guarantee]) -> bool:
+    """Returns whether a deployment put all of the claims to the test, and they held."""
+    held = {each.fault for each in trial.guarantees if each.verdict is Verdict.HELD}
+    return all(each.fault in held for each in judged if each.verdict is Verdict.HELD)
 
 
 def _of_deployments(lossy: int, deployments: int) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from harness.record import Figure
 from harness.units import format_duration
-from reports import figures, words
+from reports import words
 from reports.compared import Compared, Difference, Interval
 
 PER_MESSAGE = ("cost.broker_cpu", "cost.load_cpu")
@@ -49,7 +49,7 @@ def cell(metric: str, compared: Compared) -> Cell:
     spread = " – ".join(ends) if len(set(ends)) > 1 else ""
     difference = compared.difference
     if difference is None:
-        return Cell(value, spread, why=_in_a_word(compared.why))
+        return Cell(value, spread, why=compared.label or _in_a_word(compared.why))
     found = difference.interval
     return Cell(
         value,
@@ -62,8 +62,8 @@ def cell(metric: str, compared: Compared) -> Cell:
 
 
 def _in_a_word(why: str) -> str:
-    """Returns why a figure is not compared where that is a label of its own; all else the row or the value says."""
-    return why if why in figures.UNSUSTAINED else ""
+    """Returns why a figure is not compared where its reference is in the way; all else the row or the value says."""
+    return why if why.startswith("the reference is") else ""
 
 
 def figure(metric: str, value: Figure | None) -> str:
@@ -90,6 +90,8 @@ def number(ratio: float) -> str:
     """Returns a ratio without its sign."""
     if ratio >= 99.95:
         return f"{ratio:,.0f}"
+    if 0.9 <= ratio < 1.0995:  # close to 1, where two digits would hide on which side
+        return f"{ratio:.3f}"
     if ratio >= 9.995:
         return f"{ratio:.1f}"
     return f"{ratio:.2f}" if ratio >= 0.0995 or ratio == 0 else f"{ratio:.2g}"

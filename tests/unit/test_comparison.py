@@ -121,7 +121,7 @@ def test_an_interval_that_holds_1_says_so() -> None:
         (AtLeast(at_least=0.03), AtLeast(at_least=0.02), TWO_BOUNDS),
         (Unknown(unknown="n too small"), 0.01, NOT_KNOWN),
         (0.01, Unknown(unknown="n too small"), NOT_KNOWN),
-        (0.01, 0.01, "±0 s ×1.00"),
+        (0.01, 0.01, "±0 s ×1.000"),
     ],
 )
 def test_what_is_only_at_least_or_unknown_is_compared_as_far_as_that_goes(
@@ -382,7 +382,7 @@ def test_the_worst_rows_come_first_in_markdown() -> None:
 
 @pytest.mark.parametrize(
     ("ratio", "told"),
-    [(1.0, "×1.00"), (1.314, "×1.31"), (9.994, "×9.99"), (12.34, "×12.3"), (8_728.0, "×8,728"), (0.0042, "×0.0042"), (0.5, "×0.50")],
+    [(1.0, "×1.000"), (1.314, "×1.31"), (9.994, "×9.99"), (12.34, "×12.3"), (8_728.0, "×8,728"), (0.0042, "×0.0042"), (0.5, "×0.50")],
 )  # fmt: skip
 def test_a_ratio_is_never_rounded_to_nothing(ratio: float, told: str) -> None:
     assert ratios.times(ratio) == told
