@@ -87,7 +87,7 @@ def of_case(view: CaseView) -> Drawing | None:
 
 
 def of_cases(views: Sequence[CaseView]) -> Drawing | None:
-    """Draws cases over each other, never those of different durability in one panel; None where none left a latency behind.
+    """Draws cases over each other, never those of different durability in one panel; None where fewer than two left a latency behind.
 
     Ceilings are left out: their latencies are those of queues that are kept full.
     """
@@ -95,12 +95,11 @@ def of_cases(views: Sequence[CaseView]) -> Drawing | None:
     windows = _windows(shown)
     drawn = []
     for group in groups(shown):
-        panels = {window: list(_curves_of(group, window)) for window in windows}
-        if any(panels.values()):
-            drawn.append((group, panels))
-    return (
-        _drawing("percentiles", title_of_all(TITLE, [v for g, _ in drawn for v in g.views]), drawn) if drawn else None
-    )
+        there = Group(group.name, group.title, tuple(view for view in group.views if _windows([view])))
+        if there.views:
+            drawn.append((there, {window: list(_curves_of(there, window)) for window in windows}))
+    members = [view for group, _ in drawn for view in group.views]
+    return _drawing("percentiles", title_of_all(TITLE, members), drawn) if len(members) > 1 else None
 
 
 def _windows(views: Sequence[CaseView]) -> list[str]:
