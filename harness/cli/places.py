@@ -49,7 +49,10 @@ def deployment_of(scenario: Scenario, *, init_swarm: bool = False, quiet: bool =
         quiet: say nothing on stderr of images that are pulled or made.
     """
     if scenario.deployment == DOCKER:
-        from harness.deployments.docker import DockerDeployment  # noqa: PLC0415 - the SDK takes 0.2 s to import
+        from harness.containers import compose  # noqa: PLC0415 - the SDK takes 0.2 s to import
+
+        compose.look_ahead()
+        from harness.deployments.docker import DockerDeployment  # noqa: PLC0415 - as above
 
         return DockerDeployment(init_swarm=init_swarm, say=_silent if quiet else _tell)
     if scenario.address is None:

@@ -7,6 +7,7 @@ import re
 import shutil
 import signal
 import subprocess
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -61,13 +62,31 @@ def folder() -> Path:
     return installed if installed.is_dir() else Path(str(files("harness"))).parent / "compose"
 
 
-@cache
 def compose() -> Compose:
-    """Returns the program: the docker CLI's plugin, or ``docker-compose`` of the PATH.
+    """Returns the program: the docker CLI's plugin, or ``docker-compose`` of the PATH; safe for several threads, and looked for once.
 
     Raises:
         UnavailableError: there is none, it is too old, or it does not answer.
     """
+    with _looking:
+        return _compose()
+
+
+def look_ahead() -> None:
+    """Begins to look for the program, which takes 0.1 s; whoever asks for it waits for the rest of that."""
+
+    def look() -> None:
+        with suppress(UnavailableError):  # who asks is told
+            compose()
+
+    threading.Thread(target=look, name="compose", daemon=True).start()
+
+
+_looking = threading.Lock()
+
+
+@cache
+def _compose() -> Compose:
     seen = [] if shutil.which("docker") else ["the docker CLI is not in PATH"]
     for command in _candidates():
         program = " ".join(command)

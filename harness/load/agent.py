@@ -40,6 +40,8 @@ class Agent:
         self._children: dict[str, Child] = {}
         self._assignments: dict[str, queue.Queue[str]] = {kind: queue.Queue() for kind in ("producer", "worker")}
         self._loaded = False
+        self._early = True  # no shard has begun its work, or ended: further ones are started when they are wanted
+        self._spares: dict[int, subprocess.Popen[bytes]] = {}  # processes that are no shards yet, by pid
         self._processes = 0
         self._listen()
 
@@ -53,17 +55,12 @@ class Agent:
 
         Before the load its process is started at once, so that it has imported what it needs when it is told which shard it is.
         """
-        process, log = (None, Path()) if self._loaded else self._spawned()
-        try:
-            self._send("idle", index=self._index, kind=kind)
-            config = config_from_json(self._assignments[kind].get())
-        except BaseException:  # Locust stops this user
-            if process is not None:
-                process.stdin.close()
-                _end(process)
-            raise
-        if process is None:
-            process, log = self._spawned()
+        if early := self._early:
+            spare, log = self._spawned()
+            self._spares[spare.pid] = spare
+        self._send("idle", index=self._index, kind=kind)
+        config = config_from_json(self._assignments[kind].get())
+        process, log = (self._spares.pop(spare.pid), log) if early else self._spawned()
         log.rename(self._logs / f"{config.name}.log")
         child = Child(config, process)
         self._children[config.name] = child
@@ -73,13 +70,14 @@ class Agent:
             for line in process.stdout or ():
                 self._heard(child, json.loads(line))
         finally:  # also when Locust stops this user: no shard without its supervisor
+            self._early = False
             status = _end(process)
             ended_ns = now_ns()
             self._sample([child])
             del self._children[config.name]
             self._shard(child, ended_ns=ended_ns, exit_status=status)
 
-    def _spawned(self) -> tuple[Any, Path]:
+    def _spawned(self) -> tuple[subprocess.Popen[bytes], Path]:
         """Starts the process of a shard, which waits for its configuration; returns it, and its log until the shard has a name."""
         self._processes += 1
         log = self._logs / f"agent-{self._index}-shard-{self._processes}.log"
@@ -95,6 +93,9 @@ class Agent:
 
     def end(self) -> None:
         """Ends all shards: their pipes close, and after a moment they are killed."""
+        for spare in self._spares.values():
+            spare.kill()
+            spare.wait()
         children = list(self._children.values())
         for child in children:
             with suppress(OSError):
@@ -146,7 +147,8 @@ class Agent:
 
     def order(self, data: dict[str, Any]) -> dict[str, Any]:
         """Passes an order on to shards of some kinds."""
-        self._loaded = self._loaded or data["order"]["do"] == "go"
+        if data["order"]["do"] == "go":
+            self._loaded, self._early = True, False
         for child in list(self._children.values()):
             if child.config.kind in data["kinds"]:
                 child.tell(json.dumps(data["order"]))

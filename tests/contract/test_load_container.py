@@ -17,7 +17,9 @@ from harness.brokers import open_driver
 from harness.brokers.contract import DriverOptions
 from harness.clock import now_ns
 from harness.containers.engine import engine
-from harness.deployments.contract import CONTAINER, Broker, BrokerOptions, Incident
+from harness.containers.images import load_image
+from harness.deployments._load_container import LoadContainer
+from harness.deployments.contract import CONTAINER, Broker, BrokerOptions, Incident, LoadPlace
 from harness.deployments.docker import DockerDeployment
 from harness.environment import realtime_permitted
 from harness.errors import StartError
@@ -193,6 +195,91 @@ def test_a_load_that_the_kernel_kills_for_memory_says_so(line: Line, victim: str
     eventually(lambda: not {shard.name: shard for shard in line.fleet.shards()}["p0"].expected_exit, "p0 has not ended")
     ended = {shard.name: shard for shard in line.fleet.shards()}["p0"]
     assert ended.exit_status == (-signal.SIGKILL if victim else None)
+
+
+def test_a_launched_load_is_ended_at_any_moment_and_leaves_no_container(journal: Journal, tmp_path: Path) -> None:
+    if reason := DockerDeployment().unavailable(SETUP, Site(network="host", client="container", container=Container())):
+        pytest.skip(reason)
+    before, at_once, later = (_plan_of(journal, tmp_path, number, "host") for number in (901, 902, 903))
+    before.place.end()
+    fleet = Fleet.launch(before, journal)
+    with pytest.raises(StartError, match="ended before it was made"):
+        fleet.connect("redis://127.0.0.1:1")
+    fleet.close()
+    Fleet.launch(at_once, journal).close()
+    fleet = Fleet.launch(later, journal)
+    eventually(lambda: _running(later), "the load's container runs")
+    fleet.close()
+    assert fleet.shards() == []
+    assert [_made(plan.queue) for plan in (before, at_once, later)] == [[], [], []]
+
+
+def test_a_broker_that_does_not_come_up_takes_the_load_with_it_that_was_launched_meanwhile(
+    journal: Journal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deployment, site = DockerDeployment(), Site(network="bridge", client="container", container=Container())
+    if reason := deployment.unavailable(SETUP, site):
+        pytest.skip(reason)
+    monkeypatch.setenv("BROKERBENCH_IMAGE_REDIS", load_image().reference)  # there is no redis-server in it
+    fleets: list[Fleet] = []
+
+    def meanwhile(place: LoadPlace) -> None:
+        plan = _plan_of(journal, tmp_path, 904, "bridge", place)
+        fleets.append(Fleet.launch(plan, journal))
+        eventually(lambda: _running(plan), "the load's container runs")
+
+    options = BrokerOptions(
+        setup=SETUP,
+        parameters=SETUP.complete({}),
+        folder=journal.temp_folder("dead") / "broker",
+        logs=tmp_path,
+        journal=journal,
+        queues=(f"bb_{journal.run_id}_904",),
+        site=site,
+        meanwhile=meanwhile,
+    )
+    with pytest.raises(StartError, match="redis-server"):
+        deployment.up(options)
+    (fleet,) = fleets
+    assert _made(fleet.plan.queue) == []
+    fleet.connect("redis://127.0.0.1:1")
+    with pytest.raises(StartError, match="the fleet has ended"):
+        fleet.wait_ready(10)
+    fleet.close()
+
+
+def _plan_of(journal: Journal, logs: Path, number: int, network: str, place: LoadPlace | None = None) -> FleetPlan:
+    """Returns a load that does not know its broker yet."""
+    queue = f"bb_{journal.run_id}_{number}"
+    return FleetPlan(
+        run_id=int(journal.run_id, 16),
+        trial=number,
+        folder=journal.folder(journal.slot_folder() / f"0-{number}"),
+        logs=logs,
+        place=place or LoadContainer(journal, project=queue, network=network),
+        setup=SETUP.name,
+        queue=queue,
+        parameters=SETUP.complete({}),
+        load=steady_load(RATE_PER_S, STEADY_S),
+        workers=idle_workers(),
+        phases=phases(STEADY_S),
+        seed=1,
+    )
+
+
+def _running(plan: FleetPlan) -> bool:
+    with suppress(docker.errors.NotFound):
+        return str(engine().containers.get(f"{plan.queue}-load").status) == "running"
+    return False
+
+
+def _made(project: str) -> list[str]:
+    """Returns the containers and networks of a trial."""
+    only, client = {"name": project}, engine()
+    return [
+        *(str(each.name) for each in client.containers.list(all=True, filters=only, ignore_removed=True)),
+        *(str(each.name) for each in client.networks.list(filters=only)),
+    ]
 
 
 def test_a_load_that_cannot_reach_its_broker_says_so_and_leaves_no_container(journal: Journal, tmp_path: Path) -> None:

@@ -55,6 +55,18 @@ def test_after_sigkill_of_two_runs_at_once_their_minders_remove_everything(
     assert [world.gone() for world in worlds] == [[], []]
 
 
+def test_sigkill_and_ctrl_c_leave_nothing_of_a_load_that_comes_up_while_its_broker_does(docker_bench: Bench) -> None:
+    worlds = [_world(docker_bench, end) for end in ("sigkill", "ctrl-c")]
+    text = SCENARIO.format(network="bridge", **SHORT).replace("redis-stream", "postgres-lease")
+    started = [world.start("run", world.scenario("clean-up", text)) for world in worlds]
+    for world, process, number in zip(worlds, started, (signal.SIGKILL, signal.SIGINT), strict=True):
+        world.wait_for(process, lambda lines, world=world: _has_load(world))  # type: ignore[misc]
+        process.send_signal(number)
+    started[0].communicate()
+    _ended_in_order(worlds[1], started[1])
+    assert worlds[0].gone() == []
+
+
 def test_during_a_fault_sigkill_leaves_nothing_and_ctrl_c_ends_in_order(docker_bench: Bench) -> None:
     worlds = [_world(docker_bench, end) for end in ("sigkill", "ctrl-c")]
     killed, interrupted = (_start(world, "during a fault") for world in worlds)
@@ -125,6 +137,11 @@ def test_the_next_start_removes_a_killed_run_and_neither_a_living_one_nor_what_i
         "what was kept: redis-stream[persistence=none]@bridge",
     ]
     assert docker_bench.gone() == []
+
+
+def _has_load(bench: Bench) -> bool:
+    """Returns whether the container of the load is there."""
+    return any(name.endswith("-load") for name in bench.labelled(bench.run_ids()))
 
 
 def _world(bench: Bench, name: str) -> Bench:

@@ -204,6 +204,15 @@ def test_only_this_machine_can_reach_the_fleet(plan: FleetPlan, journal: Journal
         assert not {address.port for address in listening} & {5557, 8089}
 
 
+def test_a_launched_fleet_waits_for_its_broker_and_ends_without_it(plan: FleetPlan, journal: Journal) -> None:
+    fleet = Fleet.launch(replace(plan, address=""), journal)
+    eventually(lambda: len(list(plan.logs.glob("agent-0-shard-*.log"))) == 3, "three shards import what they need")
+    family = [psutil.Process(fleet.pid), *descendants(fleet.pid)]
+    assert fleet.shards() == []
+    fleet.close()
+    eventually(lambda: alive(family) == [], "all ended", limit_s=5.0)
+
+
 def test_a_killed_worker_is_replaced_and_what_it_held_comes_again(plan: FleetPlan, journal: Journal) -> None:
     slow = replace(plan, workers=replace(plan.workers, work="constant", work_s=0.0005))
     with started(slow, journal) as fleet:
