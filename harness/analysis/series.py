@@ -68,7 +68,7 @@ ALIKE = 1.7
 BINS_PER_DECADE = (32, 16, 8)
 """Of the heatmap, the finest that needs no more than :data:`MAX_BINS` of them: neighbouring bins differ by 7, 15 or 33 %."""
 MAX_BINS = 40
-QUIET_S = 2.0
+QUIET_S = 1.0
 QUIET_SHARE = 0.1
 """How much of the drain's wait for quiet is shown after the last event: the larger of that many seconds and that share of what came before."""
 PARTS_OF_DEPTH = {"depth_ready": "ready", "depth_in_flight": "in flight", "depth_delayed": "delayed"}

@@ -36,8 +36,8 @@ _LEFT_IN = 0.82
 
 _CLOSED = "Closed loop: the load sent as fast as it was let, so offered is what was sent."
 _NEVER = (
-    "Never came: confirmed, or sent without an answer, and never received; which of them are losses stands in the ledger. "
-    "The backlog by the ledger is without those that are gone."
+    "Never came: confirmed, or sent without an answer, and never received; the ledger tells which of them are losses. "
+    "Its backlog is without those that are gone."
 )
 _READY = "This broker tells only of messages that are ready, not of those that workers hold."
 _NO_P99 = "No p99: it needs 100 messages in a slice."
