@@ -25,7 +25,7 @@ from tests.conftest import NO_ENGINE
 from tests.system.lan import Machine
 
 COMMAND = [sys.executable, "-c", "from harness.cli import main; main()"]
-LIMIT_S = 240
+LIMIT_S = 420
 
 
 @dataclass
