@@ -27,6 +27,8 @@ Line = list[Piece]
 RUNNING = Sign(symbol="▶", word="running", style="bold cyan", rank=0)
 WAITING = Sign(symbol=" ", word="waiting", style="dim", rank=0)
 LABEL = 9
+BESIDE = 34
+"""Cells that are kept for words beside a sparkline."""
 KEPT_LINES = 256
 """Of cases, as they were drawn last: nearly all are the same in the next frame."""
 LOUD = "bold yellow"
@@ -53,7 +55,13 @@ def panel(now: LiveSnapshot, width: int, height: int, *, ending: bool = False) -
     room = max(1, height - len(head) - len(foot))
     cases = _cases(now, width, max(1, room - len(detail)))
     kept = _most_telling(detail, room - len(cases))
-    return [*head, *cases, *kept, *foot][: max(height, 1)]
+    return [_trimmed(line) for line in [*head, *cases, *kept, *foot][: max(height, 1)]]
+
+
+def _trimmed(line: Line) -> Line:
+    """Returns a line without spaces at its end, which would wrap in a terminal that becomes narrower."""
+    end = next((at for at in range(len(line), 0, -1) if line[at - 1][0].strip()), 0)
+    return [*line[: end - 1], (line[end - 1][0].rstrip(), line[end - 1][1])] if end else []
 
 
 def _title(now: LiveSnapshot) -> str:
@@ -149,7 +157,7 @@ def _names(cases: Sequence[CaseRecord], room: int) -> list[str]:
 
 def _detail(now: LiveSnapshot, width: int) -> list[tuple[int, Line]]:
     """Returns lines about the case that runs, each with its rank: a higher one goes first where there is no room."""
-    room = max(1, min(KEPT_S, width - LABEL - 24))
+    room = max(1, min(KEPT_S, width - LABEL - BESIDE))
     lines = [(0, _progress(now, width))]
     rates, load = now.rates, now.phase is not None and now.phase.length_s is not None
     if rates is not None and now.silent_s is None:
@@ -160,7 +168,7 @@ def _detail(now: LiveSnapshot, width: int) -> list[tuple[int, Line]]:
         )
     elif rates is not None and load:  # a phase in which news should come
         lines.append((0, [*_label("load"), (f"no news for {format_duration(round(now.silent_s or 0.0, 1))}", LOUD)]))
-    lines += _faults(now, room)
+    lines += _faults(now, width, room)
     if rates is not None:
         if now.silent_s is None:
             lines.append((5, [*_label("load"), (flow(rates, "offered", "confirmed"), "")]))
@@ -171,14 +179,20 @@ def _detail(now: LiveSnapshot, width: int) -> list[tuple[int, Line]]:
     return lines
 
 
-def _faults(now: LiveSnapshot, room: int) -> list[tuple[int, Line]]:
+def _faults(now: LiveSnapshot, width: int, room: int) -> list[tuple[int, Line]]:
     """Returns a lane of when faults lasted, below the sparklines, with the one that lasts or else the next; further ones on their own."""
-    told = [(fault(each), "bold red") for each in now.faults] or [(due(each), "") for each in now.due[:1]]
+    told = [(_fitting(fault(each), width - LABEL - room - 2), "bold red") for each in now.faults]
+    told = told or [(_fitting(due(each), width - LABEL - room - 2), "") for each in now.due[:1]]
     lane = fault_line(now.history, room) if now.rates is not None and now.silent_s is None else ""
     if not told and not lane.strip():
         return []
     first = [*_label("faults"), *([(_spark(lane, room), "bold red")] if lane.strip() else []), *told[:1]]
     return [(1, first), *((4, [*_label(""), each]) for each in told[1:])]
+
+
+def _fitting(words: str, room: int) -> str:
+    """Returns what is said of a fault, without for how long it lasts where there is no room for it."""
+    return words if len(words) <= room else re.sub(r", for [^,]*", "", words)
 
 
 def _trouble(rates: Rates) -> list[tuple[int, Line]]:
