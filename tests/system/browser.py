@@ -17,6 +17,7 @@ import pytest
 
 FLAGS = (
     "--headless",
+    "--hide-scrollbars",
     "--no-sandbox",
     "--disable-gpu",
     "--no-first-run",
