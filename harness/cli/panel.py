@@ -143,12 +143,13 @@ def _sign(case: CaseLine) -> Sign:
 
 
 def _names(cases: Sequence[CaseRecord], room: int) -> list[str]:
-    """Returns what tells the cases apart in ``room`` cells: their ids, without what all share and without the keys where it must be."""
+    """Returns what tells the cases apart in ``room`` cells: their ids, without what all share, and
+    without the keys of values that tell enough, where it must be."""
     names = [case.id for case in cases]
     if max(map(len, names)) > room and len({case.network for case in cases}) == 1:
         names = [name.removesuffix(f"@{case.network}") for name, case in zip(names, cases, strict=True)]
     if max(map(len, names)) > room:
-        names = [re.sub(r"[\w.]+=", "", name) for name in names]
+        names = [re.sub(r"[\w.]+=(?!true|false|on\b|off\b|\d)", "", name) for name in names]
     return [name if len(name) <= room else f"{name[: max(room - 1, 0)]}…" for name in names]
 
 
