@@ -23,7 +23,7 @@ from reports import figures, words
 from reports.charts import Chart, DataTable, Drawing
 from reports.charts._axes import durations
 from reports.charts._shades import shade
-from reports.charts._style import BLUE, GREY, ORANGE, SKY, VERMILLION, Line, figure, styled
+from reports.charts._style import BLUE, GREY, INK, ORANGE, SKY, VERMILLION, Line, figure, styled
 from reports.charts._words import (
     Group,
     counted,
@@ -44,6 +44,7 @@ TITLE = "The cases beside each other"
 COLUMNS = 3
 SPANS = 10
 """Of the table, per case."""
+_PHASE = Line(INK, (0, (2, 3)))
 P50, P99 = Line(SKY, (0, (3, 1))), Line(BLUE, "-")
 _GROUP_IN, _FOOT_IN = 0.36, 0.3
 _LINE_IN, _RATES_IN, _GAP_IN, _LATENCY_IN, _BELOW_IN = 0.15, 0.85, 0.09, 0.72, 0.46
@@ -160,7 +161,7 @@ def _figure(drawn: Sequence[tuple[Group, list[_Shown]]], scale: _Scale) -> Figur
                 if column == COLUMNS - 1 or number == len(members) - 1:
                     y_in -= cell_in
         every = [each for _, members in drawn for each in members]
-        whole.legend(handles=_handles(every), loc="lower left", bbox_to_anchor=(0.005, 0), ncols=6)
+        whole.legend(handles=_handles(every), loc="lower left", bbox_to_anchor=(0.005, 0), ncols=7)
     return whole
 
 
@@ -223,7 +224,7 @@ def _latencies(axes: Axes, shown: _Shown, scale: _Scale) -> None:
     for values, pen in ((series.p50_s, P50), (series.p99_s, P99)):
         drawn = np.where(np.isfinite(values) & (values > 0), values, np.nan)
         axes.plot(middles, drawn, color=_colour(shown, pen.colour), linestyle=pen.dash, lw=1.2)
-    durations(axes, "y", *scale.latency_s)
+    durations(axes, "y", *scale.latency_s, most=4)
     never = np.isinf(series.p99_s) | np.isinf(series.p50_s)
     top = axes.get_ylim()[1]
     axes.plot(
@@ -243,6 +244,8 @@ def _handles(every: Sequence[_Shown]) -> list[Line2D | Patch]:
         Line2D([], [], color=P50.colour, **_dash(P50), label="p50"),
         Line2D([], [], color=P99.colour, **_dash(P99), label="p99"),
     ]
+    if any(len(each.series.phases) > 1 for each in every):
+        handles.append(Line2D([], [], color=INK, lw=0.6, **_dash(_PHASE), label="steady, then drain, begins"))
     if any(each.series.faults for each in every):
         handles.append(Patch(facecolor=VERMILLION, alpha=0.32, label="fault"))
         handles.append(Patch(facecolor=VERMILLION, alpha=0.11, label="until recovered"))

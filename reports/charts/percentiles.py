@@ -28,6 +28,7 @@ from reports.charts._words import (
     is_closed_loop,
     marked,
     name_of,
+    status_of_case,
     title_of,
     title_of_all,
     trial_name,
@@ -83,7 +84,8 @@ def of_case(view: CaseView) -> Drawing | None:
         for window in windows
     }
     group = Group("", "", (view,))
-    return _drawing(f"percentiles-{view.record.slug}", title_of(TITLE, view), [(group, panels)])
+    title = f"{title_of(TITLE, view)} {status_of_case(view)}".strip()
+    return _drawing(f"percentiles-{view.record.slug}", title, [(group, panels)])
 
 
 def of_cases(views: Sequence[CaseView]) -> Drawing | None:
