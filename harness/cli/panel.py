@@ -176,7 +176,7 @@ def _detail(now: LiveSnapshot, width: int) -> list[tuple[int, Line]]:
         told = "  ".join(counts(rates))
         rows = [told] if len(told) <= width - LABEL else counts(rates)
         lines += [(3, [*_label("" if at else "so far"), (text, "")]) for at, text in enumerate(rows)]
-        lines += _trouble(rates)
+        lines += _trouble(rates) if now.silent_s is None else []
     return lines
 
 
