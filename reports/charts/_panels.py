@@ -33,6 +33,8 @@ NEVER = "never came"
 NEVER_ROWS = 2.2
 """Height of the row of what never came, and of the gap below it, in bins of latency."""
 GAP_ROWS = 0.8
+FEW_SAMPLES = 8
+"""Fewer are marked one by one: a single one would not be seen."""
 GAP_S = 2.0
 """Samples further apart than this are not joined: one is taken every second at least."""
 
@@ -229,7 +231,8 @@ def _track(axes: Axes, track: Track, look: Line, label: str) -> None:
     """Draws samples; where none could be had for long, the line has a gap."""
     gaps = np.flatnonzero(np.diff(track.t_s) > GAP_S) + 1
     t_s, value = np.insert(track.t_s, gaps, np.nan), np.insert(track.value, gaps, np.nan)
-    axes.plot(t_s, value, color=look.colour, ls=look.dash, marker=look.marker, ms=3, label=label)
+    marker = look.marker or ("." if len(track.t_s) < FEW_SAMPLES else "")
+    axes.plot(t_s, value, color=look.colour, ls=look.dash, marker=marker, ms=3, label=label)
 
 
 def _tracks(axes: Axes, tracks: Mapping[str, Track], words: Callable[[float], str]) -> None:

@@ -36,6 +36,8 @@ LANE = 1.75
 _BAR = 0.8
 AXIS_IN = 6.4
 """Width of every panel, inches."""
+_SEEN = 0.003
+"""Share of the axis that a bar must have to be seen."""
 _LETTER_IN, _ROW_IN, _LEGEND_ROW_IN = 0.062, 0.19, 0.172
 
 
@@ -117,9 +119,6 @@ def draw_lanes(axes: Axes, trial: TrialRecord, series: Series) -> None:
         _lane(axes, LANE * number, lane, series)
     for incident in _shown(trial.incidents, series):
         axes.plot([incident.at_s], [0], marker="X", ms=7, mfc=VERMILLION, mec=INK, mew=0.6, ls="", zorder=6)
-    if trial.status is not TrialStatus.VALID:
-        sign = words.OF_STATUS[trial.status]
-        axes.text(-0.02, 0, str(sign), transform=axes.get_yaxis_transform(), ha="right", va="center", weight="bold")
     legend = dict(_legend(trial, series))
     if legend:
         axes.legend(
@@ -145,9 +144,14 @@ def _phase(axes: Axes, phase: Span, series: Series) -> None:
 
 def _is_named(phase: Span, series: Series) -> bool:
     """Returns whether the name of a phase has room in its bar."""
+    return _fits(f"{phase.name}  ", _share(phase, series))
+
+
+def _share(phase: Span, series: Series) -> float:
+    """Returns how much of the axis a phase takes."""
     start_s, limit_s = float(series.edges_s[0]), float(series.edges_s[-1])
-    seen_s = min(limit_s, limit_s if phase.end_s is None else phase.end_s) - phase.start_s
-    return _fits(f"{phase.name}  ", seen_s / (limit_s - start_s))
+    end_s = limit_s if phase.end_s is None else min(limit_s, phase.end_s)
+    return (end_s - phase.start_s) / (limit_s - start_s)
 
 
 def _fits(text: str, share: float) -> bool:
@@ -217,6 +221,9 @@ def seconds(t_s: float) -> str:
 
 def _legend(trial: TrialRecord, series: Series) -> Iterator[tuple[str, Artist | tuple[Artist, ...]]]:
     """Yields what a reader cannot tell by himself; what stands in the picture with its name is not among it."""
+    if trial.status is not TrialStatus.VALID:
+        sign = words.OF_STATUS[trial.status]
+        yield f"{sign.word} trial", Line2D([], [], marker=f"${sign.symbol}$", ls="", color=INK, ms=7)
     if trial.faults:
         yield "planned", Line2D([], [], marker="v", ls="", mfc="none", mec=INK, ms=5)
     if series.faults:
@@ -227,7 +234,7 @@ def _legend(trial: TrialRecord, series: Series) -> Iterator[tuple[str, Artist | 
     if any(span.recovered_s is None and span.watched_s != span.end_s for span in watched):
         yield "not recovered", (_light(Patch(), alpha=0.3), _hatched(Patch()))
     for phase in series.phases:
-        if not _is_named(phase, series):
+        if _share(phase, series) > _SEEN and not _is_named(phase, series):
             yield phase.name, Patch(facecolor=PHASES[phase.name], alpha=0.22)
     for what in dict.fromkeys(incident.what for incident in _shown(trial.incidents, series)):
         yield what, Line2D([], [], marker="X", ls="", mfc=VERMILLION, mec=INK, mew=0.6, ms=7)

@@ -190,11 +190,11 @@ def test_of_several_trials_the_one_that_lost_most_is_shown_and_named() -> None:
 def test_a_trial_that_does_not_count_says_so_in_the_title_and_in_the_picture() -> None:
     invalid = drawn(KILL, status=TrialStatus.INVALID)
     assert invalid.title.endswith(", trial 1 INVALID")
-    assert "! INVALID" in texts(invalid.figure)
+    assert "INVALID trial" in texts(invalid.figure)
     cut = drawn(status=TrialStatus.INTERRUPTED)
-    assert "! INTERRUPTED" in texts(cut.figure)
+    assert "INTERRUPTED trial" in texts(cut.figure)
     assert "cut short" in cut.note
-    assert "! INVALID" not in texts(drawn(KILL).figure)
+    assert "INVALID trial" not in texts(drawn(KILL).figure)
 
 
 def test_a_case_without_anything_to_draw_has_no_timeline() -> None:
