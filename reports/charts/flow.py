@@ -192,14 +192,12 @@ def _figure(ways: Sequence[Way], marks: Mapping[str, int], status: str) -> Figur
     return whole
 
 
-def _look(kind: Kind, *, valid: bool) -> dict[str, Any]:
+def _looks(kind: Kind, *, valid: bool) -> list[dict[str, Any]]:
+    """Returns how a shape is drawn: its colour, and over it its hatch; in one, an SVG would have the hatch on an opaque ground."""
     colour = kind.colour if valid else GREY
-    return {
-        "hatch": kind.hatch,
-        "facecolor": to_rgba(colour, 0.35),
-        "edgecolor": to_rgba(colour, 0.8),
-        "linewidth": 0.4,
-    }
+    fill = {"facecolor": to_rgba(colour, 0.35), "edgecolor": to_rgba(colour, 0.8), "linewidth": 0.4}
+    hatch = {"facecolor": "none", "edgecolor": to_rgba(colour, 0.8), "linewidth": 0.0, "hatch": kind.hatch}
+    return [fill, hatch] if kind.hatch else [fill]
 
 
 def _band(axes: Axes, way: Way, tops: Sequence[float], thick: float, *, valid: bool) -> None:
@@ -220,7 +218,8 @@ def _band(axes: Axes, way: Way, tops: Sequence[float], thick: float, *, valid: b
     lower = [(x, y + thick) for x, y in reversed(upper)]
     back = [Path.LINETO, *reversed(codes[1:])]
     path = Path([*upper, *lower, upper[0]], [*codes, *back, Path.CLOSEPOLY])
-    axes.add_patch(PathPatch(path, **_look(kind_of(way.became), valid=valid)))
+    for look in _looks(kind_of(way.became), valid=valid):
+        axes.add_patch(PathPatch(path, **look))
 
 
 def _node(axes: Axes, node: _Node, *, last: bool) -> None:
@@ -241,7 +240,8 @@ def _node(axes: Axes, node: _Node, *, last: bool) -> None:
 def _draw_marks(axes: Axes, marks: Mapping[str, int], *, valid: bool) -> None:
     """Draws a bar per mark that was set, with its count."""
     for row, (name, count) in enumerate(marks.items()):
-        axes.barh(row, count, height=0.6, **_look(BROKEN if name in _BAD_MARKS else REPEAT, valid=valid))
+        for look in _looks(BROKEN if name in _BAD_MARKS else REPEAT, valid=valid):
+            axes.barh(row, count, height=0.6, **look)
         axes.annotate(format_count(count), (count, row), (4, 0), textcoords="offset points", va="center")
     axes.set_yticks(range(len(marks)), [words.MARKS.get(name, name) for name in marks])
     axes.set(xlim=(0, max(marks.values()) * 1.15), ylim=(len(marks) - 0.5, -0.5))
@@ -253,8 +253,10 @@ def _draw_marks(axes: Axes, marks: Mapping[str, int], *, valid: bool) -> None:
 def _legend(whole: Figure, ways: Sequence[Way], marks: Mapping[str, int], *, valid: bool) -> None:
     kinds = dict.fromkeys(kind for kind in KINDS if any(kind_of(way.became) is kind for way in ways))
     kinds |= dict.fromkeys(BROKEN if name in _BAD_MARKS else REPEAT for name in marks)
-    handles = [Rectangle((0, 0), 1, 1, **_look(kind, valid=valid), label=kind.told) for kind in kinds]
-    whole.legend(handles=handles, loc="outside lower left", ncols=3)
+    handles: list[Any] = [
+        tuple(Rectangle((0, 0), 1, 1, **look) for look in _looks(kind, valid=valid)) for kind in kinds
+    ]
+    whole.legend(handles=handles, labels=[kind.told for kind in kinds], loc="outside lower left", ncols=3)
 
 
 def _table(ways: Sequence[Way], marks: Mapping[str, int]) -> DataTable:
