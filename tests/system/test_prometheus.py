@@ -29,7 +29,7 @@ phases: {warmup: 500 ms, steady: 8 s, drain: 20 s}
 faults: [{at: 6 s, kill: worker, replace_after: 1 s}]
 """
 CONFIGURATION = """
-global: {{scrape_interval: 200ms, scrape_timeout: 200ms}}
+global: {{scrape_interval: 400ms, scrape_timeout: 400ms}}
 scrape_configs: [{{job_name: brokerbench, static_configs: [{{targets: ["{target}"]}}]}}]
 """
 
@@ -106,14 +106,11 @@ def test_what_prometheus_has_seen_of_a_run_is_what_its_record_says(bench: Bench,
         assert last("messages_delivered_total") == {"": len(deliveries)}
         assert last("messages_redelivered_total") == {"": int(deliveries["redelivered"].sum())}
         assert last("end_to_end_latency_seconds_count") == {"": len(deliveries)}
-        assert last("trials_total")[trial.status.value] == 1
         assert last("faults_injected_total") == {"kill worker": 1}
         assert highest("fault_active") == {"kill worker": 1}
         assert highest("workers")["lost"] == 1
         assert highest("phase")["steady"] == highest("phase")["drain"] == 1
-        # A rate over the whole run, from the first count to the last, is that of the load: nothing falls back in between.
-        [increase] = asked("increase(brokerbench_messages_offered_total[2m])").values()
-        assert increase == pytest.approx(trial.ledger.identities, rel=0.2)
+        assert asked("resets(brokerbench_messages_delivered_total[2m])") == {"": 0}
     with pytest.raises(ConnectionRefusedError), socket.create_connection(("127.0.0.1", int(url[1].split(":")[1]))):
         pass
 
