@@ -125,7 +125,7 @@ def _lines(told: Comparison, columns: Sequence[Measured], *, whole: bool) -> Ite
         for arm in group.arms:
             if several and arm.case != case:
                 case = arm.case
-                yield _Line(Text(f" {case}", overflow="fold"))
+                yield _Line(Text(f" {case if whole else _broken(case)}"))
             if arm.trials:
                 yield _Line(
                     _name(arm, group, several=several, whole=whole), tuple(_cell(arm, each) for each in columns)
@@ -133,11 +133,15 @@ def _lines(told: Comparison, columns: Sequence[Measured], *, whole: bool) -> Ite
 
 
 def _name(arm: Arm, group: Group, *, several: bool, whole: bool) -> Text:
-    broken = arm.case.replace("[", "\n   [").replace(",", ",\n    ").replace("@", "\n   @")
-    text = Text(f"  {arm.run}" if several else f" {arm.case if whole else broken}")
+    text = Text(f"  {arm.run}" if several else f" {arm.case if whole else _broken(arm.case)}")
     for line in sides.standing(arm, several=len(group.arms) > 1):
         text.append(f"\n   {line}", style="dim" if line == sides.REFERENCE else "bold magenta")
     return text
+
+
+def _broken(case: str) -> str:
+    """Returns a case's id in lines that break where its parts begin."""
+    return case.replace("[", "\n   [").replace(",", ",\n    ").replace("@", "\n   @")
 
 
 def _cell(arm: Arm, column: Measured) -> Text:

@@ -9,6 +9,7 @@ from harness.units import format_duration
 from reports import words
 from reports.compared import Compared, Difference, Interval
 
+REFERENCE_IS = "the reference is "
 PER_MESSAGE = ("cost.broker_cpu", "cost.load_cpu")
 
 
@@ -63,7 +64,7 @@ def cell(metric: str, compared: Compared) -> Cell:
 
 def _in_a_word(why: str) -> str:
     """Returns why a figure is not compared where its reference is in the way; all else the row or the value says."""
-    return why if why.startswith("the reference is") else ""
+    return f"reference {why.removeprefix(REFERENCE_IS)}" if why.startswith(REFERENCE_IS) else ""
 
 
 def figure(metric: str, value: Figure | None) -> str:

@@ -102,7 +102,7 @@ def groups_of(setting: Setting) -> list[tuple[str, list[str]]]:
 
 
 def headline(told: Comparison) -> str:
-    """Returns what the whole comparison says in a few sentences: how its cases ended, and how many differences are more than chance."""
+    """Returns what the whole comparison says in a few sentences: how its cases ended, and how many ratios differ from 1."""
     arms = [arm for group in told.groups for arm in group.arms]
     ended: dict[str, int] = {}
     for arm in sorted(arms, key=lambda arm: sign(arm).rank):
@@ -121,4 +121,6 @@ def _shown(arms: Sequence[Arm]) -> str:
     if not bounded:
         return f"{words.count(len(differences), 'difference')}, none of which can be told from chance: no interval."
     sure = sum(not holds_one(interval) for interval in bounded)
-    return f"{sure} of {words.count(len(bounded), 'difference')} with an interval {'is' if sure == 1 else 'are'} more than chance."
+    by_chance = sum(2 * interval.level for interval in bounded)
+    leave = "leaves" if sure == 1 else "leave"
+    return f"{sure} of {words.count(len(bounded), 'interval')} of ratios {leave} ×1 out; by chance alone about {by_chance:.0f} would."

@@ -12,7 +12,16 @@ from harness.containers.engine import why_no_engine
 from tests.docs.pages import DOCS, ROOT, commands
 from tests.docs.reader import Reader, first_missing
 
-FOLLOWED = ["adding-a-scenario.md", "adding-a-fault.md", "adding-a-chart.md", "adding-a-driver.md", "external.md", "agents.md", "docker.md"]
+FOLLOWED = [
+    "adding-a-scenario.md",
+    "adding-a-fault.md",
+    "comparing.md",
+    "adding-a-chart.md",
+    "adding-a-driver.md",
+    "external.md",
+    "agents.md",
+    "docker.md",
+]
 
 
 def test_what_other_pages_tell_to_type_is_a_shipped_scenario() -> None:
@@ -23,7 +32,7 @@ def test_what_other_pages_tell_to_type_is_a_shipped_scenario() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", FOLLOWED[:3])
+@pytest.mark.parametrize("page", FOLLOWED[:4])
 def test_the_page_is_true_to_the_letter(page: str, tmp_path: Path) -> None:
     with Reader(tmp_path) as reader:
         reader.follow(DOCS / page)

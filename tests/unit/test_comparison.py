@@ -110,7 +110,7 @@ def test_an_interval_that_holds_1_says_so() -> None:
     cell = ratios.cell(P99, told.groups[0].arms[1].figures[P99])
     assert cell.interval == "≈ [0.79 – 1.30]"
     assert not cell.sure
-    assert sides.headline(told).endswith("0 of 8 differences with an interval are more than chance.")
+    assert sides.headline(told).endswith("0 of 8 intervals of ratios leave ×1 out; by chance alone about 1 would.")
 
 
 @pytest.mark.parametrize(
