@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from harness.analysis.analyse import with_load_end
 from harness.analysis.curve import Curve, curve_of
 from harness.analysis.flow import Way, ways_of
 from harness.analysis.moments import gather_moments
@@ -74,6 +75,7 @@ def _trial(folder: RunFolder, trial: TrialRecord) -> TrialView:
             stored.scan_table("attempts"), stored.scan_table("deliveries"), stored.read_table("messages")
         )
         samples = stored.read_table("samples")
+        facts = with_load_end(facts, moments)
     except BrokenRunFolderError as error:
         return TrialView(record=trial, missing=error.problem)
     return TrialView(

@@ -113,7 +113,7 @@ def analyse(tables: TrialTables, facts: TrialFacts, setup: Setup, parameters: Pa
     traits = setup.traits_of(parameters)
     reconciled = reconcile(attempts, deliveries, tables.residue, tables.connections, facts, traits)
     moments = gather_moments(attempts, deliveries, reconciled.messages)
-    facts = _with_load_end(facts, moments)
+    facts = with_load_end(facts, moments)
     until_ns = end_ns(facts, moments)
     backlog = Backlog.of(moments)
     recoveries = Recoveries(
@@ -187,7 +187,7 @@ def analyse(tables: TrialTables, facts: TrialFacts, setup: Setup, parameters: Pa
     )
 
 
-def _with_load_end(facts: TrialFacts, moments: Moments) -> TrialFacts:
+def with_load_end(facts: TrialFacts, moments: Moments) -> TrialFacts:
     """Returns the facts with an end of the load also where it was cut short and nobody noted when: the last thing seen."""
     if facts.load_start_ns is None or facts.load_end_ns is not None or not facts.aborted:
         return facts

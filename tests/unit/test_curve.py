@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trials import MS, NULL, Story, fault
 
-from harness.analysis.analyse import TrialTables
+from harness.analysis.analyse import TrialTables, with_load_end
 from harness.analysis.curve import Curve, Points, curve_of, points_of
 from harness.analysis.flow import Way, added, ways_of
 from harness.analysis.identities import NEVER
@@ -86,6 +86,14 @@ def test_the_steady_window_leaves_out_fault_and_recovery_as_the_figures_do() -> 
 def test_a_trial_whose_load_never_began_has_no_curve() -> None:
     story = Story(seconds=1.0, facts_more={"load_start_ns": None, "load_end_ns": None})
     assert curve_of(moments_of(Story(seconds=1.0)), story.facts(), ()).windows == {}
+
+
+def test_a_load_that_was_cut_short_ends_with_the_last_that_was_seen_of_it_as_in_the_figures() -> None:
+    # The last of 1,000 messages was due at 0.999 s and delivered at 1.001 s: there the load ends, and every message was due in it.
+    story = Story(seconds=1.0, facts_more={"load_end_ns": None, "aborted": "an agent was lost"})
+    facts, moments = story.facts(), moments_of(story)
+    assert curve_of(moments, facts, ()).windows == {}
+    assert curve_of(moments, with_load_end(facts, moments), ()).windows["whole"].count == 1000
 
 
 @given(
