@@ -10,9 +10,11 @@ from __future__ import annotations
 import base64
 import io
 import re
+import textwrap
 import warnings
 from dataclasses import dataclass
 from html import escape
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reports.escape import printable
@@ -36,7 +38,7 @@ class Picture:
     Args:
         svg: of one ``<svg>`` element, safe to put into HTML as it is; "" where it is too long.
         uri: ``data:image/png;base64,…`` in its place; "" where there is the SVG.
-        png: the file ``charts/<name>.png``: transparent, with an ink that can be read on white and on black.
+        png: the file ``charts/<name>.png``: under its title, transparent, with an ink that can be read on white and on black.
         width_px, height_px: at which it is drawn.
     """
 
@@ -60,7 +62,7 @@ def picture(drawing: Drawing, prefix: str) -> Picture:
     return Picture(
         svg=svg if fits else "",
         uri="" if fits else "data:image/png;base64," + base64.b64encode(png).decode(),
-        png=png,
+        png=_titled(png, drawing.title),
         width_px=round(width_in * 100),
         height_px=round(height_in * 100),
     )
@@ -81,6 +83,27 @@ def _drawn(figure: Figure) -> tuple[bytes, str]:
         figure.set_layout_engine("none")
         FigureCanvasSVG(figure).print_svg(svg, metadata={"Date": None})  # type: ignore[no-untyped-call]
     return png.getvalue(), svg.getvalue()
+
+
+def _titled(png: bytes, title: str) -> bytes:
+    """Returns a picture under its title, which on the page stands beside it."""
+    from matplotlib import get_data_path  # noqa: PLC0415 - as above
+    from PIL import Image, ImageDraw, ImageFont  # noqa: PLC0415 - matplotlib's own
+
+    from reports.charts._style import INK  # noqa: PLC0415 - imports matplotlib
+
+    drawn = Image.open(io.BytesIO(png))
+    font = ImageFont.truetype(Path(get_data_path()) / "fonts" / "ttf" / "DejaVuSans-Bold.ttf", 0.13 * PNG_DPI)
+    lines = textwrap.wrap(printable(title), max(20, int(drawn.width / font.getlength("n"))))
+    line_px, pad_px = round(0.19 * PNG_DPI), round(0.06 * PNG_DPI)
+    top_px = line_px * len(lines) + pad_px
+    made = Image.new("RGBA", (drawn.width, drawn.height + top_px))
+    made.paste(drawn, (0, top_px))
+    for number, line in enumerate(lines):
+        ImageDraw.Draw(made).text((pad_px, pad_px + number * line_px), line, INK, font)
+    written = io.BytesIO()
+    made.save(written, "PNG")
+    return written.getvalue()
 
 
 def inline(svg: str, prefix: str, alt: str) -> str:

@@ -57,6 +57,7 @@ def test_the_wheel_holds_the_packages_the_scenarios_and_the_licence_and_nothing_
     assert scenarios <= names
     compose = {f"harness/_shipped/{path.relative_to(ROOT)}" for path in (ROOT / "compose").rglob("*") if path.is_file()}
     assert {f"harness/_shipped/compose/images/{name}/Dockerfile" for name in ("redis", "load")} <= compose <= names
+    assert {f"reports/templates/{path.name}" for path in (ROOT / "reports" / "templates").iterdir()} <= names
     assert {"harness/py.typed", "reports/py.typed", "harness/cli/__init__.py"} <= names
     tops = {name.split("/")[0].split("-")[0] for name in names}
     assert tops == {"harness", "reports", "brokerbench"}

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from html import unescape
 from html.parser import HTMLParser
+from io import BytesIO
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from typing import Any
 import polars as pl
 import pytest
 import records
+from PIL import Image
 
 from harness import tables
 from harness.facts import ShardRecord, TrialFacts
@@ -320,6 +322,13 @@ class TestCharts:
         assert all(each.startswith("f1-") for each in ids)
         assert set(re.findall(r"#([\w-]+-[\w-]+)", made.svg)) <= set(ids)
         assert (made.width_px, made.height_px) == (900, 200)
+
+    def test_the_file_beside_the_page_bears_the_title_with_the_durability(self) -> None:
+        short, long = (Image.open(BytesIO(picture(drawing(title=title), "f1").png)) for title in ("a", "a " * 200))
+        assert short.mode == "RGBA"
+        assert short.getpixel((0, short.height - 1)) == (0, 0, 0, 0), "transparent: it is read on white and on black"
+        assert short.height < long.height
+        assert (short.width, long.width) == (1350, 1350)
 
     def test_a_long_drawing_is_put_in_as_png(self) -> None:
         made = picture(drawing(points=40_000), "f1")
