@@ -326,7 +326,7 @@ class TestCharts:
     def test_the_file_beside_the_page_bears_the_title_with_the_durability(self) -> None:
         short, long = (Image.open(BytesIO(picture(drawing(title=title), "f1").png)) for title in ("a", "a " * 200))
         assert short.mode == "RGBA"
-        assert short.getpixel((0, short.height - 1)) == (0, 0, 0, 0), "transparent: it is read on white and on black"
+        assert short.getpixel((0, short.height - 1))[3] == 0, "transparent: it is read on white and on black"
         assert short.height < long.height
         assert (short.width, long.width) == (1350, 1350)
 
