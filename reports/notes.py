@@ -77,7 +77,8 @@ def _not_compared(every: Sequence[Compared]) -> Iterator[str]:
     whys = dict.fromkeys(why for each in every for why in (each.label, each.why) if why)
     for label in figures.UNSUSTAINED:
         if any(label in why for why in whys):
-            yield f"{label}: {words.GLOSSARY[label]}."
+            grows = "; latencies then depend on how long the load lasts" if label == "filling" else ""
+            yield f"{label}: {words.GLOSSARY[label]}{grows}."
     for why in whys:
         if why != NOT_KNOWN and not any(label in why for label in figures.UNSUSTAINED):  # the cells say those
             yield f"not compared: {why}."

@@ -87,21 +87,27 @@ def times(ratio: float) -> str:
     return f"×{number(ratio)}"
 
 
-def number(ratio: float) -> str:
-    """Returns a ratio without its sign."""
+def number(ratio: float, *, exact: bool = False) -> str:
+    """Returns a ratio without its sign; ``exact``: one digit more."""
     if ratio >= 99.95:
         return f"{ratio:,.0f}"
-    if 0.9 <= ratio < 1.0995:  # close to 1, where two digits would hide on which side
-        return f"{ratio:.3f}"
     if ratio >= 9.995:
         return f"{ratio:.1f}"
+    if exact or is_close(ratio):
+        return f"{ratio:.3f}"
     return f"{ratio:.2f}" if ratio >= 0.0995 or ratio == 0 else f"{ratio:.2g}"
 
 
+def is_close(ratio: float) -> bool:
+    """Returns whether a ratio is so close to 1 that two digits would hide on which side."""
+    return 0.9 <= ratio < 1.0995
+
+
 def interval(found: Interval) -> str:
-    """Returns ``[1.20 – 1.43]``, or ``≈ [0.97 – 1.08]`` where the ratio may be 1."""
-    low = number(found.low) if found.low else "…"
-    high = "…" if found.high is None else number(found.high)
+    """Returns ``[1.20 – 1.43]``, or ``≈ [0.970 – 1.080]`` where the ratio may be 1."""
+    ends = (found.low, found.high)
+    exact = any(end is not None and is_close(end) for end in ends)
+    low, high = (number(end, exact=exact) if end else "…" for end in ends)
     return f"{'≈ ' if holds_one(found) else ''}[{low} – {high}]"
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from reports import ratios, words
@@ -38,6 +39,11 @@ class _Row:
 
     label: str
     arm: Arm | None = None
+
+    @property
+    def height(self) -> float:
+        """Returns how much of the panels it takes, in inches."""
+        return ROW_IN + LINE_IN * (1 + self.label.count("\n"))
 
 
 def forest(told: Comparison) -> Drawing | None:
@@ -89,8 +95,7 @@ def _ratio(arm: Arm, each: Measured) -> Difference | None:
 def _draw(rows: Sequence[_Row], panels: Sequence[Measured]) -> Figure:
     columns = min(COLUMNS, len(panels))
     lines = -(-len(panels) // columns)
-    room = sum(ROW_IN + LINE_IN * (1 + row.label.count("\n")) for row in rows)
-    drawn = figure(lines * (0.75 + room) + 0.1)
+    drawn = figure(lines * (0.75 + sum(row.height for row in rows)) + 0.1)
     grid = drawn.subplots(lines, columns, squeeze=False)
     for at, axes in enumerate(grid.flat):
         if at >= len(panels):
@@ -102,9 +107,15 @@ def _draw(rows: Sequence[_Row], panels: Sequence[Measured]) -> Figure:
     return drawn
 
 
+def _middles(rows: Sequence[_Row]) -> list[float]:
+    """Returns where each row stands, in inches from the top of a panel."""
+    ends = list(accumulate(row.height for row in rows))
+    return [end - row.height / 2 for end, row in zip(ends, rows, strict=True)]
+
+
 def _panel(axes: Axes, rows: Sequence[_Row], each: Measured) -> None:
     shown: list[float] = []
-    for y, row in enumerate(rows):
+    for y, row in zip(_middles(rows), rows, strict=True):
         if row.arm is None:
             continue
         axes.axhline(y, color=INK, linewidth=0.4, alpha=0.25, zorder=0)
@@ -112,18 +123,18 @@ def _panel(axes: Axes, rows: Sequence[_Row], each: Measured) -> None:
             shown += _mark(axes, y, difference)
     ratio_axis(axes, shown)
     axes.set(title=each.heading, xlabel="more is better" if more_is_better(each.metric) else "less is better")
-    axes.set_ylim(len(rows) - 0.4, -0.6)
+    axes.set_ylim(sum(row.height for row in rows), 0)
     axes.set_yticks([])
 
 
 def _label(axes: Axes, rows: Sequence[_Row]) -> None:
-    axes.set_yticks(range(len(rows)), [row.label for row in rows])
+    axes.set_yticks(_middles(rows), [row.label for row in rows])
     for tick, row in zip(axes.get_yticklabels(), rows, strict=True):
         tick.set_fontweight("bold" if row.arm is None else "normal")
     axes.tick_params(axis="y", length=0)
 
 
-def _mark(axes: Axes, y: int, difference: Difference) -> list[float]:
+def _mark(axes: Axes, y: float, difference: Difference) -> list[float]:
     """Draws one ratio and returns what of it must be seen."""
     assert difference.ratio is not None  # _ratio sees to it
     ratio, interval = difference.ratio, difference.interval
