@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from textwrap import fill
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
@@ -26,8 +26,6 @@ _LETTERS = 39
 _LETTER_IN = 0.071
 _NARROW_IN = 1.1
 _LINE_IN, _GROUP_IN, _TOP_IN, _FOOT_IN, _BETWEEN_IN = 0.15, 0.3, 0.08, 0.5, 0.12
-_TURN = 0.55
-"""Share of a panel from which on the words stand left of their dot."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -146,13 +144,19 @@ def _panel(axes: Axes, column: Column, rows: Sequence[tuple[float, tuple[Dot, ..
     for y, dots in rows:
         axes.axhline(y, color=INK, lw=0.4, alpha=0.25, zorder=0)
         for each in dots:
-            _dot(axes, column, each, y)
+            if each.value is not None:
+                _dot(axes, column, each, each.value, y)
+        for each in dots:
+            if each.main:
+                _words(axes, column, each, [other.value for other in dots if other.value is not None], y)
 
 
 def _scale(axes: Axes, column: Column, values: Sequence[float], most: int) -> None:
     positive = [value for value in values if value > 0]
     if column.seconds:
-        durations(axes, "x", min(positive, default=1e-3), max(positive, default=1.0) * 2, most)
+        low, high = min(positive, default=0.1), max(positive, default=1.0)
+        room = 0.75 if most > 2 else 1.4  # words stand right of every dot
+        durations(axes, "x", low, high * max(high / low, 3.0) ** room, most)
         return
     if column.ratios is not None:
         low, high = min(column.ratios[0], 1), max(column.ratios[1], 1)
@@ -160,34 +164,32 @@ def _scale(axes: Axes, column: Column, values: Sequence[float], most: int) -> No
         axes.set_xlim(low - 0.25 * room, high + 1.1 * room)
         axes.axvline(1, color=INK, lw=0.8)
     else:
-        axes.set_xlim(0, max(positive, default=1.0) * 1.6)  # words stand right of every dot
+        axes.set_xlim(0, max(positive, default=1.0) * 1.6)
     axes.xaxis.set_major_locator(MaxNLocator(most))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: column.tick(value)))
 
 
-def _dot(axes: Axes, column: Column, each: Dot, y: float) -> None:
-    low, high = axes.get_xlim()
+def _dot(axes: Axes, column: Column, each: Dot, x: float, y: float) -> None:
     colour = BLUE if each.counts else GREY
-    if each.value is None:
-        if each.main:
-            axes.annotate(
-                each.words, (low, y), (3, 0), textcoords="offset points", va="center", fontstyle="italic", fontsize=7
-            )
-        return
-    x = min(max(each.value, low), high)
+    x = max(x, axes.get_xlim()[0])  # a recovery of 0 s, on a log scale
     axes.plot(
         [x], [y], linestyle="", marker="o" if each.counts else "x", markersize=5.5 if each.main else 4, color=colour,
         markerfacecolor=colour if each.main and not each.at_least else "none", clip_on=False,
     )  # fmt: skip
     if each.main and not column.seconds and column.ratios is None:
         axes.plot([0, x], [y, y], color=colour, lw=1.2)
-    share = axes.transAxes.inverted().transform(axes.transData.transform((x, y)))[0]
-    left = column.seconds and share > _TURN
-    if each.at_least and each.main:
+    if each.main and each.at_least:
         axes.annotate("", (x, y), (15, 0), textcoords="offset points", arrowprops={"arrowstyle": "<-", "color": colour})
-    if each.main:
-        beside = max(x, 1.0) if column.ratios else x  # not across the line at 1
-        gap = (20 if each.at_least else 6) if not left else -6
-        axes.annotate(
-            each.words, (beside, y), (gap, 0), textcoords="offset points", va="center", ha="right" if left else "left", fontsize=7.5
-        )  # fmt: skip
+
+
+def _words(axes: Axes, column: Column, each: Dot, values: Sequence[float], y: float) -> None:
+    """Writes the words of the main dot right of all dots of its cell."""
+    look: dict[str, Any] = {"textcoords": "offset points", "va": "center", "fontsize": 7.5}
+    if each.value is None:
+        look["fontstyle"] = "italic"
+    low = axes.get_xlim()[0]
+    if not values:
+        axes.annotate(each.words, (low, y), (3, 0), **look)
+        return
+    beside = max(*values, low, 1.0 if column.ratios else low)  # not across the line at 1
+    axes.annotate(each.words, (beside, y), (18 if each.at_least and each.value is not None else 6, 0), **look)

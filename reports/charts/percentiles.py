@@ -75,10 +75,9 @@ def of_case(view: CaseView) -> Drawing | None:
     windows = _windows([view])
     if not windows:
         return None
-    look = {TrialStatus.VALID: line(0)}
     panels = {
         window: [
-            _Curve(name := trial_name(trial.record), name, points, look.get(trial.record.status, OUT))
+            _Curve(name := trial_name(trial.record), name, points, _look(trial, trial.record.number - 1))
             for trial, points in _points(view.trials, window)
         ]
         for window in windows
@@ -115,14 +114,17 @@ def _points(trials: Iterable[TrialView], window: str) -> list[tuple[TrialView, P
     return [(t, t.curve.windows[window]) for t in trials if t.curve is not None and window in t.curve.windows]
 
 
+def _look(trial: TrialView, number: int) -> Line:
+    return line(number) if trial.record.status is TrialStatus.VALID else OUT
+
+
 def _curves_of(group: Group, window: str) -> Iterable[_Curve]:
     for number, view in enumerate(group.views):
         trials = _points(counted(view), window)
         for trial, points in trials:
-            look = line(number) if trial.record.status is TrialStatus.VALID else OUT
             legend = marked(name_of(view), view)
             name = f"{legend}, trial {trial.record.number}" if len(trials) > 1 else legend
-            yield _Curve(name, legend, points, look)
+            yield _Curve(name, legend, points, _look(trial, number))
 
 
 _Drawn = list[tuple[Group, dict[str, list[_Curve]]]]
@@ -182,7 +184,7 @@ def _row(part: SubFigure, group: Group, panels: dict[str, list[_Curve]], frame: 
     every = part.subplots(1, len(panels), squeeze=False)[0]
     for axes, (window, curves) in zip(every, panels.items(), strict=True):
         for curve in curves:
-            _draw(axes, curve)
+            _draw(axes, curve, alone=len(curves) == 1 and not group.name and curve.look is not OUT)
         durations(axes, "y", *frame.latencies_s)
         nines(axes, frame.largest)
         axes.grid(visible=True)
@@ -227,7 +229,7 @@ def _pen(look: Line) -> dict[str, Any]:
     return {"color": look.colour, "linestyle": look.dash, "marker": look.marker, "linewidth": 1.1}
 
 
-def _draw(axes: Axes, curve: _Curve) -> None:
+def _draw(axes: Axes, curve: _Curve, *, alone: bool) -> None:
     """Draws a line with its marker at the shares that have a name, and what is only "at least" dashed with ▲."""
     points, look = curve.points, curve.look
     x, y = x_of_share(points.share), np.where(points.latency_s > 0, points.latency_s, np.nan)
@@ -241,7 +243,7 @@ def _draw(axes: Axes, curve: _Curve) -> None:
         axes.plot(x[spaced], y[spaced], **_AT_LEAST_PEN, color=look.colour)
     else:
         axes.plot(x[-1:], y[-1:], linestyle="", marker="|", markersize=7, color=look.colour)
-    if curve.legend == _ONLY:
+    if alone:
         for at in named:
             _tell(axes, float(x[at]), float(y[at]))
 
