@@ -17,10 +17,13 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from reports.escape import printable
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from PIL.Image import Image
 
     from reports.charts import Drawing
 
@@ -55,44 +58,46 @@ def picture(drawing: Drawing, prefix: str) -> Picture:
     Args:
         prefix: of the ids in the SVG; no two pictures of a page have the same.
     """
-    png, raw = _drawn(drawing.figure)
+    drawn, raw = _drawn(drawing.figure)
     svg = inline(raw, prefix, drawing.alt)
     fits = len(svg.encode()) <= MAX_SVG_BYTES
     width_in, height_in = drawing.figure.get_size_inches()
     return Picture(
         svg=svg if fits else "",
-        uri="" if fits else "data:image/png;base64," + base64.b64encode(png).decode(),
-        png=_titled(png, drawing.title),
+        uri="" if fits else "data:image/png;base64," + base64.b64encode(_png(drawn)).decode(),
+        png=_png(_titled(drawn, drawing.title)),
         width_px=round(width_in * 100),
         height_px=round(height_in * 100),
     )
 
 
-def _drawn(figure: Figure) -> tuple[bytes, str]:
-    """Returns a figure as PNG and as SVG. Laid out once and drawn twice: ``savefig`` would draw each of them twice."""
+def _drawn(figure: Figure) -> tuple[Image, str]:
+    """Returns a figure as picture and as SVG. Laid out once and drawn twice: ``savefig`` would draw each of them twice."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415 - only when something is drawn
     from matplotlib.backends.backend_svg import FigureCanvasSVG  # noqa: PLC0415 - as above
+    from PIL import Image  # noqa: PLC0415 - matplotlib's own
 
     from reports.charts import _style  # noqa: PLC0415 - imports matplotlib
 
-    png, svg = io.BytesIO(), io.StringIO()
+    svg = io.StringIO()
     with _style.styled(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", r"Glyph \d+ .* missing from font")  # the browser has other fonts
         figure.dpi = PNG_DPI
-        FigureCanvasAgg(figure).print_png(png)  # type: ignore[no-untyped-call]
+        canvas = FigureCanvasAgg(figure)
+        canvas.draw()  # type: ignore[no-untyped-call]
+        drawn = Image.fromarray(np.asarray(canvas.buffer_rgba()))  # type: ignore[no-untyped-call]
         figure.set_layout_engine("none")
         FigureCanvasSVG(figure).print_svg(svg, metadata={"Date": None})  # type: ignore[no-untyped-call]
-    return png.getvalue(), svg.getvalue()
+    return drawn, svg.getvalue()
 
 
-def _titled(png: bytes, title: str) -> bytes:
+def _titled(drawn: Image, title: str) -> Image:
     """Returns a picture under its title, which on the page stands beside it."""
     from matplotlib import get_data_path  # noqa: PLC0415 - as above
-    from PIL import Image, ImageDraw, ImageFont  # noqa: PLC0415 - matplotlib's own
+    from PIL import Image, ImageDraw, ImageFont  # noqa: PLC0415 - as above
 
     from reports.charts._style import INK  # noqa: PLC0415 - imports matplotlib
 
-    drawn = Image.open(io.BytesIO(png))
     font = ImageFont.truetype(Path(get_data_path()) / "fonts" / "ttf" / "DejaVuSans-Bold.ttf", 0.13 * PNG_DPI)
     lines = textwrap.wrap(printable(title), max(20, int(drawn.width / font.getlength("n"))))
     line_px, pad_px = round(0.19 * PNG_DPI), round(0.06 * PNG_DPI)
@@ -101,8 +106,12 @@ def _titled(png: bytes, title: str) -> bytes:
     made.paste(drawn, (0, top_px))
     for number, line in enumerate(lines):
         ImageDraw.Draw(made).text((pad_px, pad_px + number * line_px), line, INK, font)
+    return made
+
+
+def _png(drawn: Image) -> bytes:
     written = io.BytesIO()
-    made.save(written, "PNG")
+    drawn.save(written, "PNG")
     return written.getvalue()
 
 

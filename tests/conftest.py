@@ -21,7 +21,7 @@ import pytest
 NO_ENGINE = {"DOCKER_HOST": "unix:///nowhere"}
 """In an environment: a scenario that names no deployment runs embedded, whatever this machine has."""
 
-GROUP = re.compile("@(alone|docker)$")
+GROUP = re.compile("@(alone|browser|docker)$")
 
 TURN, ROOM = Path(__file__).with_name("__init__.py"), Path(__file__)
 """Locked, never written: every test is in the room; one that must be alone waits at the turn until the room is empty, and others

@@ -19,6 +19,7 @@ FLAGS = (
     "--headless",
     "--hide-scrollbars",
     "--no-sandbox",
+    "--disable-dev-shm-usage",
     "--disable-gpu",
     "--no-first-run",
     "--disable-background-networking",

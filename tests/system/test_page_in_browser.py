@@ -13,6 +13,8 @@ from reports import write_reports
 from tests.system.browser import Tab, chromium
 from tests.unit import records, trials
 
+pytestmark = pytest.mark.xdist_group("browser")  # one browser, one page
+
 OPEN_ALL = "document.querySelectorAll('details').forEach(each => each.open = true)"
 KILLED_S, BACK_S, WARMUP_S, SECONDS = 9.25, 11.5, 2.0, 20.0
 
