@@ -96,11 +96,14 @@ class LiveView:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         global _shown  # noqa: PLW0603
-        self._ended.set()
-        self._thread.join()
-        with contextlib.suppress(OSError, SystemExit):  # rich answers a closed pipe with SystemExit
-            self._live.stop()
-        _shown = None
+        try:
+            self._ended.set()
+            self._thread.join()
+        finally:  # also where a Ctrl-C comes just now
+            with contextlib.suppress(OSError, SystemExit):  # rich answers a closed pipe with SystemExit
+                self._live.stop()
+                self._console.show_cursor(True)
+            _shown = None
 
     def notice(self, event: Event) -> None:
         """Takes an event; what should stay is printed above the panel."""
