@@ -2,7 +2,8 @@
 
 A part stands between ``<!-- name -->`` and ``<!-- /name -->``. The reference of scenarios comes from the tables that read them
 (``harness.scenario.keys``), setups, claims and faults from their own declarations, the picture of the ledger from
-``ledger_picture``; ``--quickstart`` also runs the quickstart and the doctor and puts what they printed into the README and its page.
+``ledger_picture``; ``--quickstart`` also runs the quickstart and the doctor and puts what they printed, with pictures of that run
+(``pictures``), into the README and its page.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from ledger_picture import picture
+from pictures import pictures
 from statistics_tables import STATISTICS
 
 from harness.brokers import setups
@@ -316,9 +318,12 @@ def main() -> None:
     for path, text in generated().items():
         path.write_text(text)
     if "--quickstart" in sys.argv:
-        README.write_text(replaced(README.read_text(), "output:quickstart", printed("run", "quickstart", "--quiet")))
-        page = DOCS / "doctor.md"
-        page.write_text(replaced(page.read_text(), "output:doctor", printed("doctor")))
+        output = printed("run", "quickstart", "--quiet")
+        page = ROOT / re.findall(r"^Report: (\S+)$", output, re.MULTILINE)[0]
+        text = replaced(README.read_text(), "output:quickstart", output)
+        README.write_text(replaced(text, "pictures", pictures(page, DOCS / "pictures", README)))
+        doctor = DOCS / "doctor.md"
+        doctor.write_text(replaced(doctor.read_text(), "output:doctor", printed("doctor")))
 
 
 if __name__ == "__main__":

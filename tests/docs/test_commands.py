@@ -33,6 +33,10 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+COMPARING = next(line for line in commands(README) if " compare " in line)
+"""Its own test: the shell fills in which run."""
+
+
 def typed(command: Sequence[str], home: Path, limit_s: float = 300) -> subprocess.CompletedProcess[str]:
     # A newcomer's make is not called by another make, as these tests are by `make test`, with or without TESTS=….
     made = ("MAKEFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "MFLAGS", "PYTHON", "TESTS")
@@ -48,7 +52,7 @@ def run_folders(output: Path) -> list[Path]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("line", [line for line in commands(README) if not line.startswith("make ")])
+@pytest.mark.parametrize("line", [line for line in commands(README) if line.startswith(".venv/") and line != COMPARING])
 def test_a_command_of_the_readme_works(line: str, home: Path) -> None:
     words = shlex.split(line)
     assert words[0] == ".venv/bin/brokerbench"
@@ -61,6 +65,18 @@ def test_a_command_of_the_readme_works(line: str, home: Path) -> None:
     else:
         assert done.returncode == 0, done.stderr
         assert done.stdout
+
+
+@pytest.mark.slow
+def test_the_run_of_the_readme_is_compared_as_the_readme_says(home: Path) -> None:
+    """On a shorter run of the same scenario: how it ends is another test's."""
+    short = ("--set", "faults=[]", "--set", "phases.steady=1 s")
+    run = typed([str(OURS / "brokerbench"), "run", "stream-kill.yaml", *short, "-o", "answers"], home)
+    assert run.returncode in FINISHED, run.stderr
+    done = typed(["bash", "-c", COMPARING.replace(".venv/bin", shlex.quote(str(OURS)))], home)
+    assert done.returncode == 0, done.stderr
+    assert "one trial: no interval" in " ".join(done.stdout.split())
+    assert "<svg" in (home / "answers.html").read_text()
 
 
 @pytest.mark.slow
