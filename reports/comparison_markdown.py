@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from reports import ratios, sides, words
-from reports.compared import Comparison, Group
+from reports.compared import Comparison, Group, Setting
 from reports.differences import Measured, measured
 from reports.escape import block, code, table, text
+from reports.markdown import MAX_BYTES, STRIP_BYTES, clipped, within
 
-MAX_BYTES = 64 * 1024
 MAX_SETTINGS = 20
 
 
@@ -33,24 +33,28 @@ def page_of(told: Comparison) -> str:
 
 def _head(told: Comparison) -> Iterator[str]:
     names = ", ".join(dict.fromkeys(run.scenario for run in told.runs))
-    yield f"# {text(names)}, side by side: {text(told.question)}"
+    yield f"# {text(names)}, side by side: {text(clipped(told.question))}"
     yield f"**VERDICT: {text(sides.headline(told))}**"
     if told.expect:
-        yield f"Expected: {text(told.expect)}"
+        yield f"Expected: {text(clipped(told.expect))}"
     if told.unlike:
         yield "**! UNLIKE: information, no evidence**"
-        yield "\n".join(f"- {text(each)}" for each in told.unlike)
+        yield _listed(told.unlike)
     if told.drift:
         yield "**! DRIFT: what else changed**"
-        yield "\n".join(f"- {text(each)}" for each in told.drift)
+        yield _listed(told.drift)
     yield f"## {sides.TITLES['kept']}"
     for group in told.groups:
         yield f"**{text(group.title)}**"
         rows = [
-            [text(sides.sign(arm)), code(arm.label), text(sides.kept(arm) if arm.trials else arm.told)]
+            [text(sides.sign(arm)), code(arm.label), text(clipped(sides.kept(arm) if arm.trials else arm.told))]
             for arm in sides.worst_first(group)
         ]
-        yield table(["", "case", "confirmed messages"], rows)
+        yield within(STRIP_BYTES // len(told.groups), ["", "case", "confirmed messages"], rows)
+
+
+def _listed(sentences: Sequence[str]) -> str:
+    return "\n".join(f"- {text(clipped(each))}" for each in sentences[:MAX_SETTINGS])
 
 
 def _tables(told: Comparison) -> Iterator[str]:
@@ -74,7 +78,13 @@ def _table(group: Group, chosen: Sequence[Measured]) -> str:
 
 def _claims(told: Comparison) -> Iterator[str]:
     rows = [
-        [text(sign), code(arm.label), text(words.fault(each.fault)), text(each.claim), text(each.evidence)]
+        [
+            text(sign),
+            code(arm.label),
+            text(words.fault(each.fault)),
+            text(clipped(each.claim)),
+            text(clipped(each.evidence)),
+        ]
         for arm, each, sign in sides.claims(told)
     ]
     if rows:
@@ -83,16 +93,25 @@ def _claims(told: Comparison) -> Iterator[str]:
 
 def _differing(told: Comparison) -> Iterator[str]:
     for title, settings in sides.parts_of(told):
-        rows = [[code(each.name), "<br>".join(map(text, sides.by_value(each)))] for each in settings[:MAX_SETTINGS]]
+        rows = [[code(each.name), _by_value(each)] for each in settings[:MAX_SETTINGS]]
         more = len(settings) - MAX_SETTINGS
         note = f"\n\n… and {more} more: `--json` has them." if more > 0 else ""
-        yield f"## {title}\n\n" + table(["", "value: where"], rows) + note
+        yield f"## {title}\n\n" + table(["setting", "value: where"], rows) + note
+
+
+def _by_value(setting: Setting) -> str:
+    """Returns each value with those that have it, a line each."""
+    lines = [
+        f"{text(clipped(value))}: {', '.join(map(code, labels[:MAX_SETTINGS]))}{', …' if len(labels) > MAX_SETTINGS else ''}"
+        for value, labels in sides.groups_of(setting)
+    ]
+    return "<br>".join(lines)
 
 
 def _runs(told: Comparison) -> str:
     told_of = [
         f"{code(run.name)}: {code(run.folder)}, {run.status}, brokerbench {text(run.tool_version)}; load generator: {text(run.lag)}\n\n"
-        + block(run.command)
+        + block(clipped(run.command))
         for run in told.runs
     ]
     return "## Runs\n\n" + "\n\n".join(told_of)

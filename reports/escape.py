@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 _SPECIAL = re.compile(r"([\\`*\[\]{}|~#]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9]))")  # an underscore inside a word is none
+_MENTION = re.compile(r"(?<![A-Za-z0-9])@(?=[A-Za-z0-9])")  # of a person, where the page is a comment on a pull request
 _UNPRINTABLE = dict.fromkeys(
     [*({*range(0x20), 0x7F, *range(0x80, 0xA0)} - {*map(ord, "\n\t")}), *range(0x202A, 0x202F), *range(0x2066, 0x206A)]
 )
@@ -19,7 +20,7 @@ def text(value: object) -> str:
     """Returns ``value`` as plain words for running text and table cells: one line, no markup, no HTML."""
     line = " ".join(printable(str(value)).split())
     line = line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return _SPECIAL.sub(r"\\\1", line)
+    return _MENTION.sub("@\u2060", _SPECIAL.sub(r"\\\1", line))
 
 
 def code(value: object) -> str:

@@ -18,12 +18,19 @@ from reports.sheets import flat
 
 MAX_BYTES = 64 * 1024
 MAX_FINGERPRINT = 60
+MAX_TEXT = 1000  # characters of what others wrote: a question, a command, a reason
+MAX_VALUE = 160
+MAX_IDS, MAX_REASONS, MAX_REASON = 20, 10, 4000  # of a run in which no broker came up
+STRIP_BYTES = 12 * 1024  # each table has its share of the page, so that all of them together leave room
+TABLES_BYTES = 18 * 1024
+NETWORKS_BYTES = 6 * 1024
+FINGERPRINT_BYTES = 8 * 1024
 
 
 def page(record: RunRecord, folder: RunFolder | None = None) -> str:
     """Returns the page; ``folder`` is where the settings of trials are read from.
 
-    It stays below 64 KiB: the details of the best cases are left out first, and the page says so.
+    It stays below 64 KiB: the details of the best cases are left out first, then the best rows of tables, and the page says so.
     """
 
     def settings(trial: TrialRecord) -> dict[str, object] | str:
@@ -40,32 +47,47 @@ def page(record: RunRecord, folder: RunFolder | None = None) -> str:
     sections = [
         case_section(case, settings, story.is_cut_off(record)) for case in story.worst_first(list(record.cases))
     ]
-    left_out = 0
-    while True:
-        kept = sections[: len(sections) - left_out]
-        note = (
-            [f"The details of {words.count(left_out, 'case')} are left out here: run.json has them."]
-            if left_out
-            else []
-        )
-        whole = "\n\n".join([*top, "## Case by case", *kept, *note, *bottom]) + "\n"
-        if len(whole.encode()) < MAX_BYTES or not kept:
-            return whole
-        left_out += 1
+    around = len("\n\n".join([*top, *bottom]).encode()) + 200  # headings, and the note on what is left out
+    kept: list[str] = []
+    for section in sections:
+        if around + sum(len(each.encode()) + 2 for each in [*kept, section]) < MAX_BYTES:
+            kept.append(section)
+    left_out = len(sections) - len(kept)
+    note = [f"The details of {words.count(left_out, 'case')} are left out here: run.json has them."] if left_out else []
+    return "\n\n".join([*top, "## Case by case", *kept, *note, *bottom]) + "\n"
+
+
+def clipped(value: str, most: int = MAX_TEXT) -> str:
+    """Returns the beginning of a text, and how much of it is left out."""
+    return value if len(value) <= most else f"{value[:most]}… ({len(value) - most:,} more characters)"
+
+
+def within(budget: int, headings: list[str], rows: list[list[str]], *, right: int | None = None) -> str:
+    """Returns a table of the first rows that take no more than ``budget`` bytes, and how many are left out."""
+    kept: list[list[str]] = []
+    size = 0
+    for row in rows:
+        size += sum(len(cell.encode()) + 3 for cell in row) + 2
+        if size > budget and kept:
+            break
+        kept.append(row)
+    left_out = len(rows) - len(kept)
+    note = f"\n\n… and {left_out:,} more: run.json has them." if left_out else ""
+    return table(headings, kept, right=right) + note
 
 
 def _top(record: RunRecord) -> list[str]:
     parts = [
-        f"# {text(record.scenario)}: {text(record.question)}",
+        f"# {text(record.scenario)}: {text(clipped(record.question))}",
         f"**VERDICT: {text(story.headline(record))}**",
         _strip(record),
         *_question(record),
         _origin(record)
         + (f", exit code {record.exit_code}" if record.exit_code is not None else "")
-        + (f" ({text(record.exit_reason)})" if record.exit_reason else "")
+        + (f" ({text(clipped(record.exit_reason))})" if record.exit_reason else "")
         + ".",
         "Run it again:",
-        block(record.command),
+        block(clipped(record.command)),
         "## The cases, by what a confirm survives",
         *_tables(record),
         *_networks(record),
@@ -84,38 +106,39 @@ def _origin(record: RunRecord) -> str:
 
 def _unstarted(record: RunRecord) -> Iterator[str]:
     """Yields the whole page of a run in which no broker came up."""
-    yield f"# {text(record.scenario)}: {text(record.question)}"
+    yield f"# {text(record.scenario)}: {text(clipped(record.question))}"
     yield f"**VERDICT: {unstarted.HEADLINE}**"
-    for ids, reason in unstarted.reasons(record):
-        yield f"{', '.join(map(code, ids))}:"
-        yield block(reason)
+    for ids, reason in list(unstarted.reasons(record))[:MAX_REASONS]:
+        yield f"{', '.join(map(code, ids[:MAX_IDS]))}{f' and {len(ids) - MAX_IDS} more' if len(ids) > MAX_IDS else ''}:"
+        yield block(clipped(reason, MAX_REASON))
     yield from (f"{code(case.id)} {text(story.sentence(case))}" for case in record.cases if case.unavailable)
     yield f"{text(unstarted.exit_line(record))}."
     yield f"{_origin(record)}."
     yield "Run it again:"
-    yield block(record.command)
+    yield block(clipped(record.command))
 
 
 def _strip(record: RunRecord) -> str:
     cut_off = story.is_cut_off(record)
     rows = [
-        [str(story.sign(case, cut_off)), code(case.id), text(story.sentence(case, cut_off))]
+        [str(story.sign(case, cut_off)), code(case.id), text(clipped(story.sentence(case, cut_off)))]
         for case in story.worst_first(list(record.cases))
     ]
-    return table(["", "case", "what was seen"], rows) if rows else ""
+    return within(STRIP_BYTES, ["", "case", "what was seen"], rows) if rows else ""
 
 
 def _question(record: RunRecord) -> list[str]:
-    rows = [["Question", text(record.question)]]
+    rows = [["Question", text(clipped(record.question))]]
     if record.expect:
-        rows += [["Expected", text(record.expect)], ["Seen", text(story.seen(record))]]
+        rows += [["Expected", text(clipped(record.expect))], ["Seen", text(clipped(story.seen(record)))]]
     return [table(["", ""], rows)]
 
 
 def _tables(record: RunRecord) -> Iterator[str]:
     every = columns(record)
     every = [*every[-1:], *every[:-1]]  # the verdict first: the last column is the first to fall off a narrow page
-    for kind, cases in story.by_durability(record):
+    groups = story.by_durability(record)
+    for kind, cases in groups:
         yield f"**{kind.value}**: {text(words.DURABILITY[kind])}."
         rows = []
         for case in cases:
@@ -133,7 +156,8 @@ def _tables(record: RunRecord) -> Iterator[str]:
                     ),
                 ]
             )
-        yield table(["case", *(text(column.heading) for column in every)], rows, right=2)
+        headings = ["case", *(text(column.heading) for column in every)]
+        yield within(TABLES_BYTES // len(groups), headings, rows, right=2)
     shown = " ".join(column.cell(case).text for case in record.cases if case.trials for column in every)
     labels = [f"{label}: {words.GLOSSARY[label]}" for label in UNSUSTAINED if label in shown]
     if labels:
@@ -149,17 +173,19 @@ def _networks(record: RunRecord) -> Iterator[str]:
         return
     yield f"## {TITLE}"
     rows = [[code(label), text(row.site), *map(text, row.cells)] for label, rows in compared.groups for row in rows]
-    yield table(["setup", "site", *map(text, compared.headings)], rows, right=2)
+    yield within(NETWORKS_BYTES, ["setup", "site", *map(text, compared.headings)], rows, right=2)
     yield "\n".join(f"- {text(note)}" for note in compared.notes)
 
 
 def _bottom(record: RunRecord) -> list[str]:
-    rows = [[code(name), text(value)] for name, value in flat(record.fingerprint)]
+    rows = [[code(name), text(clipped(str(value), MAX_VALUE))] for name, value in flat(record.fingerprint)]
     more = len(rows) - MAX_FINGERPRINT
-    parts = ["## Environment", table(["", ""], rows[:MAX_FINGERPRINT]) if rows else "Not recorded."]
+    told = within(FINGERPRINT_BYTES, ["", ""], rows[:MAX_FINGERPRINT]) if rows else "Not recorded."
+    parts = ["## Environment", told]
     if more > 0:
         parts.append(f"… and {more} more in run.json.")
     if record.overrides:
-        parts += ["Overridden on the command line: " + ", ".join(code(each) for each in record.overrides) + "."]
+        overrides = ", ".join(code(clipped(each, MAX_VALUE)) for each in record.overrides[:MAX_IDS])
+        parts += [f"Overridden on the command line: {overrides}{'' if len(record.overrides) <= MAX_IDS else ', …'}."]
     glossary = "\n".join(f"- **{text(word)}**: {text(meaning)}" for word, meaning in words.GLOSSARY.items())
     return [*parts, "## Words", glossary]

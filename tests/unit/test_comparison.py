@@ -22,9 +22,10 @@ from reports import notes, ratios, sides
 from reports.charts._ratios import ticks_between
 from reports.compared import Comparison, Difference, comparison_schema
 from reports.comparison import NOT_THERE, comparison
-from reports.comparison_markdown import MAX_BYTES, page_of
+from reports.comparison_markdown import page_of
 from reports.comparison_terminal import print_comparison
 from reports.differences import INVALID, NOT_KNOWN, ONE_TRIAL, REFERENCE_INVALID, TWO_BOUNDS, WINDOWS, compared
+from reports.markdown import MAX_BYTES
 from reports.naming import names_of
 from reports.rows import Run
 
@@ -370,6 +371,9 @@ def test_markdown_stays_below_64_kib_and_nothing_of_others_becomes_markup() -> N
     ]
     text = page_of(comparison([run(cases, question=hostile, command=hostile)]))
     assert len(text.encode()) < MAX_BYTES
+    assert (
+        len(page_of(comparison([run(cases * 9, question=hostile * 999, command=hostile * 999)])).encode()) < MAX_BYTES
+    )
     assert "<script>" not in text.split("## Runs")[0]
     assert text.split("\n")[0].startswith("# quickstart, side by side: &lt;script&gt;\\|")
 

@@ -360,3 +360,34 @@ class TestEscape:
         assert not re.search(r"^# z", whole, re.M)
         for part in re.findall(r"(?:^\|.*\n)+", whole, re.M):
             assert len({len(row) for row in rows(part)}) == 1
+
+
+HOSTILE = "<script> | `x` **b** @someone \n# é"
+
+
+@pytest.mark.parametrize("cases", [12, 60])
+@pytest.mark.parametrize("words", ["Why?", HOSTILE * 400], ids=["short", "long"])
+def test_however_long_the_words_and_however_many_the_cases_the_page_fits_a_comment(cases: int, words: str) -> None:
+    """The worst cases keep their rows and their details; the others are counted."""
+    given = [
+        records.case(
+            f"redis-stream[memory={number} MB{words[:200]}]@bridge",
+            trials=[records.trial(n, lost=1, warnings=[words[:300]] * 20) for n in range(1, 6)],
+            guarantees=[records.guarantee(Verdict.VIOLATED if number == cases - 1 else Verdict.HELD, evidence=words)],
+            summary=words,
+        )
+        for number in range(cases)
+    ]
+    more = {"question": words, "expect": words, "command": words, "exit_reason": words, "overrides": [words] * 50}
+    whole = page(records.run(given, fingerprint={"it": {str(n): words for n in range(90)}}, **more))
+    assert len(whole.encode()) < MAX_BYTES
+    assert whole.index("✗ VIOLATED") < whole.index("▼ LOST, as claimed")
+    assert "more: run.json has them" in whole or "left out here: run.json has them" in whole
+    assert "<script>" not in re.sub(r"(`+)[^`].*?\1", "", whole, flags=re.DOTALL)  # outside of code
+
+
+def test_nobody_is_called_by_a_comment() -> None:
+    whole = page(records.run([records.memory_case()], question="Does @someone lose messages?"))
+    assert "@\u2060someone" in whole
+    assert "redis-stream\\[persistence=none\\]@\u2060embedded" in whole  # as others read it aloud
+    assert "`redis-stream[persistence=none]@embedded`" in whole  # as it is copied
