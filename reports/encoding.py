@@ -5,6 +5,9 @@ from __future__ import annotations
 from rich.cells import cell_len
 
 _STAND_INS = {
+    "−": "-",
+    "±": "+-",
+    "≈": "~",
     "✓": "+",
     "✗": "x",
     "▼": "v",

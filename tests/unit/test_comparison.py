@@ -19,6 +19,7 @@ from harness.errors import NotComparableError, UsageError
 from harness.model import DurabilityClass, Verdict
 from harness.record import AtLeast, CaseRecord, Figure, Unknown
 from reports import notes, ratios, sides
+from reports.charts._forest import forest
 from reports.charts._ratios import ticks_between
 from reports.compared import Comparison, Difference, comparison_schema
 from reports.comparison import NOT_THERE, comparison
@@ -382,6 +383,38 @@ def test_the_worst_rows_come_first_in_markdown() -> None:
     cases = [records.case("a@embedded"), records.case("b@embedded", guarantees=[records.guarantee(Verdict.VIOLATED)])]
     text = page_of(comparison([run(cases)]))
     assert text.index("✗ VIOLATED | `b@embedded`") < text.index("✓ HELD | `a@embedded`")
+
+
+def test_the_forest_plot_has_every_ratio_once_with_its_interval_and_says_what_1_is() -> None:
+    cases = [
+        case("a@embedded", 0.010, 0.011, 0.012),
+        case("b@embedded", 0.020, 0.022, 0.024),
+        case("c[memory=100 MB,persistence=aof-everysec]@bridge,client=host", 0.011, 0.010, 0.012),
+    ]
+    told = comparison([run([*cases, records.postgres_case()])])
+    drawn = forest(told)
+    assert drawn is not None
+    rows = [row for row in drawn.table.rows if row[2] == "e2e p99"]
+    assert rows == [
+        ("b@embedded", "a@embedded", "e2e p99", "×2.00", "[1.67 – 2.40]"),
+        (cases[2].id, "a@embedded", "e2e p99", "×1.000", "≈ [0.83 – 1.20]"),
+    ]
+    assert drawn.note.startswith("×1: process-crash-safe: a@embedded. Filled: ")
+    assert "memory" not in drawn.title
+    assert "process-crash-safe" in drawn.title
+    assert len(drawn.figure.axes) == len(drawn.table.rows) / 2  # of each case one in every panel
+    assert forest(comparison([run([cases[0], records.postgres_case()])])) is None
+
+
+def test_a_console_that_knows_ascii_only_loses_no_sign() -> None:
+    told = comparison([run([case("a@embedded", 0.010, 0.012, 0.014), case("b@embedded", 0.011, 0.013, 0.012)])])
+    out = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    print_comparison(told, Console(file=out, width=80, color_system=None, legacy_windows=False))
+    out.flush()
+    assert isinstance(out.buffer, io.BytesIO)
+    text = out.buffer.getvalue().decode("ascii")
+    assert "?" not in text.replace("killed?", "")
+    assert "~ [0.79 - 1.30]" in text
 
 
 @pytest.mark.parametrize(
