@@ -98,7 +98,14 @@ def test_every_file_of_the_run_folder_is_there(bench: Bench) -> None:
     files = {str(p.relative_to(finished.run.path)) for p in finished.run.path.rglob("*") if p.is_file()}
     trial = "cases/redis-list-embedded/trial-1"
     tables = ("attempts", "deliveries", "messages", "connections", "residue", "samples")
-    wanted = {"run.json", "report.md", "report.html", f"{trial}/timeline.jsonl", f"{trial}/settings.json"}
+    wanted = {
+        "run.json",
+        "report.md",
+        "report.html",
+        "charts/timeline-redis-list-embedded.png",
+        f"{trial}/timeline.jsonl",
+        f"{trial}/settings.json",
+    }
     assert wanted | {f"{trial}/{name}.parquet" for name in tables} <= files
     samples = finished.table("samples")
     steady_s = samples["t_ns"].max() - samples["t_ns"].min()  # type: ignore[operator]
