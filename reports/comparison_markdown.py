@@ -61,7 +61,9 @@ def _tables(told: Comparison) -> Iterator[str]:
     for about in ("carried", "late", "back", "cost"):
         chosen = [each for each in measured(told) if each.about == about]
         if chosen:
-            yield f"## {sides.TITLES[about]}\n\n" + "\n\n".join(_table(group, chosen) for group in told.groups)
+            yield f"## {sides.TITLES[about]}\n\n" + "\n\n".join(
+                filter(None, (_table(group, chosen) for group in told.groups))
+            )
 
 
 def _table(group: Group, chosen: Sequence[Measured]) -> str:
@@ -73,7 +75,7 @@ def _table(group: Group, chosen: Sequence[Measured]) -> str:
         cells = [ratios.cell(each.metric, arm.figures[each.metric]) for each in chosen]
         rows.append([code(arm.label) + standing, *("<br>".join(map(text, cell.lines)) for cell in cells)])
     head = [text(group.title), *(text(each.heading) for each in chosen)]
-    return table(head, rows, right=1)
+    return table(head, rows, right=1) if rows else ""
 
 
 def _claims(told: Comparison) -> Iterator[str]:

@@ -120,9 +120,11 @@ def _lines(told: Comparison, columns: Sequence[Measured], *, whole: bool) -> Ite
     """Yields the lines of a table. ``whole``: ids are not broken."""
     several = len(told.runs) > 1
     for group in told.groups:
-        yield _Line(Text(group.title, style="bold"))
+        ran = [arm for arm in group.arms if arm.trials]
+        if ran:
+            yield _Line(Text(group.title, style="bold"))
         case = ""
-        for arm in group.arms:
+        for arm in ran:
             if several and arm.case != case:
                 case = arm.case
                 yield _Line(Text(f" {case if whole else _broken(case)}"))

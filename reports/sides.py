@@ -109,7 +109,7 @@ def headline(told: Comparison) -> str:
         ended[arm.verdict] = ended.get(arm.verdict, 0) + 1
     of_runs = f" of {len(told.runs)} runs" if len(told.runs) > 1 else ""
     told_of = "; ".join(f"{number} {word}" for word, number in ended.items())
-    first = "Unlike environments: no evidence. " if told.cross_machine else ""
+    first = "Unlike, so no evidence. " if told.cross_machine else ""
     return f"{first}{words.count(len(arms), 'case')}{of_runs}: {told_of}. {_shown(arms)}"
 
 

@@ -53,7 +53,7 @@ def forest(told: Comparison) -> Drawing | None:
     panels = [each for each in measured(told) if any(_ratio(arm, each) is not None for arm in arms)]
     if not panels:
         return None
-    groups = ", ".join(dict.fromkeys(group.title for group in told.groups))
+    groups = ", ".join(row.label for row in rows if row.arm is None)
     with styled():
         drawn = _draw(rows, panels)
     return Drawing(
