@@ -42,6 +42,7 @@ def page_of(told: Comparison, runs: Sequence[Run]) -> Page:
     pictures = _pictures(told)
     arms = [arm for group in told.groups for arm in group.arms]
     worst = min((sides.sign(arm) for arm in arms), key=lambda sign: sign.rank)
+    views = list(_views(told, runs))
     html = render(
         "comparison.html.j2",
         told=told,
@@ -55,7 +56,8 @@ def page_of(told: Comparison, runs: Sequence[Run]) -> Page:
         lines={group.title: list(_lines(group.arms, columns, len(told.runs) > 1)) for group in told.groups},
         claims=list(sides.claims(told)),
         differing=[(title, [_spread(each) for each in settings]) for title, settings in sides.parts_of(told)],
-        charts=pictures.of_cases(list(_views(told, runs))),
+        charts=pictures.of_cases(views),
+        missing=list(_missing(views)),
         started={
             run.name: f"{datetime.fromtimestamp(run.started_wall_ns / 1e9, UTC):%Y-%m-%d %H:%M:%S} UTC"
             for run in told.runs
@@ -90,6 +92,14 @@ def _pictures(told: Comparison) -> Pictures:
         return Pictures([Chart(position=0, of_cases=ratios_to_reference), *charts()])
     except Exception:  # it tells why in the charts' place
         return Pictures()
+
+
+def _missing(views: Sequence[CaseView]) -> Iterator[str]:
+    """Yields which trials no chart can show, and why."""
+    for case in views:
+        for trial in case.trials:
+            if trial.missing:
+                yield f"{case.label}, trial {trial.record.number}: {trial.missing}"
 
 
 def _views(told: Comparison, runs: Sequence[Run]) -> Iterator[CaseView]:

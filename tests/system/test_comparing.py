@@ -96,8 +96,10 @@ def elsewhere(bench: Bench, run: Path) -> None:
     assert re.search(r"CPU model: .+ / Another CPU", refused.err)
     assert "--cross-machine" in refused.err
     assert not (bench.home / "refused.html").exists()
-    told = bench("compare", str(run), there, "--cross-machine")
+    next(Path(there).glob("cases/*/*/deliveries.parquet")).unlink()
+    told = bench("compare", str(run), there, "--cross-machine", "--html", "across.html")
     assert told.code == 0, told.err
+    assert "Not in the charts" in (bench.home / "across.html").read_text()
     assert "! UNLIKE: information, no evidence" in told.out
     assert "×1.000" in told.out
     asked = as_another(run, "asked", lambda record: record["scenario_expanded"]["workers"].update(count=7))
