@@ -1,6 +1,6 @@
 """The coordinator: between the harness (JSON lines) and the agents (Locust's messages); it says which shard runs where.
 
-Runs, like ``agent``, where gevent has patched the standard library, and knows Locust only by what it is given (``fleet.Nodes``).
+Runs, like ``agent``, where gevent has patched the standard library, and knows Locust only by what it is given (``nodes.Nodes``).
 Neighbours: ``book`` is its account of shards, ``remotes`` that of agents on other machines, ``collect`` fetches their slots.
 """
 
@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import psutil
 
@@ -23,6 +23,7 @@ from harness.load.agent import END_GRACE_S
 from harness.load.book import STOPPED_FROM_PAGE, Book, place
 from harness.load.collect import Collector
 from harness.load.config import ShardConfig, config_from_json
+from harness.load.nodes import AgentProcess, Nodes
 from harness.load.remotes import PULSE_S, Remote, Remotes
 
 AGENTS_START_S = 20.0
@@ -34,43 +35,6 @@ LEAVE_S = 3.0
 FAREWELL_S = 5.0
 LEAVING_S = 0.2  # a message that was sent is on its way
 LOOKS_AT_ONCE, LOOK_EVERY_S = 30, 0.01
-
-
-class Nodes(Protocol):
-    """Locust's side of the coordinator."""
-
-    port: int  # where agents of this machine connect
-
-    def hear(self, name: str, handler: Callable[[Any, Any], None]) -> None:
-        """Calls ``handler(environment, message)`` for each message of that name."""
-
-    def send(self, client: str, what: str, data: dict[str, Any]) -> bool:
-        """Sends a message; returns whether the client is connected."""
-
-    def start_users(self, total: int) -> None:
-        """Spreads all users over the agents that are ready; afterwards nothing changes that any more."""
-
-    def missing(self, client: str) -> None:
-        """Tells Locust that an agent is gone."""
-
-    def open_page(self, on_stop: Callable[[], None]) -> str:
-        """Opens Locust's page and returns its URL."""
-
-
-class AgentProcess(Protocol):
-    """An agent of this machine, which waits for its words on its stdin; the end of that ends it."""
-
-    pid: int
-    stdin: Any
-
-    def wait(self) -> int:
-        """Waits for its end and returns its status."""
-
-    def poll(self) -> int | None:
-        """Returns its status if it was waited for and has ended."""
-
-    def kill(self) -> None:
-        """Sends SIGKILL."""
 
 
 class Coordinator:

@@ -180,7 +180,7 @@ class RemoteRunner(WorkerRunner):
 
 
 class Nodes:
-    """Locust's side of the coordinator (``coordinator.Nodes``).
+    """Locust's side of the coordinator (``nodes.Nodes``).
 
     Args:
         producers, workers: how many users of each kind. door: for agents of other machines.
@@ -249,7 +249,7 @@ def _own_stdout() -> Any:
 
 
 class Forked:
-    """An agent: a fork of this process (``coordinator.AgentProcess``).
+    """An agent: a fork of this process (``nodes.AgentProcess``).
 
     Args:
         pid: its process id. stdin: the end of its pipe that we write to.

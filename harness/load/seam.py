@@ -10,7 +10,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -28,7 +27,6 @@ from harness.facts import ShardRecord
 from harness.histogram import BUCKETS
 from harness.journal import Journal
 from harness.load.book import STOPPED_FROM_PAGE, record
-from harness.load.door import Door
 from harness.load.live import Live
 from harness.load.plan import FleetPlan
 from harness.load.pull import SILENCE_S
@@ -40,7 +38,6 @@ QUIT_TIMEOUT_S = 3.0
 LEAVE_TIMEOUT_S = 4.0  # more, where agents of other machines are told
 COLLECT_TIMEOUT_S = 24 * 3600.0  # whoever collects has limits of its own
 HURRIED_S = 10.0
-FAREWELL_TIMEOUT_S = 12.0
 
 
 class FleetLost(BrokerbenchError):
@@ -442,27 +439,3 @@ class Fleet:
                 f"{ours.boot_id or 'unknown'} and {ours.time_namespace or 'unknown'} here"
             )
             self._remedy = "run the load on this machine: --set client=host"
-
-
-def farewell(door: Door, agents: int, journal: Journal) -> None:
-    """Tells agents that wait for another trial that there is none; waits a few seconds for them, never raises."""
-    with suppress(OSError, BrokerbenchError):
-        logs = journal.temp_folder("farewell")
-        process = journal.spawn(
-            [sys.executable, "-m", "harness.load.fleet", "coordinator", "0"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        assert process.stdin is not None
-        remote = {"wanted": agents, "door": door.words(), "folder": "", "more": False}
-        words = {"shards": [], "remote": remote, "web": False, "logs": str(logs)}
-        with suppress(OSError):
-            process.stdin.write(json.dumps(words).encode() + b"\n")
-            process.stdin.flush()
-        try:
-            process.wait(FAREWELL_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-        journal.forget(process.pid)

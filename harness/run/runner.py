@@ -19,7 +19,7 @@ from harness.errors import BrokerbenchError, UnavailableError
 from harness.journal import Journal
 from harness.ledger import require_room
 from harness.load.door import Door
-from harness.load.seam import farewell
+from harness.load.farewell import farewell
 from harness.model import AS_FOUND, TrialStatus
 from harness.proxy.proxy import why_not
 from harness.record import CaseRecord, ImageRecord, RunRecord, TrialRecord
