@@ -163,7 +163,6 @@ class RunFolder:
         """Writes a file of the run folder atomically (UTF-8) and returns its path; raises BrokerbenchError."""
         return _write(self.path / name, text.encode())
 
-
     def write_pictures(self, name: str, pictures: Mapping[str, bytes]) -> None:
         """Writes ``<name>/<picture>.png`` for each and removes those of an earlier time; raises BrokerbenchError."""
         folder = self.path / name

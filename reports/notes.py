@@ -30,7 +30,9 @@ NOT_PAIRS = "Trials of two cases are no pairs: what changed on the machine betwe
 NO_INTERVAL = "without an interval chance and difference cannot be told apart"
 FIXED_RATE = "At an offered rate throughput says only whether a setup kept up, not how much it could carry."
 MIDDLE = "Several trials: the middle one (of two, the worse), below it lowest – highest."
-CROSS_MACHINE = "The runs are unlike: ratios are information, no evidence, and have no interval. Contracts on loss still count."
+CROSS_MACHINE = (
+    "The runs are unlike: ratios are information, no evidence, and have no interval. Contracts on loss still count."
+)
 DRIFT = "The environments drifted apart: a difference may be theirs."
 
 
