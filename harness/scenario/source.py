@@ -153,9 +153,8 @@ class _Builder:
             self._report.add(place, path, f"the tag {tag!r} means nothing here", remedy="leave the tag away")
         if isinstance(raw.value, str):
             kind = "nothing" if tag == _CORE_TAG + "null" else "text"
-            folded = (
-                raw.value.replace("\a", "") if raw.style == ">" else raw.value
-            )  # ruamel marks with it where it folded
+            # ruamel marks with a bell where it folded.
+            folded = raw.value.replace("\a", "") if raw.style == ">" else raw.value
             return Node(path=path, place=place, kind=kind, text=folded)
         if tag.endswith(":map") or (raw.value and isinstance(raw.value[0], tuple)):
             return Node(path=path, place=place, kind="map", entries=self._entries(raw, path, depth))
