@@ -25,6 +25,7 @@ LABEL_IN = 2.75
 _LETTERS = 39
 _LETTER_IN = 0.071
 _NARROW_IN = 1.1
+_TICK_IN = 0.45
 _LINE_IN, _GROUP_IN, _TOP_IN, _FOOT_IN, _BETWEEN_IN = 0.15, 0.3, 0.08, 0.5, 0.12
 
 
@@ -139,7 +140,9 @@ def _panel(axes: Axes, column: Column, rows: Sequence[tuple[float, tuple[Dot, ..
     axes.set_xlabel(column.axis)
     axes.set_yticks([])
     axes.spines["left"].set_visible(False)
-    _scale(axes, column, [d.value for _, dots in rows for d in dots if d.value is not None], most)
+    drawn = [d for _, dots in rows for d in dots if d.value is not None]
+    _scale(axes, column, [d.value for d in drawn if d.value is not None], most, arrows=any(d.at_least for d in drawn))
+    _spaced(axes, wide_in)
     axes.grid(visible=True, axis="x")
     for y, dots in rows:
         axes.axhline(y, color=INK, lw=0.4, alpha=0.25, zorder=0)
@@ -151,11 +154,24 @@ def _panel(axes: Axes, column: Column, rows: Sequence[tuple[float, tuple[Dot, ..
                 _words(axes, column, each, [other.value for other in dots if other.value is not None], y)
 
 
-def _scale(axes: Axes, column: Column, values: Sequence[float], most: int) -> None:
+def _spaced(axes: Axes, wide_in: float) -> None:
+    """Leaves out tick labels that would touch: the figures stand beside their dots anyway."""
+    ticks = list(axes.get_xticks())
+    kept: list[tuple[float, str]] = []
+    last_in = -_TICK_IN
+    for tick, label in zip(ticks, axes.xaxis.get_major_formatter().format_ticks(ticks), strict=True):
+        at_in = wide_in * axes.transAxes.inverted().transform(axes.transData.transform((tick, 0)))[0]
+        if 0 <= at_in <= wide_in and at_in - last_in >= _TICK_IN:
+            kept.append((float(tick), label))
+            last_in = at_in
+    axes.set_xticks([tick for tick, _ in kept], labels=[label for _, label in kept])
+
+
+def _scale(axes: Axes, column: Column, values: Sequence[float], most: int, *, arrows: bool) -> None:
     positive = [value for value in values if value > 0]
     if column.seconds:
         low, high = min(positive, default=0.1), max(positive, default=1.0)
-        room = 0.75 if most > 2 else 1.4  # words stand right of every dot
+        room = (0.75 if most > 2 else 1.4) * (1.6 if arrows else 1)  # words stand right of every dot, and of its arrow
         durations(axes, "x", low, high * max(high / low, 3.0) ** room, most)
         return
     if column.ratios is not None:
