@@ -10,6 +10,7 @@ from harness.analysis.bounds import (
     clopper_pearson_upper,
     poisson_upper,
 )
+from harness.analysis.claims import bound_words
 from harness.model import FaultKind, Verdict
 from harness.record import CaseRecord, Guarantee, RunRecord, TrialRecord
 from reports import figures, words
@@ -107,11 +108,12 @@ def bound(case: CaseRecord) -> str:
     if not judged or any(each.verdict in (Verdict.UNKNOWN, Verdict.NOT_EXERCISED) for each in judged):
         return ""
     told = []
-    if exposed := min((each.bounded for each in judged if each.bounded), default=0):
+    exposed = min((each.bounded for each in judged if each.bounded), default=0)
+    if bound_words(0, exposed):  # else it says next to nothing
         share = words.ratio(poisson_upper(0) / exposed)
         told.append(f"at most {share} of {exposed:,} put to the test, if losses were independent")
     if (tried := sum(_tried(trial, judged) for trial in proving)) > 1:
-        told.append(f"of such deployments at most {clean_deployments_upper(tried):.0%}")
+        told.append(f"at most {clean_deployments_upper(tried):.0%} of such deployments would lose")
     return f"{'; '.join(told)} (95 %)" if told else ""
 
 

@@ -297,7 +297,7 @@ def test_only_what_differs_between_cases_is_listed() -> None:
     ("lost", "told"),
     [
         ((0,), "at most 0.96 % of 312 put to the test, if losses were independent (95 %)"),
-        ((0, 0, 0, 0, 0), "at most 0.96 % of 312 put to the test, if losses were independent; of such deployments at most 45% (95 %)"),
+        ((0, 0, 0, 0, 0), "at most 0.96 % of 312 put to the test, if losses were independent; at most 45% of such deployments would lose (95 %)"),
         ((7,), "one deployment: how often it would lose cannot be told"),
         ((7, 0, 9, 0, 0), "in 2 of 5 deployments: 8% – 81% of such would lose (90 %)"),
     ],
@@ -306,6 +306,11 @@ def test_what_a_loss_proves_is_told_by_deployments(lost: tuple[int, ...], told: 
     trials = [records.trial(number, lost=each) for number, each in enumerate(lost, 1)]
     judged = [records.guarantee().model_copy(update={"bounded": 312}), records.no_fault()]
     assert notes.bound(records.case(trials=trials, guarantees=judged)) == told
+
+
+def test_a_handful_of_messages_proves_next_to_nothing_and_no_bound_is_told() -> None:
+    judged = [records.guarantee().model_copy(update={"bounded": 2})]
+    assert notes.bound(records.case(guarantees=judged)) == ""
 
 
 def test_a_claim_that_was_not_put_to_the_test_proves_nothing() -> None:
