@@ -71,9 +71,10 @@ def _trial(folder: RunFolder, trial: TrialRecord) -> TrialView:
     try:
         stored = folder.trial_at(trial.folder)
         facts = stored.read_facts()
-        moments = gather_moments(
-            stored.scan_table("attempts"), stored.scan_table("deliveries"), stored.read_table("messages")
-        )
+        messages, deliveries = stored.read_table("messages"), stored.scan_table("deliveries")
+        moments = gather_moments(stored.scan_table("attempts"), deliveries, messages)
+        ways = ways_of(moments, messages, deliveries)
+        del messages
         samples = stored.read_table("samples")
         facts = with_load_end(facts, moments)
     except BrokenRunFolderError as error:
@@ -82,5 +83,5 @@ def _trial(folder: RunFolder, trial: TrialRecord) -> TrialView:
         record=trial,
         series=series_of(moments, samples, facts, trial.faults),
         curve=curve_of(moments, facts, trial.faults),
-        ways=ways_of(moments),
+        ways=ways,
     )

@@ -78,6 +78,11 @@ class Moments:
         return found
 
 
+def ended_stay() -> pl.Expr:
+    """Returns which deliveries were settled so that the message left the queue, answered OK."""
+    return (pl.col("settle_outcome") == "OK") & pl.col("settlement").is_in([what.name for what in ENDS_STAY])
+
+
 def _times(table: pl.LazyFrame, what: str | pl.Expr) -> Ints:
     """Returns a column of times as int64, null as ``NEVER``."""
     return column(table, (pl.col(what) if isinstance(what, str) else what).fill_null(NEVER))
@@ -172,10 +177,9 @@ def _receipts(
     counts = ~pl.col("foreign").fill_null(False) & pl.col("producer").is_not_null()
     own = deliveries if column(deliveries, counts).all() else deliveries.filter(counts)
     position, size = index.find(_keys_of(own)), len(sent)
-    ends_stay = (pl.col("settle_outcome") == "OK") & pl.col("settlement").is_in([what.name for what in ENDS_STAY])
     found = {
         "settled_ns": _first(
-            size, position, _times(own, pl.when(ends_stay).then(pl.coalesce("settled_ns", "finished_ns")))
+            size, position, _times(own, pl.when(ended_stay()).then(pl.coalesce("settled_ns", "finished_ns")))
         ),
         "delivery_events_ns": np.sort(_times(own, "received_ns")),
         "received_sent_ns": sent,

@@ -63,12 +63,12 @@ def kind_of(became: str) -> Kind:
     return OPEN if became == Class.UNDECIDED else LEGAL
 
 
-# Stages, from left to right: a heading, and in which state a way is there.
+# Stages, from left to right: a heading, and in which state a way is there; None = it begins further on: nobody attempted a phantom.
 
 _OUTCOMES = {"CONFIRMED": "confirmed", "UNKNOWN": "no answer", "REJECTED": "rejected", "NOT_SENT": "not sent"}
-STAGES: tuple[tuple[str, Callable[[Way], str]], ...] = (
-    ("attempted", lambda way: "attempted"),
-    ("confirmed", lambda way: _OUTCOMES[way.outcome.name]),
+STAGES: tuple[tuple[str, Callable[[Way], str | None]], ...] = (
+    ("attempted", lambda way: "attempted" if way.outcome is not None else None),
+    ("confirmed", lambda way: _OUTCOMES[way.outcome.name] if way.outcome is not None else None),
     ("delivered", lambda way: "delivered" if way.delivered else "never delivered"),
     ("settled", lambda way: "settled" if way.settled else "not settled"),
     ("became", lambda way: way.became.value),
@@ -123,8 +123,10 @@ def _summed(each: Iterable[Mapping[str, int]]) -> dict[str, int]:
 
 # The picture. Heights and distances are in points of the figure, so that labels fit.
 
-_MAIN_PT, _THIN_PT, _GAP_PT, _TOP_PT = 110.0, 5.0, 24.0, 22.0
+_MAIN_PT, _THIN_PT, _GAP_PT, _TOP_PT = 110.0, 5.0, 27.0, 22.0
 _BAR = 0.05
+_BEND = 0.6
+"""Where between two stages bands begin to bend: before that stand the words of the nodes, on no band."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +152,7 @@ def _laid_out(ways: Sequence[Way]) -> tuple[list[_Node], dict[tuple[int, Way], f
     tops: dict[tuple[int, Way], float] = {}
     for stage, (_, state_of) in enumerate(STAGES):
         y = _TOP_PT
-        for state in sorted({state_of(way) for way in ways}, key=_ORDER.index):
+        for state in sorted({state for way in ways if (state := state_of(way))}, key=_ORDER.index):
             inside = sorted((way for way in ways if state_of(way) == state), key=_rank)
             top = y
             for way in inside:
@@ -163,7 +165,7 @@ def _laid_out(ways: Sequence[Way]) -> tuple[list[_Node], dict[tuple[int, Way], f
 
 def _rank(way: Way) -> tuple[int, ...]:
     """Returns the order of the bands within a node: that of the states to come, so that few cross."""
-    return tuple(_ORDER.index(state_of(way)) for _, state_of in reversed(STAGES))
+    return tuple(_ORDER.index(state_of(way) or "attempted") for _, state_of in reversed(STAGES))
 
 
 def _figure(ways: Sequence[Way], marks: Mapping[str, int], status: str) -> Figure:
@@ -181,7 +183,7 @@ def _figure(ways: Sequence[Way], marks: Mapping[str, int], status: str) -> Figur
         axes.set_axis_off()
         thick = _thickness(ways)
         for way in sorted(ways, key=_rank):
-            _band(axes, way, [tops[stage, way] for stage in range(len(STAGES))], thick[way], valid=valid)
+            _band(axes, way, {s: tops[s, way] for s in range(len(STAGES)) if (s, way) in tops}, thick[way], valid=valid)
         for node in nodes:
             _node(axes, node, last=node.stage == len(STAGES) - 1)
         if not valid:
@@ -200,16 +202,17 @@ def _looks(kind: Kind, *, valid: bool) -> list[dict[str, Any]]:
     return [fill, hatch] if kind.hatch else [fill]
 
 
-def _band(axes: Axes, way: Way, tops: Sequence[float], thick: float, *, valid: bool) -> None:
-    """Draws the band of a way through all stages, straight in the nodes and bent between them."""
+def _band(axes: Axes, way: Way, tops: Mapping[int, float], thick: float, *, valid: bool) -> None:
+    """Draws the band of a way through its stages, straight in the nodes and behind them, bent before the next; ``tops``: by stage."""
     upper: list[tuple[float, float]] = []
     codes: list[Any] = []
-    for stage, top in enumerate(tops):
+    for stage, top in tops.items():
         start, end = stage - _BAR, stage + _BAR
-        if stage:
-            middle = stage - 0.5
-            upper += [(middle, tops[stage - 1]), (middle, top), (start, top)]
-            codes += [Path.CURVE4] * 3
+        if upper:
+            bend, before = stage - 1 + _BEND, tops[stage - 1]
+            middle = (bend + start) / 2
+            upper += [(bend, before), (middle, before), (middle, top), (start, top)]
+            codes += [Path.LINETO, *[Path.CURVE4] * 3]
         else:
             upper.append((start, top))
             codes.append(Path.MOVETO)
@@ -234,7 +237,8 @@ def _node(axes: Axes, node: _Node, *, last: bool) -> None:
             node.stage + 0.1, (node.top + node.bottom) / 2 + 10, words.CLASSES[node.state], va="center", fontsize=7
         )
     else:
-        axes.text(node.stage - _BAR, node.top - 3, f"{count} {node.state}", va="bottom")
+        between = " " if node.top == _TOP_PT else "\n"  # the bands of the node above it pass on its right
+        axes.text(node.stage - _BAR, node.top - 3, f"{count}{between}{node.state}", va="bottom", linespacing=1.1)
 
 
 def _draw_marks(axes: Axes, marks: Mapping[str, int], *, valid: bool) -> None:
@@ -264,7 +268,7 @@ def _table(ways: Sequence[Way], marks: Mapping[str, int]) -> DataTable:
     rows = [
         (
             "way",
-            " → ".join(dict.fromkeys(state_of(way).replace("_", " ") for _, state_of in STAGES)),
+            " → ".join(dict.fromkeys(s.replace("_", " ") for _, state_of in STAGES if (s := state_of(way)))),
             format_count(way.count),
             words.CLASSES[way.became.value],
         )

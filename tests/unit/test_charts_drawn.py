@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import records
 from matplotlib.artist import Artist
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -40,7 +41,7 @@ def trial(story: Story, number: int = 1, status: TrialStatus = TrialStatus.VALID
         record=record,
         series=series_of(moments, tables.samples, facts, found.faults),
         curve=curve_of(moments, facts, found.faults),
-        ways=ways_of(moments),
+        ways=ways_of(moments, found.messages, tables.deliveries.lazy()),
     )
 
 
@@ -156,7 +157,7 @@ def test_the_bands_of_the_ledger_have_their_counts_and_every_class_stands_in_the
     story.more_deliveries = [story.delivery(20, int(story.settled[20]) + 10_000_000)]
     drawing = drawn(flow.of_case(case(trial(story), trial(story, 2))))
     shown = words(drawing.figure)
-    assert {"2,000 attempted", "1,980 confirmed", "1,970 delivered", "1,970 settled", "30 never delivered"} <= set(
+    assert {"2,000 attempted", "1,980 confirmed", "1,970 delivered", "1,970 settled", "30\nnever delivered"} <= set(
         shown
     )
     assert {"1,970 processed", "10 lost", "20 vanished", "LOST: confirmed, never received"} <= set(shown)
@@ -174,6 +175,50 @@ def test_the_bands_of_the_ledger_have_their_counts_and_every_class_stands_in_the
     assert counts["mark", "redelivered after ack"] == "2"
     assert counts["way", "attempted → confirmed → never delivered → not settled → lost"] == "10"
     assert "All 2 valid trials together" in drawing.note
+
+
+def test_the_table_of_the_ledger_has_the_counts_of_the_ledger_also_of_what_nobody_sent() -> None:
+    story = Story(seconds=1.0, residue=[{"place": "ready", "producer": 0, "seq": 7_000, "attempt": 1}])  # found only
+    story.outcome[:10], story.confirmed[:10] = "UNKNOWN", NULL
+    story.outcome[10:15], story.confirmed[10:15] = "REJECTED", NULL  # they came all the same: phantoms too
+    story.lose(slice(0, 8))
+    open_end = {"settlement": None, "settling_ns": None, "settled_ns": None, "settle_outcome": None}
+    story.more_deliveries = [
+        story.delivery(5_000, int(story.received[20])),
+        story.delivery(5_001, int(story.received[20]), **open_end),
+        story.delivery(6_000, int(story.received[20]), foreign=True),
+    ]
+    view = trial(story)
+    assert view.record.ledger is not None
+    assert view.record.ledger.classes["phantom"] == 8
+    drawing = drawn(flow.of_case(case(view)))
+    told = {row[1].replace(" ", "_"): int(row[2].replace(",", "")) for row in drawing.table.rows if row[0] == "class"}
+    assert told == dict.fromkeys(told, 0) | view.record.ledger.classes
+    assert {row[1]: row[2] for row in drawing.table.rows if row[0] == "way" and "attempted" not in row[1]} == {
+        "delivered → settled → phantom": "1",
+        "delivered → not settled → phantom": "1",
+        "never delivered → not settled → phantom": "1",
+    }
+    assert "1,000 messages attempted, 985 confirmed, 994 delivered, 993 settled" in drawing.alt
+    assert "8 phantom" in drawing.alt
+
+
+def test_the_words_of_the_ledger_lie_on_no_band() -> None:
+    story = Story(seconds=1.0)
+    story.outcome[:200], story.confirmed[:200] = "UNKNOWN", NULL
+    story.lose(slice(0, 100))
+    story.lose(slice(200, 300))
+    story.settled[300:320] = NULL
+    figure = drawn(flow.of_case(case(trial(story)))).figure
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    axes = figure.axes[0]
+    bands = [each for each in axes.patches if isinstance(each, PathPatch)]
+    for text in axes.texts:
+        box = text.get_window_extent(canvas.get_renderer())
+        for band in bands:
+            path = band.get_transform().transform_path(band.get_path())
+            assert not path.intersects_bbox(box, filled=True), text.get_text()
 
 
 def test_bands_of_a_case_without_a_valid_trial_are_grey_and_say_that_they_are_no_result() -> None:

@@ -28,6 +28,10 @@ def moments_of(story: Story) -> Moments:
     return gather_moments(tables.attempts.lazy(), tables.deliveries.lazy(), story.analysed().messages)
 
 
+def ways(story: Story) -> tuple[Way, ...]:
+    return ways_of(moments_of(story), story.analysed().messages, story.tables().deliveries.lazy())
+
+
 def curve(story: Story) -> Curve:
     return curve_of(moments_of(story), story.facts(), story.analysed().faults)
 
@@ -127,7 +131,7 @@ def test_ways_are_counted_by_answer_delivery_settlement_and_class() -> None:
     story.outcome[:10], story.confirmed[:10] = "UNKNOWN", NULL
     story.lose(slice(0, 15))
     story.settled[15:18] = NULL
-    assert ways_of(moments_of(story)) == (
+    assert ways(story) == (
         Way(outcome=Outcome.CONFIRMED, delivered=True, settled=True, became=Class.PROCESSED, count=982),
         Way(outcome=Outcome.UNKNOWN, delivered=False, settled=False, became=Class.VANISHED, count=10),
         Way(outcome=Outcome.CONFIRMED, delivered=False, settled=False, became=Class.LOST, count=5),
@@ -136,5 +140,5 @@ def test_ways_are_counted_by_answer_delivery_settlement_and_class() -> None:
 
 
 def test_the_ways_of_several_trials_are_added() -> None:
-    one = ways_of(moments_of(Story(seconds=1.0)))
+    one = ways(Story(seconds=1.0))
     assert [way.count for way in added([one, one, ()])] == [2000]
