@@ -15,7 +15,8 @@ from rich.text import Text
 from reports import ratios, sides, words
 from reports.compared import Arm, Comparison, Group
 from reports.differences import Measured, measured
-from reports.terminal import INDENT, longest, pairs, print_indented, print_lines, writably
+from reports.encoding import writably
+from reports.terminal import INDENT, longest, pairs, print_indented, print_lines
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,17 @@
-"""Text for terminals that cannot write every sign: a stand-in for each sign of ours, question marks for any other."""
+"""Text for terminals. Some cannot write every sign: a stand-in for each sign of ours, question marks for any other. And what others
+wrote may hold control characters, with which it could write over what we say: none of them reaches a terminal.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions, ConsoleRenderable, RenderHook
+from rich.segment import Segment
+
+from reports.escape import printable
 
 _STAND_INS = {
     "−": "-",
@@ -50,3 +59,42 @@ def _has(sign: str, encoding: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+@contextmanager
+def writably(console: Console) -> Iterator[None]:
+    """Lets text of others be printed, and signs that the console cannot write, in others."""
+    with printably(console):
+        if console.encoding.startswith("utf"):
+            yield
+            return
+        with console.capture() as captured:  # rich itself would raise UnicodeEncodeError
+            yield
+        console.out(writable(captured.get(), console.encoding), end="", highlight=False)
+
+
+class Printable(RenderHook):
+    """Takes from all that rich prints what is no text: control characters, and those that turn the direction of what follows."""
+
+    def process_renderables(self, renderables: list[ConsoleRenderable]) -> list[ConsoleRenderable]:
+        """Returns what is printed instead."""
+        return [_Printable(each) for each in renderables]
+
+
+class _Printable:
+    def __init__(self, what: ConsoleRenderable) -> None:
+        self._what = what
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Segment]:
+        for segment in console.render(self._what, options):
+            yield segment if segment.control else Segment(printable(segment.text), segment.style)
+
+
+@contextmanager
+def printably(console: Console) -> Iterator[None]:
+    """Lets nothing but text be printed."""
+    console.push_render_hook(Printable())
+    try:
+        yield
+    finally:
+        console.pop_render_hook()

@@ -7,7 +7,10 @@ import re
 _SPECIAL = re.compile(r"([\\`*\[\]{}|~#]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9]))")  # an underscore inside a word is none
 _MENTION = re.compile(r"(?<![A-Za-z0-9])@(?=[A-Za-z0-9])")  # of a person, where the page is a comment on a pull request
 _UNPRINTABLE = dict.fromkeys(
-    [*({*range(0x20), 0x7F, *range(0x80, 0xA0)} - {*map(ord, "\n\t")}), *range(0x202A, 0x202F), *range(0x2066, 0x206A)]
+    [
+        *({*range(0x20), 0x7F, *range(0x80, 0xA0)} - {*map(ord, "\n\t")}),
+        *(0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A)),
+    ]
 )
 
 
@@ -25,7 +28,7 @@ def text(value: object) -> str:
 
 def code(value: object) -> str:
     """Returns ``value`` as a code span on one line that is safe in a table too."""
-    line = " ".join(str(value).split())
+    line = " ".join(printable(str(value)).split())
     if not line:
         return ""
     fence = "`" * (max((len(run) for run in re.findall("`+", line)), default=0) + 1)
@@ -35,6 +38,7 @@ def code(value: object) -> str:
 
 def block(value: str) -> str:
     """Returns ``value`` as a fenced block, whatever fences it holds."""
+    value = printable(value)
     fence = "`" * max(3, max((len(run) for run in re.findall("`+", value)), default=0) + 1)
     return f"{fence}\n{value.rstrip()}\n{fence}"
 

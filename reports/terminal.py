@@ -1,13 +1,13 @@
 """What ``run`` prints at its end: the verdict in words, then the figures behind it.
 
 Every state is a symbol and a word, so that nothing depends on colour (``NO_COLOR`` and pipes are rich's to honour).
-All text goes through :class:`rich.text.Text`: a case id holds brackets, which rich would take for markup.
+All text goes through :class:`rich.text.Text`: a case id holds brackets, which rich would take for markup. What others wrote may hold
+control characters, with which it could write over the verdict: none of them reaches the terminal (``encoding.writably``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
 
 from rich.cells import cell_len
@@ -20,7 +20,7 @@ from harness.model import DurabilityClass
 from harness.record import CaseRecord, RunRecord
 from reports import containers, figures, story, unstarted, words
 from reports.columns import BECAME, MARKED, Column, columns
-from reports.encoding import writable
+from reports.encoding import writably
 from reports.networks import TITLE, Comparison, Row, comparison
 
 INDENT = 2
@@ -40,17 +40,6 @@ def print_run(record: RunRecord, console: Console, *, report: Path | None = None
     """Prints a run; ``report`` is the path of the page, printed last. Signs that the console cannot write are told in others."""
     with writably(console):
         _print_all(record, console, report)
-
-
-@contextmanager
-def writably(console: Console) -> Iterator[None]:
-    """Lets signs be printed that the console cannot write, in others."""
-    if console.encoding.startswith("utf"):
-        yield
-        return
-    with console.capture() as captured:  # rich itself would raise UnicodeEncodeError
-        yield
-    console.out(writable(captured.get(), console.encoding), end="", highlight=False)
 
 
 def _print_all(record: RunRecord, console: Console, report: Path | None) -> None:

@@ -21,7 +21,7 @@ from harness.brokers import is_ours, setups
 from harness.cli.comparing import compare
 from harness.cli.images import images
 from harness.cli.lending import DEFAULT_WAIT, DOOR, SECRET_FILE, WAIT, agent, door_of_run
-from harness.cli.output import readers_may_leave
+from harness.cli.output import readers_may_leave, say
 from harness.cli.places import (
     DEPLOYMENTS,
     DOCKER_BROKERS,
@@ -53,6 +53,7 @@ from harness.sweeping import LEFT
 from harness.sweeping import down as sweep_everything
 from reports import write_reports
 from reports.containers import ground
+from reports.encoding import printably
 
 OUTPUT = Path("runs")
 SET_HELP = "Override a key, e.g. --set load.rate=5000/s or --set setups.redis-stream.persistence=aof-always."
@@ -131,7 +132,7 @@ def run(
         this_run = ending.enter_context(Run(asked, deployment, options, listener))
         if not (quiet or as_json):
             with suppress(OSError):  # nobody reads stderr: no reason not to run
-                click.echo(_first_line(this_run.record, this_run.folder), err=True)
+                say(_first_line(this_run.record, this_run.folder), err=True)
         record = this_run.run()
         listener.notice(PhaseChanged(phase="writing the report", t_ns=now_ns()))
         page = _reported(this_run.folder)
@@ -182,7 +183,7 @@ def check(scenario: str, overrides: tuple[str, ...], as_json: bool) -> None:
     """Validate SCENARIO without running anything, and say what it would run and for how long."""
     asked = _read(scenario, overrides, None)
     with readers_may_leave():
-        click.echo(json.dumps(as_dict(asked), indent=1) if as_json else describe(asked))
+        say(json.dumps(as_dict(asked), indent=1) if as_json else describe(asked))
 
 
 @cli.command("list")
@@ -210,12 +211,13 @@ def list_(as_json: bool) -> None:
             click.echo(json.dumps({"scenarios": scenarios, "setups": brokers, "faults": strikes}, indent=1))
             return
         console = Console()
-        console.print(_table("scenario", "question", [(s["name"], _scenario_line(s)) for s in scenarios]))
-        console.print(_table("setup", "what it does", [(str(b["name"]), _setup_line(b)) for b in brokers]))
-        console.print(Text(f"on docker every setup also has the parameters {', '.join(CONTAINER_PARAMETERS)}"))
-        for line in _missing(brokers):
-            console.print(Text(line))
-        console.print(_table("fault", "what it does", [(s["name"], s["summary"]) for s in strikes]))
+        with printably(console):
+            console.print(_table("scenario", "question", [(s["name"], _scenario_line(s)) for s in scenarios]))
+            console.print(_table("setup", "what it does", [(str(b["name"]), _setup_line(b)) for b in brokers]))
+            console.print(Text(f"on docker every setup also has the parameters {', '.join(CONTAINER_PARAMETERS)}"))
+            for line in _missing(brokers):
+                console.print(Text(line))
+            console.print(_table("fault", "what it does", [(s["name"], s["summary"]) for s in strikes]))
 
 
 @cli.command()
@@ -275,7 +277,7 @@ def down(addresses: tuple[str, ...], as_json: bool) -> int:
         if as_json:
             click.echo(json.dumps({"removed": removed, "left": left}, indent=1))
         for sentence in [] if as_json else told or ["nothing was left behind"]:
-            click.echo(sentence)
+            say(sentence)
     return int(ExitCode.NO_VERDICT if left else ExitCode.PASS)
 
 
@@ -371,5 +373,5 @@ _WHY_NOT = {"docker": "unavailable_on_docker", "embedded": "unavailable"}
 def _table(first: str, second: str, rows: Sequence[tuple[str, str]]) -> Table:
     table = Table(first, second, box=None, header_style="bold", pad_edge=False)
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(Text, row))
     return table

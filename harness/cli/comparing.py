@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 from rich.console import Console
 
-from harness.cli.output import readers_may_leave
+from harness.cli.output import readers_may_leave, say
 from harness.errors import BrokenRunFolderError, BrokerbenchError, UsageError
 from harness.files import lost_place, write_whole
 from harness.store import RunFolder
@@ -49,7 +49,7 @@ def compare(
     with readers_may_leave():
         _print(told, layout)
         if page is not None:
-            click.echo(f"Page: {page}", err=layout is not None)
+            say(f"Page: {page}", err=layout is not None)
 
 
 def _print(told: Comparison, layout: str | None) -> None:

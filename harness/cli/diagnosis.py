@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.doctor.finding import Diagnosis, Finding, Rating
-from reports.encoding import writable
+from reports.encoding import writably
 
 INDENT = 2
 NARROW = 60
@@ -25,12 +25,8 @@ _SIGNS = {Rating.OK: ("✓", "green"), Rating.WORSE: ("▼", "yellow"), Rating.U
 
 def print_diagnosis(diagnosis: Diagnosis, console: Console) -> None:
     """Prints a diagnosis; signs that the console cannot write are told in others."""
-    if console.encoding.startswith("utf"):
+    with writably(console):
         _print(diagnosis, console)
-        return
-    with console.capture() as captured:  # rich itself would raise UnicodeEncodeError
-        _print(diagnosis, console)
-    console.out(writable(captured.get(), console.encoding), end="", highlight=False)
 
 
 def _print(diagnosis: Diagnosis, console: Console) -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import click
 
+from harness.cli.output import say
 from harness.errors import UsageError
 from harness.load.door import DEFAULT_PORT, DEFAULT_WAIT_S, SECRET_NAME, Door, open_door, secret
 from harness.scenario.model import Scenario
@@ -81,4 +81,4 @@ def agent(coordinator: str, secret_file: Path | None, wait: float) -> int:
 
 def _tell(text: str) -> None:
     with suppress(OSError, ValueError):  # nobody reads stderr: no reason not to help
-        print(f"agent: {text}", file=sys.stderr, flush=True)
+        say(f"agent: {text}", err=True)

@@ -27,6 +27,7 @@ from harness.cli.picture import Picture
 from harness.model import TrialStatus
 from harness.run.progress import CaseFinished, Event, Listener, Tick, Warned
 from reports.encoding import writable
+from reports.escape import printable
 
 DRAW_EVERY_S = 0.25
 """The counts of shards come four times a second."""
@@ -60,7 +61,7 @@ class Frame:
         for at, pieces in enumerate(self._lines):
             if at:
                 yield Segment.line()
-            segments = [Segment(writable(text, self._encoding), _style(style)) for text, style in pieces]
+            segments = [Segment(writable(printable(text), self._encoding), _style(style)) for text, style in pieces]
             yield from Segment.adjust_line_length(segments, options.max_width, pad=False)
 
 
@@ -110,7 +111,7 @@ class LiveView:
         self._picture.notice(event)
         if isinstance(event, Warned) or (isinstance(event, CaseFinished) and event.status is not TrialStatus.VALID):
             with self._drawing, contextlib.suppress(OSError, SystemExit):
-                self._console.print(Text(writable(happened(event), self._console.encoding)))
+                self._console.print(Text(writable(printable(happened(event)), self._console.encoding)))
 
     def draw(self) -> None:
         """Draws the panel anew; where the terminal has become narrower, the old one first goes as it stands there now."""
@@ -181,5 +182,5 @@ class PlainView:
 
     def _print(self, text: str) -> None:
         if text:
-            self._file.write(writable(f"{text}\n", self._encoding))
+            self._file.write(writable(f"{printable(text)}\n", self._encoding))
             self._file.flush()

@@ -7,7 +7,15 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import click
+
 from harness.errors import BrokerbenchError
+from reports.escape import printable
+
+
+def say(text: str, *, err: bool = False) -> None:
+    """Prints text that may quote others as text: no control characters, with which it could write over what we say."""
+    click.echo(printable(text), err=err)
 
 
 @contextmanager

@@ -7,8 +7,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import cache
 
-import click
-
+from harness.cli.output import say
 from harness.deployments._servers import SERVERS
 from harness.deployments.contract import Deployment
 from harness.deployments.embedded import EmbeddedDeployment
@@ -64,7 +63,7 @@ def deployment_of(scenario: Scenario, *, init_swarm: bool = False, quiet: bool =
 
 def _tell(line: str) -> None:
     with suppress(OSError):  # nobody reads stderr: no reason not to run
-        click.echo(line, err=True)
+        say(line, err=True)
 
 
 def _silent(line: str) -> None:

@@ -14,7 +14,7 @@ import click
 
 from harness.brokers import setups
 from harness.brokers.contract import DriverOptions
-from harness.cli.output import readers_may_leave
+from harness.cli.output import readers_may_leave, say
 from harness.cli.places import DOCKER_BROKERS
 from harness.deployments._servers import NAME, SERVERS
 from harness.errors import StartError, UnavailableError, UsageError
@@ -106,7 +106,7 @@ def up(setup: str, network: str, parameters: tuple[str, ...], init_swarm: bool, 
         with readers_may_leave():
             click.echo(json.dumps(found, indent=1) if as_json else f"{name} is running")
             for what, words in [] if as_json else lines:
-                click.echo(f"  {what:<8} {words}")
+                say(f"  {what:<8} {words}")
         journal.keep(name)
 
 

@@ -16,9 +16,9 @@ LOCUST = {"locust", "gevent", "flask"}
 @pytest.mark.parametrize(
     ("modules", "heavy"),
     [
-        ("harness.cli", SERVERS | PAGES | LOCUST),
-        ("harness.cli, harness.run.runner, harness.deployments.embedded", SERVERS | PAGES | LOCUST),
-        ("harness.cli, harness.run.runner, harness.cli.live, harness.deployments.docker", PAGES | LOCUST),
+        ("harness.cli.commands", SERVERS | PAGES | LOCUST),
+        ("harness.cli.commands, harness.run.runner, harness.deployments.embedded", SERVERS | PAGES | LOCUST),
+        ("harness.cli.commands, harness.run.runner, harness.cli.live, harness.deployments.docker", PAGES | LOCUST),
         ("harness.load.shard, harness.brokers.null", {*SERVERS, *PAGES, *LOCUST, "polars", "pydantic"}),
         ("harness.minder", {*SERVERS, *PAGES, *LOCUST, "polars", "pydantic", "numpy"}),
     ],
@@ -36,3 +36,15 @@ def test_a_driver_is_imported_when_its_setup_is_looked_at() -> None:
     )
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True).stdout
     assert said == "True False True False True\n"
+
+
+def test_a_signal_while_the_command_line_is_imported_ends_it_without_a_traceback() -> None:
+    code = (
+        "import os, signal, sys, harness.cli\n"
+        "class Struck:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'harness.cli.commands': os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Struck()); sys.argv = ['brokerbench', '--version']; harness.cli.main()"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False, text=True)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "\nbrokerbench: interrupted\n")

@@ -601,5 +601,16 @@ class TestTerminals:
         assert "x[bold]y[/bold]@embedded: kept" in text
         assert "[red]why?[/red]" in text
 
+    def test_what_others_wrote_cannot_write_over_the_verdict(self) -> None:
+        hostile = "a\x1b[2J\x1b]0;t\x07b\rc\x9b1Ad\u202ee\u2066f\u200fg"
+        warned = records.trial(warnings=[hostile])
+        record = records.run([records.case("x[v=\x1b[1A]@embedded", trials=[warned])], question=hostile, expect=hostile)
+        for options in ({}, {"force_terminal": True, "color_system": None}):
+            text = printed(record, **options)
+            assert not re.search(r"[\x00-\x09\x0b-\x1a\x1c-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]", text)
+            assert text.count("a[2J]0;tbc1Adefg") == 3
+            assert "\x1b[2J" not in text
+            assert "\x1b[1A" not in text
+
     def test_a_run_without_cases_prints_its_verdict(self) -> None:
         assert "No case was run: no verdict." in printed(records.run([]))
