@@ -33,15 +33,17 @@ class _Part(BaseModel):
 class Interval(_Part):
     """What the trials say about a ratio: the truth lies between the bounds, each of which is wrong with at most 5 %."""
 
-    low: float = Field(description="one-sided 95 % bound; 0 = none, as trials of the reference are censored")
-    high: float | None = Field(description="one-sided 95 % bound; null = none, as trials are censored")
+    low: float = Field(description="one-sided 95 % bound; 0 = none, as trials of the reference are only 'at least'")
+    high: float | None = Field(description="one-sided 95 % bound; null = none, as trials are only 'at least'")
     level: float = Field(description="the probability, really attained, with which one bound is wrong")
 
 
 class Difference(_Part):
     """A figure of one case against that of the reference."""
 
-    absolute: float = Field(description="middle value less the reference's, in the metric's unit")
+    absolute: float | None = Field(
+        description="what the ratio comes to at the reference's middle value, in the metric's unit; null = none, as that is only 'at least'"
+    )
     ratio: float | None = Field(
         description="times the reference's: with an interval its estimate (Hodges and Lehmann's), else of the middle values; null = none"
     )
@@ -56,7 +58,7 @@ class Compared(_Part):
     middle: Figure | None = Field(description="of the trials that count; with an even number the worse of the two")
     lowest: Figure | None = None
     highest: Figure | None = None
-    window: str
+    window: str = Field(description="steady or whole; mixed: not of all trials the same, and so not compared")
     trials: dict[int, Figure] = Field(description="number of the trial → its figure")
     label: str = Field(default="", description="of a throughput: filling or draining, and so not compared")
     difference: Difference | None = None

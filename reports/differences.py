@@ -11,7 +11,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal, TypeGuard
 
-from harness.analysis.rank_sum import independent_ratio
+from harness.analysis.rank_sum import Relation, independent_ratio
 from harness.metrics import METRICS
 from harness.model import TrialStatus
 from harness.record import AtLeast, CaseRecord, Figure, TrialRecord, Unknown
@@ -23,7 +23,9 @@ RECOVERY = "recovery."
 INVALID = "no valid trial"
 REFERENCE_INVALID = "the reference has no valid trial"
 TWO_BOUNDS = "both are only 'at least'"
+ONLY_BOUNDS = "only 'at least': no interval"
 WINDOWS = "the windows differ"
+MIXED = "mixed"
 NOT_KNOWN = "not known on both sides"
 ONE_TRIAL = "one trial: no interval"
 UNLIKE = "unlike environments: no interval"
@@ -115,7 +117,7 @@ def compared(
         middle=found.middle,
         lowest=found.lowest,
         highest=found.highest,
-        window=found.window,
+        window=_window(case, metric),
         trials=_by_trial(case, metric),
         label=label_of(case) if metric == "throughput" else "",
         why=why,
@@ -127,7 +129,7 @@ def compared(
         return told.model_copy(update={"why": why})
     there = over_trials(reference, metric)
     if _says_something(found.middle, metric) and _says_something(there.middle, metric):
-        if found.window != there.window:
+        if MIXED in (told.window, _window(reference, metric)) or found.window != there.window:
             return told.model_copy(update={"why": WINDOWS})
         if isinstance(found.middle, AtLeast) and isinstance(there.middle, AtLeast):
             return told.model_copy(update={"why": TWO_BOUNDS})
@@ -142,6 +144,15 @@ def _says_something(value: Figure | None, metric: str) -> TypeGuard[float | AtLe
     if isinstance(value, AtLeast):
         return not words.is_not_seen(metric, value)
     return isinstance(value, float)
+
+
+def _window(case: CaseRecord, metric: str) -> str:
+    """Returns the window of a figure, ``MIXED`` where trials have it of different ones."""
+    if metric.startswith(RECOVERY):
+        return over_trials(case, metric).window
+    looked = [figures.look(trial, metric) for trial in figures.counted(case)]
+    windows = {window for value, window in looked if value is not None and not isinstance(value, Unknown)}
+    return MIXED if len(windows) > 1 else figures.over_trials(case, metric).window
 
 
 def _by_trial(case: CaseRecord, metric: str) -> dict[int, Figure]:
@@ -167,17 +178,32 @@ def label_of(case: CaseRecord) -> str:
 
 
 def _difference(
-    here: float | AtLeast, there: float | AtLeast, interval: tuple[Interval, float | None] | str
+    here: float | AtLeast, there: float | AtLeast, interval: tuple[Interval | None, float, Relation] | str
 ) -> Difference:
     mine, other = _size(here), _size(there)
-    relation: Literal["=", "≥", "≤"] = "≥" if isinstance(here, AtLeast) else "≤" if isinstance(there, AtLeast) else "="
-    ratio = mine / other if other else None
+    relation: Relation = "≥" if isinstance(here, AtLeast) else "≤" if isinstance(there, AtLeast) else "="
     if isinstance(interval, str):
-        return Difference(absolute=mine - other, ratio=ratio, relation=relation, no_interval=interval)
-    found, estimate = interval
+        return Difference(
+            absolute=mine - other, ratio=mine / other if other else None, relation=relation, no_interval=interval
+        )
+    found, ratio, relation = interval
     return Difference(
-        absolute=mine - other, ratio=ratio if estimate is None else estimate, relation=relation, interval=found
+        absolute=_absolute(ratio, relation, there),
+        ratio=ratio,
+        relation=relation,
+        interval=found,
+        no_interval="" if found else ONLY_BOUNDS,
     )
+
+
+def _absolute(ratio: float, relation: Relation, there: float | AtLeast) -> float | None:
+    """Returns what a ratio comes to at the middle value of the reference, so that both point the same way.
+
+    Where that is only "at least", it is a bound only where a larger one would move it further the same way.
+    """
+    if isinstance(there, AtLeast) and not ((relation == "≥" and ratio >= 1) or (relation == "≤" and ratio <= 1)):
+        return None
+    return (ratio - 1) * _size(there)
 
 
 def _size(value: float | AtLeast) -> float:
@@ -189,7 +215,9 @@ def more_is_better(metric: str) -> bool:
     return METRICS[metric].higher_is_better
 
 
-def _interval(metric: str, here: Collection[Figure], there: Collection[Figure]) -> tuple[Interval, float | None] | str:
+def _interval(
+    metric: str, here: Collection[Figure], there: Collection[Figure]
+) -> tuple[Interval | None, float, Relation] | str:
     """Returns the interval of the ratio with its estimate, or why there is none. Trials of two cases are no pairs."""
     if min(len(here), len(there)) == 1:
         return ONE_TRIAL
@@ -201,14 +229,13 @@ def _interval(metric: str, here: Collection[Figure], there: Collection[Figure]) 
     )  # not better or worse: the plain ratio
     if not found.bounded:
         return f"{len(mine)} and {len(other)} trials: too few for an interval"
-    interval = Interval(low=found.lower, high=_finite(found.upper), level=float(found.level))
-    return interval, None if found.estimate is None else _finite(found.estimate)
+    if found.estimate is None or not math.isfinite(found.estimate):
+        return ONLY_BOUNDS
+    high = found.upper if math.isfinite(found.upper) else None
+    told = Interval(low=found.lower, high=high, level=float(found.level)) if found.lower or high is not None else None
+    return told, found.estimate, found.relation
 
 
 def _usable(values: Collection[Figure]) -> list[float | AtLeast] | None:
     known = [value for value in values if not isinstance(value, Unknown) and _size(value) > 0]
     return known if known and len(known) == len(values) else None
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None

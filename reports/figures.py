@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -89,14 +90,35 @@ def recovery(case: CaseRecord, name: str) -> Found:
 
 
 def middle(values: Sequence[Figure], *, more_is_better: bool = False) -> Found:
-    """Returns the middle value and the range; values that are unknown stand aside unless there are no others."""
+    """Returns the middle value and the range; values that are unknown stand aside unless there are no others.
+
+    A value that is only "at least" may be any larger one: where that could move the middle, or the highest, it is "at least" too.
+    """
     known = sorted((value for value in values if not isinstance(value, Unknown)), key=_size, reverse=more_is_better)
     if not known:
         return Found(values[0] if values else None)
     if len(known) == 1:
         return Found(known[0])
     ends = sorted(known, key=_size)
-    return Found(known[len(known) // 2], ends[0], ends[-1])
+    return Found(_at_rank(known, more_is_better=more_is_better), ends[0], worst(ends))
+
+
+def _at_rank(known: Sequence[Figure], *, more_is_better: bool) -> Figure:
+    """Returns the value in the middle of sorted ones, "at least" where it were another if the censored ones were larger."""
+    at = len(known) // 2
+    size, largest = _size(known[at])[0], [math.inf if isinstance(each, AtLeast) else _size(each)[0] for each in known]
+    return known[at] if sorted(largest, reverse=more_is_better)[at] == size else AtLeast(at_least=size)
+
+
+def together(values: Sequence[Figure]) -> Found:
+    """Returns the sum and the range of one count of each trial: of the middle one a loss in a single trial would be 0."""
+    found = middle(values)
+    known = [value for value in values if not isinstance(value, Unknown)]
+    if not known:
+        return found
+    total = sum(_size(value)[0] for value in known)
+    censored = any(isinstance(value, AtLeast) for value in known)
+    return Found(AtLeast(at_least=total) if censored else total, found.lowest, found.highest)
 
 
 def lost(trials: Sequence[TrialRecord]) -> Loss | None:

@@ -8,6 +8,7 @@ from harness.record import Figure
 from harness.units import format_duration
 from reports import words
 from reports.compared import Compared, Difference, Interval
+from reports.differences import MIXED
 
 REFERENCE_IS = "the reference is "
 PER_MESSAGE = ("cost.broker_cpu", "cost.load_cpu")
@@ -44,7 +45,9 @@ class Cell:
 def cell(metric: str, compared: Compared) -> Cell:
     """Returns a figure in words."""
     value = figure(metric, compared.middle)
-    if compared.window == "whole" and not metric.startswith(("recovery.", "cost.")) and compared.middle is not None:
+    if compared.window == MIXED:
+        value += ", steady and whole"
+    elif compared.window == "whole" and not metric.startswith(("recovery.", "cost.")) and compared.middle is not None:
         value += ", whole run"
     ends = [figure(metric, end) for end in (compared.lowest, compared.highest) if end is not None]
     spread = " – ".join(ends) if len(set(ends)) > 1 else ""
@@ -56,7 +59,7 @@ def cell(metric: str, compared: Compared) -> Cell:
         value,
         spread,
         absolute=absolute(metric, difference),
-        ratio="" if difference.ratio is None else times(difference.ratio),
+        ratio=ratio(difference),
         interval=interval(found) if found else "",
         sure=found is not None and not holds_one(found),
     )
@@ -75,11 +78,21 @@ def figure(metric: str, value: Figure | None) -> str:
 
 
 def absolute(metric: str, difference: Difference) -> str:
-    """Returns ``+1.2 ms``, ``±0 s``; ``≥ +1.2 s`` where a figure is only "at least"."""
+    """Returns ``+1.2 ms``, ``±0 s``; ``≥ +1.2 s`` where a figure is only "at least"; "" where there is none."""
+    if difference.absolute is None:
+        return ""
     size = abs(difference.absolute)
     sign = "+" if difference.absolute > 0 else "−" if difference.absolute < 0 else "±"
     relation = "" if difference.relation == "=" else f"{difference.relation} "
     return f"{relation}{sign}{figure(metric, size)}"
+
+
+def ratio(difference: Difference) -> str:
+    """Returns ``×1.31``; what it is only a bound of, the absolute difference before it says, or else it itself."""
+    if difference.ratio is None:
+        return ""
+    relation = f"{difference.relation} " if difference.absolute is None and difference.relation != "=" else ""
+    return relation + times(difference.ratio)
 
 
 def times(ratio: float) -> str:

@@ -121,6 +121,7 @@ def _shown(arms: Sequence[Arm]) -> str:
     if not bounded:
         return f"{words.count(len(differences), 'difference')}, none of which can be told from chance: no interval."
     sure = sum(not holds_one(interval) for interval in bounded)
-    by_chance = sum(2 * interval.level for interval in bounded)
+    by_chance = sum(interval.level * (bool(interval.low) + (interval.high is not None)) for interval in bounded)
+    about = f"about {by_chance:.0f}" if by_chance >= 1 else "less than one"
     leave = "leaves" if sure == 1 else "leave"
-    return f"{sure} of {words.count(len(bounded), 'interval')} of ratios {leave} ×1 out; by chance alone about {by_chance:.0f} would."
+    return f"{sure} of {words.count(len(bounded), 'interval')} of ratios {leave} ×1 out; by chance alone {about} would."

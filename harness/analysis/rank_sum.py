@@ -6,20 +6,37 @@ of A: the estimate is the exponential of the median of all ln(B/A) (Hodges and L
 ratios at which the exact test turns over. It rests on two things that `ab` does not need: that the noise of both sides has about the
 same shape, and that nothing else than A and B changed between them. Pairs in an order decided by a coin are worth more.
 
-Neighbour: :mod:`harness.analysis.signed_rank`, whose :class:`Interval` and treatment of resolution, zeros and censored figures it shares.
+A figure that is only "at least" gives a ratio that is only "at least", or "at most": each bound is computed from what is sure, and where
+such figures reach a bound there is none. (Of pairs a verdict is wanted, so there "at least" is beyond every tolerance.)
+
+Neighbour: :mod:`harness.analysis.signed_rank`, whose :class:`Interval` and treatment of resolution and zeros it shares.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
 from itertools import product
+from typing import Literal
 
 import numpy as np
 
-from harness.analysis.signed_rank import ALPHA, Interval, Measured, critical, log_ratios, middle
+from harness.analysis.signed_rank import ALPHA, Interval, Measured, critical, log_ratios
+from harness.record import AtLeast
+
+Relation = Literal["=", "≥", "≤"]
+LARGEST = 700.0
+"""Of a log ratio that is told as a number; beyond it there is none."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ratio(Interval):
+    """A ratio with its one-sided bounds, 0 and ∞ where there is none; ``relation``: of ``estimate``, where figures are only "at least"."""
+
+    relation: Relation = "="
 
 
 @cache
@@ -51,11 +68,12 @@ def independent_ratio(
     higher_is_better: bool = False,
     resolution: float = 0.0,
     min_abs: float = 0.0,
-) -> Interval:
+) -> Ratio:
     """Returns how many times worse B is than A, with bounds at ``ALPHA``, from trials without partners.
 
     Args:
         a, b: a figure of each trial; the sides may have different numbers of trials.
+            A figure that is only "at least" may be anything from there on.
         higher_is_better, resolution, min_abs: as :func:`harness.analysis.signed_rank.paired_ratio`.
 
     Raises:
@@ -63,22 +81,40 @@ def independent_ratio(
     """
     if not a or not b:
         raise ValueError(f"{len(a)} and {len(b)} figures; expected one of each side at least")
+    if higher_is_better:
+        a, b = b, a
     every = list(product(a, b))
     found = log_ratios(
-        [one for one, _ in every],
-        [other for _, other in every],
-        higher_is_better=higher_is_better,
-        resolution=resolution,
-        min_abs=min_abs,
+        [_seen(one) for one, _ in every], [_seen(other) for _, other in every], resolution=resolution, min_abs=min_abs
     )
+    open_a, open_b = (np.array([isinstance(pair[side], AtLeast) for pair in every]) for side in (0, 1))
+    least, most = np.where(open_a, -math.inf, found.least), np.where(open_b, math.inf, found.most)
+    estimate, relation = _estimate(float(np.median(least)), float(np.median(most)))
     c = crit(len(a), len(b), ALPHA)
-    low, high = np.sort(found.least - found.blur), np.sort(found.most + found.blur)
-    with np.errstate(over="ignore"):
-        return Interval(
-            estimate=middle(np.sort(found.least), np.sort(found.most)),
-            lower=float(np.exp(low[c - 1])) if c else 0.0,
-            upper=float(np.exp(high[len(high) - c])) if c else math.inf,
-            n=min(len(a), len(b)),
-            c=c,
-            level=attained(len(a), len(b), c),
-        )
+    low, high = np.sort(least - found.blur), np.sort(most + found.blur)
+    return Ratio(
+        estimate=estimate,
+        relation=relation,
+        lower=_exp(min(low[c - 1], LARGEST)) if c else 0.0,
+        upper=_exp(high[len(high) - c]) if c else math.inf,
+        n=min(len(a), len(b)),
+        c=c,
+        level=attained(len(a), len(b), c),
+    )
+
+
+def _seen(figure: Measured) -> float:
+    return figure.at_least if isinstance(figure, AtLeast) else figure
+
+
+def _estimate(least: float, most: float) -> tuple[float | None, Relation]:
+    """Returns the ratio whose logarithm lies between two, as far as it is known."""
+    if least == most:
+        return _exp(least), "="
+    if math.isfinite(least):
+        return _exp(least), "≥"
+    return (_exp(most), "≤") if math.isfinite(most) else (None, "=")
+
+
+def _exp(log: float) -> float:
+    return math.exp(log) if log <= LARGEST else math.inf

@@ -26,10 +26,13 @@ if TYPE_CHECKING:
 COLUMNS = 3
 LINE_IN = 0.145
 ROW_IN = 0.06
+OPEN = 1.4
+"""How far, as a ratio, a line goes on to a side without a bound."""
 LONGEST = 30
 """Characters of a line of a label."""
 _FILLED = "Filled: an interval that leaves ×1 out. Hollow: ×1 lies in it, or there is no interval."
 _BOUNDS = "▶, ◀: at least, at most that much."
+_OPEN = "A line that ends in an arrow has no bound on that side, as figures are only 'at least'."
 _APART = "Every class has a reference of its own, so rows of two classes say nothing about each other."
 
 
@@ -143,10 +146,12 @@ def _mark(axes: Axes, y: float, difference: Difference) -> list[float]:
     colour = (VERMILLION if ratio > 1 else BLUE) if sure else GREY
     shown = [ratio]
     if interval is not None:
-        low = interval.low or ratio / 2
-        high = interval.high or ratio * 2
+        low = interval.low or min(ratio, interval.high or ratio) / OPEN
+        high = interval.high or max(ratio, interval.low) * OPEN
         axes.plot([low, high], [y, y], color=colour, linewidth=1.6, solid_capstyle="butt", zorder=2)
-        axes.plot([low, high], [y, y], color=colour, linestyle="", marker="|", markersize=6, zorder=2)
+        ends = ((low, "|" if interval.low else 9), (high, "|" if interval.high else 10))
+        for end, cap in ends:  # carets whose bases, or tips, lie at the end
+            axes.plot([end], [y], color=colour, linestyle="", marker=cap, markersize=6, zorder=2)
         shown += [low, high]
     face = colour if sure else "none"
     axes.plot([ratio], [y], color=colour, linestyle="", marker=marker, markersize=5, markerfacecolor=face, zorder=3)
@@ -163,9 +168,13 @@ def _note(told: Comparison, arms: Sequence[Arm]) -> str:
         one = f"×1: the same case in {next(arm.reference for arm in arms).removesuffix(arms[0].case).strip()}."
     else:
         one = f"×1: {'; '.join(f'{titles[0]}: {label}' for label, titles in references.items())}."
-    bounds = any(d.relation != "=" for arm in arms for f in arm.figures.values() if (d := f.difference))
+    every = [figure.difference for arm in arms for figure in arm.figures.values() if figure.difference]
+    bounds = any(each.relation != "=" for each in every)
+    is_open = any(each.interval and not (each.interval.low and each.interval.high) for each in every)
     apart = len({group.durability_class for group in told.groups}) > 1
-    return " ".join([one, _FILLED, *([_BOUNDS] if bounds else []), *([_APART] if apart else [])])
+    return " ".join(
+        [one, _FILLED, *([_BOUNDS] if bounds else []), *([_OPEN] if is_open else []), *([_APART] if apart else [])]
+    )
 
 
 def _alt(told: Comparison, arms: Sequence[Arm], panels: Sequence[Measured]) -> str:

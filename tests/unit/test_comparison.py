@@ -18,7 +18,7 @@ from rich.console import Console
 from harness.errors import NotComparableError, UsageError
 from harness.model import DurabilityClass, Verdict
 from harness.record import AtLeast, CaseRecord, Figure, Unknown
-from reports import notes, ratios, sides
+from reports import figures, notes, ratios, sides
 from reports.charts._forest import forest
 from reports.charts._ratios import ticks_between
 from reports.compared import Comparison, Difference, comparison_schema
@@ -112,7 +112,9 @@ def test_an_interval_that_holds_1_says_so() -> None:
     cell = ratios.cell(P99, told.groups[0].arms[1].figures[P99])
     assert cell.interval == "≈ [0.79 – 1.30]"
     assert not cell.sure
-    assert sides.headline(told).endswith("0 of 8 intervals of ratios leave ×1 out; by chance alone about 1 would.")
+    assert sides.headline(told).endswith(
+        "0 of 8 intervals of ratios leave ×1 out; by chance alone less than one would."
+    )
 
 
 @pytest.mark.parametrize(
@@ -131,6 +133,63 @@ def test_what_is_only_at_least_or_unknown_is_compared_as_far_as_that_goes(
 ) -> None:
     found = comparison([run([case("a@embedded", there), case("b@embedded", here)])]).groups[0].arms[1].figures[P99]
     assert (ratios.cell(P99, found).difference or found.why) == told
+
+
+ONLY = [AtLeast(at_least=value) for value in (9.1, 9.2, 9.3)]
+
+
+@pytest.mark.parametrize(
+    ("here", "there", "lines", "bounds"),
+    [
+        (ONLY, [7.0, 8.0, 9.0], ["≥ +1.2 s ×1.15", "[1.011 – …]"], (1.011, None)),
+        ([7.0, 8.0, 9.0], ONLY, ["≤ −1.2 s ×0.87", "[… – 0.989]"], (0.0, 0.989)),
+        ([7.0, 8.0, *ONLY[:1]], [7.0, 8.0, 9.0], ["±0 s ×1.000", "≈ [0.78 – …]"], (7 / 9, None)),
+        ([20.0, 21.0, 22.0], [AtLeast(at_least=8.0), 7.0, 9.0], ["≥ +10.7 s ×2.33", "≈ [… – 3.14]"], (0.0, 22 / 7)),
+    ],
+)
+def test_only_what_is_true_is_printed_of_what_is_only_at_least(
+    here: list[Figure], there: list[Figure], lines: list[str], bounds: tuple[float, float | None]
+) -> None:
+    found = compared(case("b@embedded", *here), P99, case("a@embedded", *there), "")
+    assert ratios.cell(P99, found).lines[2:] == lines
+    assert found.difference is not None
+    assert found.difference.interval is not None
+    assert [found.difference.interval.low, found.difference.interval.high] == pytest.approx([*bounds], abs=1e-3)
+
+
+def test_a_comparison_with_figures_that_are_only_at_least_fits_its_schema_and_is_drawn() -> None:
+    told = comparison([run([case("a@embedded", 7.0, 8.0, 9.0), case("b@embedded", *ONLY)])])
+    jsonschema.validate(json.loads(told.model_dump_json()), comparison_schema())
+    drawn = forest(told)
+    assert drawn is not None
+    assert "[1.011 – …]" in [row[4] for row in drawn.table.rows]
+    assert "no bound" in drawn.note
+
+
+@settings(max_examples=60)
+@given(st.lists(st.floats(0.5, 2), min_size=1, max_size=6), st.lists(st.floats(0.5, 2), min_size=1, max_size=6))
+def test_difference_and_ratio_point_the_same_way(here: list[float], there: list[float]) -> None:
+    found = compared(case("b@embedded", *here), P99, case("a@embedded", *there), "").difference
+    assert found is not None
+    assert found.ratio is not None
+    assert found.absolute is not None
+    assert (found.absolute > 0, found.absolute < 0) == (found.ratio > 1, found.ratio < 1)
+
+
+@pytest.mark.parametrize(
+    ("values", "more_is_better", "middle", "highest"),
+    [
+        ([AtLeast(at_least=0.1), 2.0, 3.0], False, AtLeast(at_least=2.0), AtLeast(at_least=3.0)),
+        ([1.0, 2.0, AtLeast(at_least=9.0)], False, 2.0, AtLeast(at_least=9.0)),
+        ([1.0, AtLeast(at_least=5.0), AtLeast(at_least=6.0)], False, AtLeast(at_least=5.0), AtLeast(at_least=6.0)),
+        ([3000.0, AtLeast(at_least=4000.0)], True, 3000.0, AtLeast(at_least=4000.0)),
+    ],
+)
+def test_the_middle_is_only_at_least_where_a_trial_that_was_cut_short_may_reach_it(
+    values: list[Figure], more_is_better: bool, middle: Figure, highest: Figure
+) -> None:
+    found = figures.middle(values, more_is_better=more_is_better)
+    assert (found.middle, found.highest) == (middle, highest)
 
 
 def test_a_recovery_that_was_hardly_waited_for_is_not_compared() -> None:
@@ -164,6 +223,20 @@ def test_figures_of_different_windows_are_not_compared() -> None:
     del whole["steady"][P99]
     other = records.case("b@embedded", trials=[records.trial(metrics=whole)])
     assert difference(comparison([run([case("a@embedded", 0.01), other])]), "b@embedded") == WINDOWS
+
+
+def test_a_figure_whose_trials_have_it_of_different_windows_is_not_compared() -> None:
+    whole = records.metrics()
+    del whole["steady"][P99]
+    mixed = records.case(
+        "b@embedded", trials=[records.trial(1), records.trial(2, metrics=whole), records.trial(3, metrics=whole)]
+    )
+    told = comparison([run([case("a@embedded", 0.01, 0.01, 0.01), mixed])])
+    assert difference(told, "b@embedded") == WINDOWS
+    assert ratios.cell(P99, told.groups[0].arms[1].figures[P99]).value.endswith(", steady and whole")
+    assert "not compared: the windows differ." in told.notes
+    told = comparison([run([mixed, case("a@embedded", 0.01, 0.01, 0.01)])])
+    assert difference(told, "a@embedded") == WINDOWS
 
 
 def test_a_closed_loop_is_compared_with_closed_loops_only() -> None:

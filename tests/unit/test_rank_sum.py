@@ -46,11 +46,37 @@ def test_fewer_trials_give_an_estimate_and_no_interval(m: int, n: int) -> None:
     assert (told.n, told.bounded, told.lower, told.upper, told.level) == (min(m, n), False, 0.0, math.inf, 0)
 
 
-def test_resolution_zeros_and_censored_trials_are_treated_as_in_pairs() -> None:
-    never = AtLeast(at_least=9.0)
-    assert independent_ratio([1.0] * 3, [never] * 3).lower == math.inf
-    unknown = independent_ratio([never] * 3, [never] * 3)
+def test_what_is_only_at_least_bounds_the_ratio_from_the_side_that_is_sure_and_from_no_other() -> None:
+    slow = [AtLeast(at_least=value) for value in (9.1, 9.2, 9.3)]
+    told = independent_ratio([7.0, 8.0, 9.0], slow)
+    assert (told.relation, told.estimate, told.lower, told.upper) == (
+        "≥", pytest.approx(9.2 / 8), pytest.approx(9.1 / 9), math.inf,
+    )  # fmt: skip
+    mirrored = independent_ratio(slow, [7.0, 8.0, 9.0])
+    assert (mirrored.relation, mirrored.estimate, mirrored.lower, mirrored.upper) == (
+        "≤", pytest.approx(8 / 9.2), 0.0, pytest.approx(9 / 9.1),
+    )  # fmt: skip
+    unknown = independent_ratio(slow, slow)
     assert (unknown.estimate, unknown.lower, unknown.upper) == (None, 0.0, math.inf)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.data())
+def test_what_was_not_waited_for_is_never_claimed(data: st.DataObject) -> None:
+    """Cut at any moment, the bounds hold those that all of the truth would have given, and the estimate keeps its word."""
+    a, b = (data.draw(st.lists(st.floats(1, 100), min_size=3, max_size=6)) for _ in "ab")
+    cut = data.draw(st.floats(0.5, 100))
+    seen = [[AtLeast(at_least=cut) if x > cut else x for x in side] for side in (a, b)]
+    whole, told = independent_ratio(a, b), independent_ratio(*seen)
+    assert told.lower <= whole.lower * (1 + 1e-9)
+    assert told.upper >= whole.upper * (1 - 1e-9)
+    if told.estimate is not None and whole.estimate is not None:
+        side = {"=": 0, "≥": 1, "≤": -1}[told.relation]
+        assert side or told.estimate == pytest.approx(whole.estimate)
+        assert side * (whole.estimate - told.estimate) >= -1e-9 * whole.estimate
+
+
+def test_resolution_and_zeros_are_treated_as_in_pairs() -> None:
     blurred = independent_ratio([10] * 3, [12] * 3, resolution=1.0)
     e = 0.5 * (1 / 10 + 1 / 12)
     assert (blurred.lower, blurred.upper) == pytest.approx((1.2 * math.exp(-e), 1.2 * math.exp(e)))
