@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from harness.record import CaseRecord, RunRecord, Unknown
@@ -105,13 +105,16 @@ def _throughput(case: CaseRecord) -> Cell:
 def _lost(case: CaseRecord) -> Cell:
     """Returns the losses that are proven; an invalid trial's 0 would say what nobody knows."""
     trials = figures.proving(case.trials)
-    cell = _found("loss.confirmed", figures.middle(figures.each(trials, "loss.confirmed")))
+    cell = _found("loss.confirmed", figures.together(figures.each(trials, "loss.confirmed")))
     return Cell(cell.text, cell.range, "bold" if figures.lost(trials) else "")
 
 
 def _repeats(case: CaseRecord) -> Cell:
-    each = [figures.repeats([trial]) for trial in figures.counted(case)]
-    return _found("mark.redelivered_unacked", figures.middle([float(number) for number in each if number is not None]))
+    return _counted("mark.redelivered_unacked", [figures.repeats([trial]) for trial in figures.counted(case)])
+
+
+def _counted(name: str, of_trials: Sequence[int | None]) -> Cell:
+    return _found(name, figures.together([float(number) for number in of_trials if number is not None]))
 
 
 def _lag(case: CaseRecord) -> Cell:
@@ -126,16 +129,14 @@ def _lag(case: CaseRecord) -> Cell:
 
 def _became(classes: tuple[str, ...]) -> Callable[[CaseRecord], Cell]:
     def cell(case: CaseRecord) -> Cell:
-        each = [figures.became([trial], *classes) for trial in figures.counted(case)]
-        return _found("class.lost", figures.middle([float(number) for number in each if number is not None]))
+        return _counted("class.lost", [figures.became([trial], *classes) for trial in figures.counted(case)])
 
     return cell
 
 
 def _marked(mark: str) -> Callable[[CaseRecord], Cell]:
     def cell(case: CaseRecord) -> Cell:
-        each = [figures.marked([trial], mark) for trial in figures.counted(case)]
-        return _found(f"mark.{mark}", figures.middle([float(number) for number in each if number is not None]))
+        return _counted(f"mark.{mark}", [figures.marked([trial], mark) for trial in figures.counted(case)])
 
     return cell
 

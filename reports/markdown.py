@@ -163,7 +163,7 @@ def _tables(record: RunRecord) -> Iterator[str]:
     if labels:
         yield text(f"{'; '.join(labels)}.")
     if any(len(case.trials) > 1 for case in record.cases):
-        yield "Several trials: the middle one (of two, the worse), with lowest – highest."
+        yield f"Several trials: {words.SEVERAL}; with lowest – highest of one trial."
 
 
 def _networks(record: RunRecord) -> Iterator[str]:

@@ -30,7 +30,7 @@ INTERVAL = (
 NOT_PAIRS = "Trials of two cases are no pairs: what changed on the machine between them is in the ratio."
 NO_INTERVAL = "without an interval chance and difference cannot be told apart"
 FIXED_RATE = "At an offered rate throughput says only whether a setup kept up, not how much it could carry."
-MIDDLE = "Several trials: the middle one (of two, the worse), below it lowest – highest."
+MIDDLE = f"Several trials: {words.SEVERAL}; below it lowest – highest of one trial."
 CROSS_MACHINE = (
     "The runs are unlike: ratios are information, no evidence, and have no interval. Contracts on loss still count."
 )

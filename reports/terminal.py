@@ -201,7 +201,7 @@ def _print_legend(cases: list[CaseRecord], every: list[Column], console: Console
     ]
     notes += [f"{name}: {words.GLOSSARY[name]}" for name in (*BECAME, *MARKED) if any(name == c.heading for c in every)]
     if any(len(case.trials) > 1 for case in cases):
-        notes.append("several trials: the middle one (of two, the worse), below it lowest – highest")
+        notes.append(f"several trials: {words.SEVERAL}; below it lowest – highest of one trial")
     notes += [f"{kind.value}: {words.DURABILITY[kind]}" for kind in dict.fromkeys(c.durability_class for c in cases)]
     for note in notes:
         print_indented(Text(note, style="dim"), 2, console)

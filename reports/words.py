@@ -163,6 +163,9 @@ RUN_FIGURES = {
 
 COST = "per message: from the load's start until the last message was settled, without the quiet after it"
 
+SEVERAL = "counts of messages (lost, repeats and the like) are of all trials together, of every other figure the middle one (of two, the worse)"
+"""How a table tells several trials in one cell; the range beside it is of single trials."""
+
 GLOSSARY = {
     "confirmed": "the broker said that it has the message; only such a message can be lost",
     "exposed": "confirmed, and in the broker while the fault lasted; kill or restart of the broker: when it ended",

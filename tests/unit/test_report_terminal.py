@@ -526,6 +526,25 @@ class TestPrinted:
         assert "2 of 3 valid" in text
         assert "0 – 0" not in text
 
+    def test_a_count_is_of_all_trials_together_so_that_no_loss_hides_behind_the_middle_one(self) -> None:
+        trials = [
+            records.trial(
+                number, metrics=records.metrics(lost), ledger=records.ledger(lost, repeats=repeats, skipped=7)
+            )
+            for number, lost, repeats in ((1, 0, 2), (2, 10, 0), (3, 0, 1))
+        ]
+        record = records.run([case := records.case(trials=trials)])
+        cells = {column.heading: column.cell(case) for column in columns(record)}
+        assert (cells["lost"].text, cells["lost"].range, cells["lost"].style) == ("10", "0 – 10", "bold")
+        assert (cells["repeats"].text, cells["repeats"].range) == ("3", "0 – 2")
+        assert (cells["skipped"].text, cells["skipped"].range) == ("21", "")
+        assert cells["unknown"].text == "69"
+        assert f"several trials: {words.SEVERAL}; below it lowest – highest of one trial" in printed(record)
+        at_least = [AtLeast(at_least=0.0), 3.0, Unknown(unknown="not known")]
+        assert figures.together(at_least) == figures.Found(
+            AtLeast(at_least=3.0), AtLeast(at_least=0.0), AtLeast(at_least=3.0)
+        )
+
     def test_slo_lines_say_met_missed_or_unknown(self) -> None:
         slo = [records.slo(True, 0.01), records.slo(False), records.slo(None, None)]
         text = printed(records.run([records.case(slo=slo)]))
