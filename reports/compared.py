@@ -96,7 +96,8 @@ class Arm(_Part):
     symbol: str
     verdict: str = Field(description="in a word or two, as everywhere")
     told: str = Field(description="the verdict in a sentence")
-    trials: int
+    trials: int = Field(description="that there are")
+    planned: int = Field(description="that the scenario asks for")
     valid: int
     reference: str = Field(
         description="label of the arm that it is compared with; empty = none; its own = it is the reference"

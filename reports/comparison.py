@@ -16,14 +16,14 @@ from harness.record import CaseRecord
 from reports import differing, figures, notes, story
 from reports.compared import Arm, Claimed, Comparison, Group, LossTold, Setting, Source
 from reports.differences import Measured, compared, shown
-from reports.rows import Key, Row, Run, keys, references, rows_of
+from reports.rows import Key, Row, Run, keys, likes, references, rows_of
 
 NOT_THERE = "the reference run has no such case in this durability class"
 IN_LOOP = ", in closed loop"
 
 References = Mapping[str, Row]
 Likeness = Mapping[str, Comparability]
-"""Label of a row → how like it is to its reference."""
+"""Label of a row → how like it is to its reference, or where it has none to the same case of another run."""
 
 
 def comparison(runs: Sequence[Run], *, baseline: str | None = None, cross_machine: bool = False) -> Comparison:
@@ -40,10 +40,9 @@ def comparison(runs: Sequence[Run], *, baseline: str | None = None, cross_machin
     """
     rows = rows_of(runs)
     compared_with = references(rows, baseline)
-    likeness = {
-        row.label: comparability(compared_with[row.label].side, row.side) for row in rows if row.label in compared_with
-    }
-    unlike, drift = (_between_runs(rows, compared_with, likeness, kind) for kind in (Kind.IDENTITY, Kind.DRIFT))
+    beside = likes(rows) | compared_with
+    likeness = {row.label: comparability(beside[row.label].side, row.side) for row in rows if row.label in beside}
+    unlike, drift = (_between_runs(rows, beside, likeness, kind) for kind in (Kind.IDENTITY, Kind.DRIFT))
     if unlike and not cross_machine:
         raise _unlike(unlike)
     wanted = shown([row.case for row in rows])
@@ -67,10 +66,10 @@ def comparison(runs: Sequence[Run], *, baseline: str | None = None, cross_machin
     return told.model_copy(update={"notes": list(notes.of(told, [run.record for run in runs]))})
 
 
-def _between_runs(rows: Sequence[Row], compared_with: References, likeness: Likeness, kind: Kind) -> list[str]:
+def _between_runs(rows: Sequence[Row], beside: References, likeness: Likeness, kind: Kind) -> list[str]:
     """Returns what of a kind differs between cases of different runs, each once; what is not so of all names its cases."""
     found: dict[str, list[str]] = {}
-    across = [row for row in rows if row.label in compared_with and compared_with[row.label].run is not row.run]
+    across = [row for row in rows if row.label in beside and beside[row.label].run is not row.run]
     for row in across:
         for difference in likeness[row.label].of(kind):
             found.setdefault(str(difference), []).append(row.label)
@@ -123,6 +122,7 @@ def _arm(row: Row, reference: Row | None, why: str, wanted: Sequence[Measured], 
         verdict=sign.word,
         told=story.sentence(case, cut_off),
         trials=len(case.trials),
+        planned=_planned(row),
         valid=sum(trial.status == "valid" for trial in case.trials),
         reference=reference.label if reference else "",
         loss=_loss(case),
@@ -133,6 +133,12 @@ def _arm(row: Row, reference: Row | None, why: str, wanted: Sequence[Measured], 
         ],
         figures={each.metric: compared(case, each.metric, other, why, evidence=evidence) for each in wanted},
     )
+
+
+def _planned(row: Row) -> int:
+    """Returns how many trials the scenario asks for; of a record that does not say, as many as there are."""
+    asked, there = row.run.record.scenario_expanded.get("trials"), len(row.case.trials)
+    return max(asked, there) if isinstance(asked, int) and not row.case.unavailable else there
 
 
 def _loss(case: CaseRecord) -> LossTold:

@@ -62,7 +62,7 @@ def rows_of(runs: Sequence[Run]) -> list[Row]:
     """Returns the rows in the scenario's order, of several runs each case with its likes together.
 
     Raises:
-        UsageError: the same run twice, or one case alone.
+        UsageError: the same run twice, a run without a case, or one case alone.
     """
     _refuse_twice(runs)
     names = names_of([run.folder for run in runs])
@@ -74,11 +74,12 @@ def rows_of(runs: Sequence[Run]) -> list[Row]:
         for case in run.record.cases
         if case.id == wanted
     ]
-    if len(rows) < 2:
+    empty = next((run for run in runs if not run.record.cases), None)
+    if empty or len(rows) < 2:
         raise UsageError(
-            f"{runs[0].folder} has {'one case only' if rows else 'no case'}: there is nothing to compare it with",
+            f"{(empty or runs[0]).folder} has {'no case' if empty else 'one case only'}: there is nothing to compare it with",
             expected="a run of several cases, or several runs",
-            remedy="name a second run: brokerbench compare RUN RUN",
+            remedy="name another run: brokerbench compare RUN RUN",
         )
     return rows
 
@@ -114,24 +115,50 @@ def references(rows: Sequence[Row], baseline: str | None) -> dict[str, Row]:
     return found
 
 
+def likes(rows: Sequence[Row]) -> dict[str, Row]:
+    """Returns the same case in the first of the other runs that has it, by the row's label; a row that has no like is left out."""
+    first: dict[str, Row] = {}
+    for row in rows:
+        first.setdefault(row.case.id, row)
+    return {row.label: first[row.case.id] for row in rows if first[row.case.id].run is not row.run}
+
+
 def _chosen(rows: Sequence[Row], baseline: str) -> Row | str:
     """Returns the row that is the reference, or the name of the run that is."""
     asked = baseline.rstrip("/")
     of_case = {row.case.id: row for row in reversed(rows)} | {row.label: row for row in rows}
-    of_case |= {f"{name}:{row.case.id}": row for row in rows for name in (row.run_name, row.run.folder.name)}
     if asked in of_case:
         return of_case[asked]
-    of_run: dict[str, str] = {}
-    if len({row.run_name for row in rows}) > 1:
-        for row in rows:
-            of_run |= dict.fromkeys((str(row.run.folder), row.run.folder.name, row.run_name), row.run_name)
-    if asked in of_run:
-        return of_run[asked]
-    known = dict.fromkeys([*(row.case.id for row in rows), *of_run.values()])
+    exact = [row for row in rows if asked == f"{row.run_name}:{row.case.id}"]
+    there = exact or [row for row in rows if asked == f"{row.run.folder.name}:{row.case.id}"]
+    if len(there) > 1:
+        raise _ambiguous(baseline, [str(row.run.folder) for row in there])
+    if there:
+        return there[0]
+    of_run = {row.run_name: row for row in rows} if len({row.run_name for row in rows}) > 1 else {}
+    found = {name for name, row in of_run.items() if asked in (name, row.run.folder.name) or _is_at(row.run, asked)}
+    found = {asked} & found or found  # a name that is given here before that of a folder
+    if len(found) > 1:
+        raise _ambiguous(baseline, [str(of_run[name].run.folder) for name in sorted(found)])
+    if found:
+        return found.pop()
+    known = dict.fromkeys([*(row.case.id for row in rows), *of_run])
     raise UsageError(
         f"--baseline {baseline!r} matches no case{' and no run' if of_run else ''}",
         expected=one_of(known),
         remedy=did_you_mean(asked, known) or "quote it: brackets mean something to the shell",
+    )
+
+
+def _is_at(run: Run, asked: str) -> bool:
+    return Path(asked).absolute() == run.folder.absolute() or Path(asked).resolve() == run.folder.resolve()
+
+
+def _ambiguous(baseline: str, folders: Sequence[str]) -> UsageError:
+    return UsageError(
+        f"--baseline {baseline!r} is more than one of the runs: {' and '.join(folders)}",
+        expected="one of them",
+        remedy=f"name its folder: --baseline {folders[0]}",
     )
 
 

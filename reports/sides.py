@@ -18,6 +18,12 @@ TITLES = {
     "cost": "What it cost",
 }
 REFERENCE = "reference"
+UNFINISHED = {
+    "running": "not finished: it runs still, or was killed",
+    "loaded": "not finished: it runs still, or was killed",
+    "interrupted": "interrupted",
+    "failed": "failed",
+}
 
 _SIGNS = {
     (sign.symbol, sign.word): sign
@@ -50,7 +56,22 @@ def kept(arm: Arm) -> str:
         parts.append(words.count(arm.repeats, "repeat"))
     if arm.trials > 1 or arm.valid != arm.trials:
         parts.append(f"{arm.valid} of {words.count(arm.trials, 'trial')} valid")
+    if short(arm):
+        parts.append(short(arm))
     return "; ".join([", ".join(parts), *([arm.loss.bound] if arm.loss.bound else [])])
+
+
+def short(arm: Arm) -> str:
+    """Returns that a case has fewer trials than its scenario asks for, "" where it has all."""
+    return f"{arm.trials} of {words.count(arm.planned, 'planned trial')} run" if arm.trials < arm.planned else ""
+
+
+def unfinished(told: Comparison) -> str:
+    """Returns which runs have not ended, or not as they were to, "" where all have."""
+    states = [(run.name, run.status) for run in told.runs if run.status != "finished"]
+    if len(told.runs) == 1:
+        return "".join(f"The run is {UNFINISHED[status]}. " for _, status in states)
+    return "".join(f"{name} is {UNFINISHED[status]}. " for name, status in states)
 
 
 def standing(arm: Arm, *, several: bool) -> list[str]:
@@ -110,7 +131,7 @@ def headline(told: Comparison) -> str:
     of_runs = f" of {len(told.runs)} runs" if len(told.runs) > 1 else ""
     told_of = "; ".join(f"{number} {word}" for word, number in ended.items())
     first = "Unlike, so no evidence. " if told.cross_machine else ""
-    return f"{first}{words.count(len(arms), 'case')}{of_runs}: {told_of}. {_shown(arms)}"
+    return f"{first}{unfinished(told)}{words.count(len(arms), 'case')}{of_runs}: {told_of}. {_shown(arms)}"
 
 
 def _shown(arms: Sequence[Arm]) -> str:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
-from harness.errors import ExitCode
+from harness.errors import BrokenRunFolderError, ExitCode
 from harness.record import CaseRecord, RunRecord
 
 
@@ -140,7 +140,15 @@ def _remote(side: Side) -> bool:
 
 def _agents(side: Side) -> dict[str, int]:
     told = side.run.scenario_expanded.get("agents", 1)
-    return {"local": told, "remote": 0} if isinstance(told, int) else dict(told)  # the first records had a number
+    if isinstance(told, int):
+        return {"local": told, "remote": 0}  # the first records had a number
+    if isinstance(told, Mapping) and all(isinstance(told.get(where), int) for where in ("local", "remote")):
+        return dict(told)
+    raise BrokenRunFolderError(
+        f"the record of run {side.run.run_id} does not say how many agents made the load: {told!r}",
+        expected="local and remote agents, e.g. {'local': 1, 'remote': 0}, under scenario_expanded: agents",
+        remedy="the record was edited or cut: run the scenario again",
+    )
 
 
 MACHINE = (

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-from harness.errors import NotComparableError, UsageError
+from harness.errors import BrokenRunFolderError, NotComparableError, UsageError
 from harness.model import DurabilityClass, Verdict
 from harness.record import AtLeast, CaseRecord, Figure, Unknown
 from reports import figures, notes, ratios, sides
@@ -62,8 +62,7 @@ def case(id: str, *values: Figure, metric: str = P99, throughput: str = "sustain
 def run(cases: Sequence[CaseRecord], name: str = "2026-11-21T10-15-03-crash", **more: Any) -> Run:
     record = records.run(
         list(cases),
-        run_id=f"{abs(hash(name)):016x}"[:16],
-        **{"fingerprint": FINGERPRINT, "scenario_expanded": EXPANDED} | more,
+        **{"run_id": f"{abs(hash(name)):016x}"[:16], "fingerprint": FINGERPRINT, "scenario_expanded": EXPANDED} | more,
     )
     return Run(folder=Path("/runs") / name, record=record, settings={each.slug: [SETTINGS] for each in cases})
 
@@ -321,6 +320,62 @@ def test_across_machines_ratios_are_information_without_intervals() -> None:
     assert [(each.name, each.values) for each in told.fingerprints] == [
         ("identity.cpu_model", {"10:15:03": "EPYC", "11:00:00": "Xeon"})
     ]
+
+
+def test_runs_that_only_share_a_case_which_the_reference_has_not_must_be_alike_too() -> None:
+    other = {**FINGERPRINT, "identity": {**IDENTITY, "cpu_model": "Xeon"}}
+    first = run([case("a@embedded", 0.01)])
+    both = run([case("a@embedded", 0.01), case("b@embedded", 0.01)], "2026-11-21T11-00-00-crash")
+    third = run([case("b@embedded", 0.01)], "2026-11-21T12-00-00-crash", fingerprint=other)
+    with pytest.raises(NotComparableError, match="CPU model: EPYC / Xeon"):
+        comparison([first, both, third])
+    told = comparison([first, both, third], cross_machine=True)
+    assert told.unlike == ["CPU model: EPYC / Xeon (12:00:00 b@embedded)"]
+    assert difference(told, "12:00:00 b@embedded") == NOT_THERE
+
+
+def test_a_run_that_has_not_ended_is_told_with_how_many_of_its_trials_there_are() -> None:
+    expanded = {**EXPANDED, "trials": 5}
+    cases = [case("a@embedded", 0.01, 0.01), case("b@embedded", 0.01)]
+    told = comparison([run(cases, scenario_expanded=expanded, status="running")])
+    assert sides.headline(told).startswith("The run is not finished: it runs still, or was killed. 2 cases: ")
+    for text in (shown(told, 160), page_of(told)):
+        assert "2 of 2 trials valid, 2 of 5 planned trials run" in text
+        assert "1 of 5 planned trials run" in text
+    assert [arm.planned for arm in told.groups[0].arms] == [5, 5]
+    told = comparison(two_runs(status="interrupted"))
+    assert sides.headline(told).startswith("11:00:00 is interrupted. 4 cases of 2 runs: ")
+
+
+def test_a_run_without_a_case_is_named() -> None:
+    with pytest.raises(UsageError, match="/runs/empty has no case"):
+        comparison([*two_runs(), run([], "empty")])
+
+
+def test_a_baseline_that_may_be_several_runs_is_refused_with_their_folders(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, new = (
+        Run(folder=tmp_path / place / each.folder.name, record=each.record, settings=each.settings)
+        for place, each in (
+            ("old", run([case("a@embedded", 0.01)])),
+            ("new", run([case("a@embedded", 0.02)], run_id="f" * 16)),
+        )
+    )
+    for asked in (old.folder.name, f"{old.folder.name}:a@embedded"):
+        with pytest.raises(UsageError) as caught:
+            comparison([old, new], baseline=asked)
+        assert str(old.folder) in caught.value.problem
+        assert str(new.folder) in caught.value.problem
+    monkeypatch.chdir(tmp_path)
+    for asked in (f"new/{new.folder.name}", f"./new/{new.folder.name}/", str(new.folder)):
+        [group] = comparison([old, new], baseline=asked).groups
+        assert {arm.reference for arm in group.arms} == {group.arms[1].label}
+
+
+def test_an_edited_record_is_refused_in_words() -> None:
+    with pytest.raises(BrokenRunFolderError, match="does not say how many agents"):
+        comparison(two_runs(scenario_expanded={**EXPANDED, "agents": None}))
 
 
 def test_drift_is_shown_and_not_refused() -> None:
