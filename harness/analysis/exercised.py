@@ -2,7 +2,7 @@
 
 - Broker kill: "processes gone, a shard saw the break"; a graceful restart and a recreate likewise.
 - Worker kill: "wait status SIGKILL, ≥ 1 open delivery": one that it really held (``held.held_by``), or one that was lost in its
-  outstanding fetch.
+  outstanding fetch, or that came again and was given before, as the broker says (``held.swallowed_by``).
 - Producer kill: "≥ 1 sent and unanswered".
 - Reply cut: answers were swallowed, so a request was executed whose producer never learned it.
 - Pause: "no answer on that side for 90 % of it though some were due": the longest stretch without a confirm, a delivery or a
@@ -18,7 +18,7 @@ import numpy as np
 import polars as pl
 
 from harness.analysis.exposure import exposed, span
-from harness.analysis.held import held_by, open_counts
+from harness.analysis.held import held_by, open_counts, swallowed_by
 from harness.analysis.identities import NEVER, producers_of
 from harness.analysis.moments import Moments
 from harness.clock import NS_PER_S
@@ -54,7 +54,7 @@ def why_not(
             broken = "" if cuts(fault, facts, connections) else "no shard saw the connection break"
             reason = broken if gone else "processes of the broker were left"
         case FaultKind.WORKER_KILL:
-            reason = _worker_kill(fault, facts, moments, deliveries)
+            reason = _worker_kill(fault, facts, moments, deliveries, connections)
         case FaultKind.PRODUCER_KILL:
             reason = _producer_kill(fault, facts, moments)
         case FaultKind.REPLY_CUT:
@@ -67,14 +67,18 @@ def why_not(
     return reason
 
 
-def _worker_kill(fault: FaultRecord, facts: TrialFacts, moments: Moments, deliveries: pl.LazyFrame) -> str:
+def _worker_kill(
+    fault: FaultRecord, facts: TrialFacts, moments: Moments, deliveries: pl.LazyFrame, connections: pl.DataFrame
+) -> str:
     killed = [shard for shard in struck(fault, facts) if shard.killed_ns is not None]
     if not any(shard.exit_status == -signal.SIGKILL for shard in killed):
         return "no worker ended by SIGKILL"
     held = any(len(held_by(deliveries, s.number, s.killed_ns)) for s in killed if s.killed_ns is not None)
     lost = moments.is_class(Class.LOST) & exposed(moments, fault, facts, settles_itself=False)
     swallowed = any(shard.fetch_open for shard in killed) and bool(lost.any())
-    return "" if held or swallowed else "the killed workers held nothing"
+    if held or swallowed or len(swallowed_by(fault, facts, moments, deliveries, connections)):
+        return ""
+    return "no open delivery of the killed workers is on record"
 
 
 def _producer_kill(fault: FaultRecord, facts: TrialFacts, moments: Moments) -> str:

@@ -30,7 +30,7 @@ from harness.analysis.claims import NO_FAULT, allows_repeat, claim_for, claim_wo
 from harness.analysis.evidence import told
 from harness.analysis.exercised import acks_before, in_flight, struck, why_not
 from harness.analysis.exposure import BROKER_FAULTS, Stand, blame, exposed, span
-from harness.analysis.held import held_by
+from harness.analysis.held import held_by, swallowed_by
 from harness.analysis.identities import NEVER, Ints, KeyIndex, identity_keys
 from harness.analysis.moments import Mask, Moments
 from harness.analysis.repeats import repeat_words
@@ -380,8 +380,11 @@ class _Court:
 
     def _held(self, of_kind: list[int]) -> int:
         """Returns how many messages killed workers held: a death touches those, however many more were in the broker."""
-        killed = [shard for at in of_kind for shard in struck(self.faults[at], self.seen.facts)]
-        return sum(len(held_by(self.seen.deliveries, s.number, s.killed_ns)) for s in killed if s.killed_ns is not None)
+        seen, faults = self.seen, [self.faults[at] for at in of_kind]
+        killed = [shard for fault in faults for shard in struck(fault, seen.facts)]
+        held = sum(len(held_by(seen.deliveries, s.number, s.killed_ns)) for s in killed if s.killed_ns is not None)
+        tables = seen.deliveries, seen.connections
+        return held + sum(len(swallowed_by(fault, seen.facts, seen.moments, *tables)) for fault in faults)
 
     def _loss(self, kind: FaultKind, of_kind: list[int], lost: int, count: int) -> Loss:
         if kind is FaultKind.NONE:

@@ -11,7 +11,8 @@
 - ``backlog``: heal → start of the first second with a mean backlog at its level.
 - ``redelivery_p50``, ``redelivery_max`` (worker kill): "from the worker's death to the second receipt of what it held; never = at
   least". Held (``held``) = received and not settled when the signal left. One whose settlement was on its way and that never came
-  again was taken by the broker: it was not held.
+  again was taken by the broker: it was not held. One that its open fetch swallowed was, where the broker says at its first receipt on
+  record that it was given before.
 - ``idle``: only where it happened: "reconnected but idle: workers connected, messages ready, none delivered for 5 s".
 """
 
@@ -25,7 +26,7 @@ import numpy.typing as npt
 import polars as pl
 
 from harness.analysis.backlog import Backlog
-from harness.analysis.held import held_by
+from harness.analysis.held import held_by, swallowed_by
 from harness.analysis.identities import NEVER
 from harness.analysis.measure import end_to_end, is_counted
 from harness.analysis.moments import Moments
@@ -209,6 +210,8 @@ class Recoveries:
                 waited = self.until_ns - shard.killed_ns
                 waits.append(np.full(never, waited))
                 censored = min(censored, waited)
+        swallowed = swallowed_by(fault, self.facts, self.moments, self.deliveries, self.connections)
+        waits.append(swallowed.to_numpy())
         spread = Distribution(values_ns=np.concatenate(waits), smallest_censored_ns=censored)
         median, longest = nearest_rank_ns(spread, 500), nearest_rank_ns(spread, 1000)
         if median is None or longest is None:

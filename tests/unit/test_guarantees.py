@@ -597,7 +597,7 @@ def test_an_at_least_once_setup_may_not_lose_what_a_killed_worker_held() -> None
     ("shard", "held", "why"),
     [
         ({"exit_status": 0}, 5, "no worker ended by SIGKILL"),
-        ({}, 0, "the killed workers held nothing"),
+        ({}, 0, "no open delivery of the killed workers is on record"),
     ],
 )
 def test_a_worker_kill_needs_the_signal_and_an_open_delivery(shard: dict[str, Any], held: int, why: str) -> None:
@@ -614,7 +614,7 @@ def test_a_delivery_whose_ack_was_on_its_way_and_that_never_came_again_was_not_h
     acked = {"worker": 1, "settling_ns": at(9.9995), "settled_ns": None, "settle_outcome": "UNKNOWN"}
     story.more_deliveries = [story.delivery(9_997, at(9.999), **acked)]
     trial = story.analysed()
-    assert trial.guarantees[1].evidence.endswith("the killed workers held nothing")
+    assert trial.guarantees[1].evidence.endswith("no open delivery of the killed workers is on record")
     assert trial.faults[0].recovery["redelivery_max"] == Unknown(unknown="nothing was held")
 
 
@@ -633,6 +633,44 @@ def test_what_was_lost_in_the_fetch_of_a_killed_worker_was_held() -> None:
     story = worker_kill((claim(WORKER, MayLose.IN_FLIGHT),), held=0, fetch_open=True, fetch_max_n=2)
     story.lose([10_005, 10_006])
     assert guarantees(story)["worker kill"].verdict is Verdict.HELD
+
+
+def swallowed(**delivery: Any) -> Story:
+    """A worker killed inside a fetch: a message that it never wrote down comes 5 s later, for the first time on record."""
+    story = worker_kill((claim(WORKER),), held=0, fetch_open=True, fetch_max_n=2)
+    story.traits = Traits(entry_ids=True, reclaims=True)
+    story.lose(9_999)
+    story.more_deliveries = [story.delivery(9_999, at(15), **delivery)]
+    return story
+
+
+@pytest.mark.parametrize("delivery", [{"redelivered": True}, {"delivery_count": 2}])
+def test_what_the_broker_says_it_gave_before_was_in_the_fetch_of_the_killed_worker(delivery: dict[str, Any]) -> None:
+    trial = swallowed(**delivery).analysed()
+    given = trial.guarantees[1]
+    assert (given.verdict, given.bounded) == (Verdict.HELD, 1)
+    assert trial.faults[0].recovery["redelivery_max"] == pytest.approx(5.0)
+
+
+@pytest.mark.parametrize(
+    ("delivery", "fetch_open", "broke"),
+    [
+        ({"redelivered": False, "delivery_count": 1}, True, False),  # it only waited
+        ({"redelivered": True}, False, False),  # the dead had asked for nothing
+        ({"redelivered": True}, True, True),  # it may have been a living worker's, whose connection broke
+    ],
+)
+def test_what_may_have_been_given_to_nobody_or_to_another_was_not_held(
+    delivery: dict[str, Any], fetch_open: bool, broke: bool
+) -> None:
+    story = swallowed(**delivery)
+    producers, living, killed = story.facts_more["shards"]
+    story.facts_more["shards"] = (producers, living, replace(killed, fetch_open=fetch_open))
+    if broke:
+        story.connections = [{"shard": "w0", "t_ns": at(12), "up": False, "reason": "reset"}]
+    given = guarantees(story)["worker kill"]
+    assert given.verdict is Verdict.NOT_EXERCISED
+    assert given.evidence.endswith("no open delivery of the killed workers is on record")
 
 
 def producer_kill(*, unanswered: bool) -> Story:
