@@ -42,8 +42,8 @@ def _combined(kind: str, trials: Sequence[TrialRecord]) -> Guarantee:
     proving = [(trial, given) for trial, given in every if proves(trial)]
     first = every[0][1]
     if first.verdict is Verdict.NO_CLAIM:
-        known = [given for _, given in proving or every]
-        return summed(known, known)
+        known = proving or every
+        return summed([given for _, given in known], {trial.number: given for trial, given in known})
     if not proving:
         # A broker's last words stand with the trial.
         why = next((f": {_LAST_WORDS.split(trial.reasons[0])[0]}" for trial, _ in every if trial.reasons), "")
@@ -53,7 +53,7 @@ def _combined(kind: str, trials: Sequence[TrialRecord]) -> Guarantee:
     order = (Verdict.VIOLATED, Verdict.UNKNOWN, Verdict.HELD, Verdict.NOT_EXERCISED)
     verdict = next(verdict for verdict in order if verdict in seen)
     deciding = [(trial, given) for trial, given in proving if given.verdict is verdict]
-    whole = summed([given for _, given in proving], [given for _, given in deciding])
+    whole = summed([given for _, given in proving], {trial.number: given for trial, given in deciding})
     evidence = whole.evidence
     if len(trials) > 1:
         how = "exercised in" if verdict is Verdict.HELD else "in"  # the verdict itself stands before its evidence

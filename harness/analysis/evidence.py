@@ -8,7 +8,7 @@ unacked``), how far a HELD reaches (``claims.bound_words``), words without a cou
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from harness.analysis.claims import bound_words
 from harness.model import FaultKind, Verdict
@@ -23,24 +23,26 @@ def told(guarantee: Guarantee) -> Guarantee:
     return guarantee.model_copy(update={"evidence": BETWEEN.join(_parts(guarantee))})
 
 
-def summed(every: Sequence[Guarantee], deciding: Sequence[Guarantee]) -> Guarantee:
+def summed(every: Sequence[Guarantee], deciding: Mapping[int, Guarantee]) -> Guarantee:
     """Returns one guarantee for several trials: losses and counts of all of them, the words and the reach of those that decided.
 
+    Words that do not hold of every trial say of which: they may not fit what is counted over all.
+
     Args:
-        every: all that prove something, at least one. deciding: those of them that have the verdict of the whole.
+        every: all that prove something, at least one. deciding: those of them that have the verdict of the whole, by their trial's number.
     """
     counts: Counter[str] = Counter()
     for given in every:
         counts.update(given.counts)
     exposed = [given.exposed for given in every if given.exposed is not None]
     return told(
-        deciding[0].model_copy(
+        next(iter(deciding.values())).model_copy(
             update={
                 "loss": _sum(given.loss for given in every),
                 "counts": dict(counts),
-                "notes": list(dict.fromkeys(note for given in deciding for note in _notes(given))),
+                "notes": list(_notes_of(deciding, of=len(every))),
                 "exposed": sum(exposed) if exposed else None,
-                "bounded": sum(given.bounded for given in deciding),
+                "bounded": sum(given.bounded for given in deciding.values()),
             }
         )
     )
@@ -74,8 +76,17 @@ def _sum(losses: Iterable[Loss | None]) -> Loss | None:
     )
 
 
-def _notes(guarantee: Guarantee) -> list[str]:
-    """Returns the words without a count; all of the sentence, where the record was written before it had counts."""
-    if guarantee.loss is None and not guarantee.counts and not guarantee.notes:
-        return [guarantee.evidence] if guarantee.evidence else []
-    return guarantee.notes
+def _notes_of(deciding: Mapping[int, Guarantee], *, of: int) -> Iterator[str]:
+    """Yields the words without a count, each once, with the numbers of its trials where it is not of all; the whole sentence, where
+    the record was written before it had counts."""
+    told: dict[str, list[int]] = {}
+    for number, given in deciding.items():
+        if given.loss is None and not given.counts and not given.notes:
+            told.setdefault(given.evidence, [])
+        for note in given.notes:
+            told.setdefault(note, []).append(number)
+    for note, numbers in told.items():
+        if note and 0 < len(numbers) < of:
+            yield f"in trial{'' if len(numbers) == 1 else 's'} {', '.join(map(str, numbers))}: {note}"
+        elif note:
+            yield note

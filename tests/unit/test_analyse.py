@@ -362,6 +362,15 @@ def test_what_was_not_exercised_says_so_once() -> None:
     assert summed(never, never) == "in 2 of 2 trials; nothing was exposed to it"
 
 
+def test_words_of_some_trials_only_say_of_which() -> None:
+    lost = seen(N, 10, 1031).model_copy(update={"notes": ["no shard saw the connection break"]})
+    never = words(N, "nothing was exposed to it")
+    assert summed(lost, never, never) == (
+        "in 3 of 3 trials; 10 of 1,031 exposed messages lost; in trial 1: no shard saw the connection break; "
+        "in trials 2, 3: nothing was exposed to it"
+    )
+
+
 def test_trials_without_sound_evidence_prove_nothing() -> None:
     combined = verdicts(V, V, status=TrialStatus.INVALID)
     assert (combined.verdict, combined.evidence) == (Verdict.UNKNOWN, "no trial left sound evidence")
