@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
 from harness.store import RunFolder
 from reports import ratios, sides
@@ -18,9 +17,6 @@ from reports.html import Page, Pictures, render, tone
 from reports.ratios import Cell
 from reports.rows import Run
 from reports.view import CaseView, view
-
-if TYPE_CHECKING:
-    from reports.charts import Drawing
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -81,15 +77,11 @@ def _spread(setting: Setting) -> tuple[str, list[tuple[str, list[str]]]]:
 def _pictures(told: Comparison) -> Pictures:
     """Returns what draws: the ratios first, then every chart of several cases."""
 
-    def ratios_to_reference(_cases: Sequence[CaseView]) -> Drawing | None:
-        from reports.charts._forest import forest  # noqa: PLC0415 - matplotlib
-
-        return forest(told)
-
     try:
-        from reports.charts import Chart, charts  # noqa: PLC0415 - matplotlib
+        from reports.charts import charts  # noqa: PLC0415 - matplotlib
+        from reports.charts._forest import chart_of  # noqa: PLC0415 - as above
 
-        return Pictures([Chart(position=0, of_cases=ratios_to_reference), *charts()])
+        return Pictures([chart_of(told), *charts()])
     except Exception:  # it tells why in the charts' place
         return Pictures()
 

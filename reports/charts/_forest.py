@@ -13,11 +13,12 @@ from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from reports import ratios, words
-from reports.charts import DataTable, Drawing
+from reports.charts import Chart, DataTable, Drawing
 from reports.charts._ratios import ratio_axis
 from reports.charts._style import BLUE, GREY, INK, VERMILLION, figure, styled
 from reports.compared import Arm, Comparison, Difference
 from reports.differences import Measured, measured, more_is_better
+from reports.view import CaseView
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -47,6 +48,15 @@ class _Row:
     def height(self) -> float:
         """Returns how much of the panels it takes, in inches."""
         return ROW_IN + LINE_IN * (1 + self.label.count("\n"))
+
+
+def chart_of(told: Comparison) -> Chart:
+    """Returns the plot as the first chart of a page."""
+
+    def drawn(_cases: Sequence[CaseView]) -> Drawing | None:
+        return forest(told)
+
+    return Chart(position=0, of_cases=drawn)
 
 
 def forest(told: Comparison) -> Drawing | None:
