@@ -60,6 +60,12 @@ class UnavailableError(UsageError):
     """This machine lacks something that the scenario needs (a binary, an engine, a right)."""
 
 
+class Interrupted(BrokerbenchError):
+    """A Ctrl-C came when there was something to tell already, and it has been told."""
+
+    exit_code = ExitCode.INTERRUPTED
+
+
 class NotComparableError(BrokerbenchError):
     """Figures whose difference would say something about their surroundings, not about the brokers."""
 

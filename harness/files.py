@@ -6,6 +6,7 @@ Floor 0; used by ``store`` and ``timeline``.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import threading
@@ -41,6 +42,7 @@ def aside(path: Path) -> Iterator[Path]:
     """Yields a path beside ``path`` to write to; then fsyncs it and renames it over. Nothing of it stays after an error."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.tmp")
     try:
+        temporary.touch()  # here for the reason why it cannot be: a library tells it in words of its own, or not at all
         yield temporary
         with temporary.open("rb") as written:
             os.fsync(written.fileno())
@@ -70,11 +72,21 @@ def plain_value(value: Any) -> Any:
 
 def lost_place(path: Path, error: Exception) -> BrokerbenchError:
     """Returns the error for a file that cannot be written (any more), with the remedy."""
-    reason = error.strerror if isinstance(error, OSError) and error.strerror else one_line(error)
-    return BrokerbenchError(
-        f"{path} cannot be written: {reason}",
-        remedy=f"free space in {path.parent} (df -h {path.parent}) and run again; what was written before is whole",
+    told = re.search(r"\(os error (\d+)\)", str(error))  # so polars ends what it says of a full disk
+    reason = os.strerror(int(told[1])) if told else getattr(error, "strerror", "") or one_line(error)
+    way = (
+        f"get the right to write in {path.parent}, or name another folder,"
+        if is_barred(error)
+        else f"free space in {path.parent} (df -h {path.parent})"
     )
+    return BrokerbenchError(
+        f"{path} cannot be written: {reason}", remedy=f"{way} and run again; what was written before is whole"
+    )
+
+
+def is_barred(error: BaseException | None) -> bool:
+    """Returns whether it is a right that lacks, or a medium that is only read: free space would not help."""
+    return isinstance(error, OSError) and error.errno in (errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 def _sync_folder(path: Path) -> None:

@@ -12,6 +12,7 @@ import signal
 import sys
 import traceback
 from contextlib import suppress
+from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
@@ -23,6 +24,7 @@ ENDING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if h
 
 def main() -> NoReturn:
     """Runs the command of ``sys.argv`` and exits."""
+    _open_what_is_closed()
     for number in ENDING:
         signal.signal(number, _leave_before_start)
     from harness.cli.commands import cli  # noqa: PLC0415 - it takes 0.6 s, in which a Ctrl-C must not end in a traceback
@@ -46,6 +48,14 @@ def main() -> NoReturn:
         )
         code = ExitCode.NO_VERDICT
     sys.exit(int(code or 0))
+
+
+def _open_what_is_closed() -> None:
+    """Gives stdin, stdout and stderr that were closed (`>&-`) to /dev/null; else the next file that is opened takes their number."""
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:
+            null = Path(os.devnull).open("r" if name == "stdin" else "w", encoding="utf-8")  # noqa: SIM115 - until we end
+            setattr(sys, name, null)
 
 
 def _tell(text: str) -> None:

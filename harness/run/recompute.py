@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from harness.analysis.analyse import TrialTables, analyse, combine_case, run_exit
 from harness.brokers import setup
-from harness.errors import BrokenRunFolderError
+from harness.errors import BrokenRunFolderError, BrokerbenchError
 from harness.model import Parameters, Setup, TrialStatus
 from harness.record import CaseRecord, RunRecord, TrialRecord
 from harness.scenario.model import Bound
@@ -12,16 +12,25 @@ from harness.store import RunFolder, TrialFolder
 
 
 def analysed_trial(
-    folder: TrialFolder, *, name: str, number: int, setup: Setup, parameters: Parameters, interrupted: bool = False
+    folder: TrialFolder,
+    *,
+    name: str,
+    number: int,
+    setup: Setup,
+    parameters: Parameters,
+    interrupted: bool = False,
+    unkept: list[BrokerbenchError] | None = None,
 ) -> TrialRecord:
     """Returns the record of one trial from its folder, and keeps ``messages.parquet`` there.
 
     Args:
         folder: of the trial. name: how the record calls it. number: of the trial.
         interrupted: Ctrl-C ended it, so whatever its figures, it proves nothing.
+        unkept: gets the error where the derived table cannot be written; None = that is raised.
 
     Raises:
         BrokenRunFolderError: a table or the facts are missing or damaged.
+        BrokerbenchError: the derived table cannot be written.
     """
     facts = folder.read_facts()
     stored = TrialTables(
@@ -32,18 +41,23 @@ def analysed_trial(
         samples=folder.read_table("samples"),
     )
     analysed = analyse(stored, facts, setup, {**parameters, **facts.found})
-    folder.write_table("messages", analysed.messages)
+    try:
+        folder.write_table("messages", analysed.messages)
+    except BrokerbenchError as error:
+        if unkept is None:
+            raise
+        unkept.append(error)
     return analysed.record(number=number, folder=name, interrupted=interrupted)
 
 
-def recompute(folder: RunFolder) -> tuple[RunRecord, list[str]]:
+def recompute(folder: RunFolder) -> tuple[RunRecord, list[str], list[BrokerbenchError]]:
     """Returns the record of a stored run with every figure made again from its tables; writes only derived tables.
 
     A trial that had failed, had no broker or left no tables keeps its old record: there is nothing to compute it from. One whose tables are
     damaged now is marked failed, and the others are told all the same.
 
     Returns:
-        The record, and what is damaged: one paragraph per trial.
+        The record; what is damaged, one paragraph per trial; which derived tables could not be written.
 
     Raises:
         BrokenRunFolderError: the record itself is missing or damaged.
@@ -52,18 +66,23 @@ def recompute(folder: RunFolder) -> tuple[RunRecord, list[str]]:
     record = folder.load()
     bounds = [Bound(**bound) for bound in record.scenario_expanded.get("slo", [])]
     damaged: list[str] = []
-    cases = [_recomputed(folder, case, bounds, damaged) for case in record.cases]
+    unkept: list[BrokerbenchError] = []
+    cases = [_recomputed(folder, case, bounds, damaged, unkept) for case in record.cases]
     record = record.model_copy(update={"cases": cases})
     code, reason = run_exit(record)
-    return record.model_copy(update={"exit_code": int(code), "exit_reason": reason}), damaged
+    return record.model_copy(update={"exit_code": int(code), "exit_reason": reason}), damaged, unkept
 
 
-def _recomputed(folder: RunFolder, case: CaseRecord, bounds: list[Bound], damaged: list[str]) -> CaseRecord:
-    trials = [_again(folder, case, trial, damaged) for trial in case.trials]
+def _recomputed(
+    folder: RunFolder, case: CaseRecord, bounds: list[Bound], damaged: list[str], unkept: list[BrokerbenchError]
+) -> CaseRecord:
+    trials = [_again(folder, case, trial, damaged, unkept) for trial in case.trials]
     return combine_case(case.model_copy(update={"trials": trials}), bounds)
 
 
-def _again(folder: RunFolder, case: CaseRecord, trial: TrialRecord, damaged: list[str]) -> TrialRecord:
+def _again(
+    folder: RunFolder, case: CaseRecord, trial: TrialRecord, damaged: list[str], unkept: list[BrokerbenchError]
+) -> TrialRecord:
     if trial.ledger is None or trial.status is TrialStatus.UNAVAILABLE:
         return trial
     try:
@@ -74,6 +93,7 @@ def _again(folder: RunFolder, case: CaseRecord, trial: TrialRecord, damaged: lis
             setup=setup(case.setup),
             parameters=case.parameters,
             interrupted=trial.status is TrialStatus.INTERRUPTED,
+            unkept=unkept,
         )
     except BrokenRunFolderError as error:
         damaged.append(str(error))

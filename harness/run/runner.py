@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -23,6 +24,7 @@ from harness.load.farewell import farewell
 from harness.model import AS_FOUND, TrialStatus
 from harness.proxy.proxy import why_not
 from harness.record import CaseRecord, ImageRecord, RunRecord, TrialRecord
+from harness.run.completion import completed
 from harness.run.context import TrialContext, needs_proxy
 from harness.run.entrance import check_door
 from harness.run.health import described
@@ -114,12 +116,15 @@ class Run:
                     self._case(self._journal, index, case)
         except KeyboardInterrupt:
             status = "interrupted"
+        _, interrupted = completed(self._take_leave)
+        self._finish("interrupted" if interrupted else status)
+        return self.record
+
+    def _take_leave(self) -> None:
         self._say_goodbye()
         for sentence in self._journal.close():
             if sentence.startswith(LEFT):
                 self._listener.notice(Warned(text=sentence))
-        self._finish(status)
-        return self.record
 
     def _start(self) -> RunStarted:
         return RunStarted(
@@ -178,16 +183,22 @@ class Run:
             pass  # seen.aborted has it; what was seen until then is analysed like any other evidence
         if trial.seen.agents_stay is not None:
             self._agents_stay = trial.seen.agents_stay
+        # The load is over: a Ctrl-C from here on ends the run, and takes nothing from this trial.
+        _, later = completed(partial(self._conclude, context, trial, interrupted=interrupted))
+        if interrupted or later:
+            raise KeyboardInterrupt
+
+    def _conclude(self, context: TrialContext, trial: Trial, *, interrupted: bool) -> None:
+        """Keeps what a trial left behind, and its figures."""
+        index, number = context.index, context.number
         self._save(status="loaded", index=index, seen=trial.seen)
         self._listener.notice(PhaseChanged(phase="analysing", t_ns=now_ns()))
         result = self._analysed(context, trial, interrupted=interrupted)
-        shutil.rmtree(slots, ignore_errors=True)
+        shutil.rmtree(context.slots, ignore_errors=True)
         self._save(status="running", index=index, trial=result)
         self._listener.notice(
             CaseFinished(case=self.record.cases[index], trial=number, status=result.status, words=_words(result))
         )
-        if interrupted:
-            raise KeyboardInterrupt
 
     def _more(self, index: int, number: int) -> bool:
         """Returns whether another trial is to follow."""
@@ -217,8 +228,6 @@ class Run:
             if trial.seen.has_broker or interrupted:
                 return analysed
             return analysed.model_copy(update={"status": TrialStatus.UNAVAILABLE, "reasons": [trial.seen.aborted]})
-        except KeyboardInterrupt:
-            raise
         except Exception as error:
             reasons = [f"the evidence could not be analysed: {described(error)}"]
             if trial.seen.aborted:
