@@ -8,6 +8,7 @@ Neighbours: ``view`` reads the run, ``charts`` draw, ``embedding`` puts drawings
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -51,6 +52,7 @@ _TONES = {
     words.LOST_NO_CLAIM: "lossy",
     words.HELD: "good",
 }
+_TIES = re.compile(r"(?<=\d) (?=[^\W\d]{1,3}\b|%)|(?<=[≥≤±]) (?=\d)")
 _OF_WORDS = {str(sign): sign for sign in (*_TONES, *words.OF_STATUS.values(), words.NO_CLAIM)}
 
 
@@ -180,7 +182,7 @@ class Pictures:
 
 
 def _name(draw: Callable[[Any], object]) -> str:
-    return draw.__module__.rpartition(".")[2]
+    return draw.__module__.rpartition(".")[2].removeprefix("_")
 
 
 def _told(error: Exception) -> str:
@@ -208,6 +210,7 @@ def _environment() -> Environment:
         "tone": tone,
         "signed": signed,
         "breakable": breakable,
+        "tied": tied,
         "duration": format_duration,
         "code": lambda cell: isinstance(cell, Code),
         "as_made": Markup,
@@ -245,6 +248,11 @@ def breakable(name: str) -> list[str]:
             pieces.append(name[last:at])
             last = at
     return [*pieces, name[last:]]
+
+
+def tied(text: str) -> str:
+    """Returns a cell of a wide table in which a line may break between words, never between a number and its unit or its sign."""
+    return _TIES.sub("\N{NO-BREAK SPACE}", text)
 
 
 def anchor(case: CaseRecord) -> str:
@@ -309,7 +317,7 @@ def _notes(record: RunRecord) -> Iterator[str]:
     if labels:
         yield f"{'; '.join(labels)}."
     if any(len(case.trials) > 1 for case in record.cases):
-        yield "Several trials: the middle one (of two, the worse), with lowest – highest."
+        yield f"Several trials: {words.SEVERAL}; with lowest – highest of one trial."
 
 
 def _bottom(record: RunRecord) -> dict[str, object]:
@@ -360,9 +368,7 @@ def _section(run: RunView, case: CaseView, pictures: Pictures, *, cut_off: bool,
         sheets=_sheets(run, record, shown),
         stories=tuple(each for trial in record.trials for each in examples.stories(run.folder, trial)),
         befell=tuple(containers.befell(record)),
-        warnings=tuple(
-            words.warning(each) for each in dict.fromkeys(w for trial in record.trials for w in trial.warnings)
-        ),
+        warnings=tuple(dict.fromkeys(story.warning(each, trial) for trial in record.trials for each in trial.warnings)),
         slo=tuple(words.slo(expectation) for expectation in record.slo),
     )
 

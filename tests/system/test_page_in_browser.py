@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import base64
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from harness.model import FaultKind
+from harness.record import Unknown
 from harness.store import RunFolder, TrialFolder
 from reports import write_reports
 from tests.system.browser import Tab, chromium
@@ -16,6 +20,7 @@ from tests.unit import records, trials
 pytestmark = pytest.mark.xdist_group("browser")  # one browser, one page
 
 OPEN_ALL = "document.querySelectorAll('details').forEach(each => each.open = true)"
+NOTHING_HELD = Unknown(unknown="nothing was held")
 KILLED_S, BACK_S, WARMUP_S, SECONDS = 9.25, 11.5, 2.0, 20.0
 
 
@@ -137,3 +142,64 @@ def test_on_paper_every_case_is_open(tab: Tab, page: Path) -> None:
     assert tab.value(hidden) == 6
     tab.call("Emulation.setEmulatedMedia", media="print")
     assert tab.value(hidden) == 0
+
+
+@pytest.fixture(scope="module")
+def wide(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A page whose tables have as many columns as they get, with ranges over trials."""
+    folder = RunFolder(tmp_path_factory.mktemp("wide"))
+    kill = records.worker_kill()
+    nothing = kill.model_copy(update={"index": 1, "recovery": dict.fromkeys(kill.recovery, NOTHING_HELD)})
+    classes = {"processed": 30_000, "unsent": 1_306, "vanished": 178, "rejected": 12_345, "stranded": 4_117}
+    ledger = records.ledger(producer_duplicate=12, duplicate_effect=1_234, skipped=7).model_copy(
+        update={"classes": classes}
+    )
+    struck = [
+        records.trial(n, faults=[records.broker_kill(), kill, nothing], ledger=ledger, metrics=records.metrics(lost=n))
+        for n in (1, 2, 3)
+    ]
+    ids = ("redis-reliable-list[persistence=aof-everysec]@embedded", "rabbitmq-quorum@embedded")
+    folder.save(records.run([records.case(name, trials=struck) for name in ids]))
+    write_reports(folder)
+    return folder.path / "report.html"
+
+
+PORTRAIT_PX, LANDSCAPE_PX = 718, 1046  # what A4 leaves between Chromium's margins of 1 cm
+BEYOND = """[...document.querySelectorAll('table, figure svg, figure img, pre, p, li')]
+    .filter(each => each.getBoundingClientRect().right > innerWidth + 1 && (innerWidth > 1000 || !each.matches('#cases *')))
+    .map(each => Math.round(each.getBoundingClientRect().right) + ': ' + (each.innerText?.slice(0, 60) ?? each.tagName))"""
+
+
+def test_on_paper_nothing_is_wider_than_its_page(tab: Tab, wide: Path) -> None:
+    for width in (PORTRAIT_PX, LANDSCAPE_PX):
+        tab.open(wide, width)
+        tab.call("Emulation.setEmulatedMedia", media="print")
+        assert tab.value("document.querySelectorAll('table.cases thead th').length") >= 20
+        assert tab.value(BEYOND) == []
+    assert tab.value("getComputedStyle(document.querySelector('#cases')).page") == "wide"
+    told = base64.b64decode(
+        tab.call("Page.printToPDF", paperWidth=8.27, paperHeight=11.69, preferCSSPageSize=True)["data"]
+    )
+    boxes = [tuple(map(float, each.split())) for each in re.findall(rb"/MediaBox\s*\[([^]]*)\]", told)]
+    assert {width > height for _, _, width, height in boxes} == {True, False}, "the wide table has a page across"
+
+
+def test_a_table_that_scrolls_shows_it_by_a_shade_at_its_edge(tab: Tab, wide: Path, tmp_path: Path) -> None:
+    tab.open(wide, 1280)
+    box = "document.querySelector('#cases .scroll')"
+    assert tab.value(f"{box}.scrollWidth - {box}.clientWidth") > 0
+
+    def edge() -> tuple[int, int]:
+        """Returns how light the page is at the right edge of the table, and beside it."""
+        left, top, width = tab.value(f"(b => [b.x, b.y + scrollY, b.width])({box}.getBoundingClientRect())")
+        tab.screenshot(tmp_path / "page.png")
+        with Image.open(tmp_path / "page.png").convert("L") as seen:
+            rows = range(int(top) + 2, int(top) + 12)
+            inner, outer = (max(seen.getpixel((int(left + width) + by, y)) for y in rows) for by in (-2, 3))
+        return inner, outer
+
+    inner, outer = edge()
+    assert inner < outer - 20
+    tab.value(f"{box}.scrollTo(1e6, 0)")
+    inner, outer = edge()
+    assert inner == outer

@@ -110,6 +110,14 @@ def breaks(case: CaseView) -> Drawing | None:
 
 
 class TestWords:
+    def test_its_contents_stand_in_the_order_of_the_page(self, folder: RunFolder) -> None:
+        sites = [records.case(f"redis-stream@{net}", network=net, client="container") for net in ("bridge", "host")]
+        found = Outline(page(folder, records.run(sites), [Chart(position=1, of_cases=lambda _: drawing())]))
+        named = [str(each["href"]).removeprefix("#") for each in found.every("a")]
+        contents = named[named.index("cases") : named.index("words") + 1]
+        assert contents == [each["id"] for each in found.every("section") if each["id"] in contents]
+        assert {"networks", "together"} <= set(contents)
+
     @pytest.mark.parametrize(
         "record",
         [
