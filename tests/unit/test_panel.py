@@ -109,6 +109,16 @@ class TestCase:
         assert "backlog 5,900 (broker: 100)" in told
         assert "rejected 0  unknown 0  redelivered 0" in told
 
+    @pytest.mark.parametrize(("width", "cells"), [(30, 1), (36, 4), (44, 12)])
+    def test_in_a_narrow_terminal_every_figure_is_whole(self, width: int, cells: int) -> None:
+        ticks = (tick(t_s, 4000 * t_s, 3900 * t_s, backlog_broker=100) for t_s in range(60))
+        lines = shown(picture(*ticks), 59, width)
+        assert "…" not in "".join(lines)
+        assert re.search(rf"rate +{BARS[7]}{{1,{cells}}} +delivered 3,900/s", "\n".join(lines))
+        told = re.sub(r"\s+", " ", " ".join(lines))
+        assert "offered 4,000/s confirmed 3,900/s" in told
+        assert "backlog 5,900 (broker: 100) rejected 0 unknown 0 redelivered 0" in told
+
     def test_it_shows_the_time_left_and_the_fault_with_its_countdown(self) -> None:
         told = drawn(*list(outage())[:47], t_s=4.5)
         assert re.search(r"steady +━+─+  4 s of 20 s, 16 s left", told)
@@ -196,9 +206,25 @@ class TestCases:
         [line] = [each for each in shown(of(cases, running=0), 1, width=160) if "NOT RUN" in each]
         assert line.endswith("no redis-server here")
 
+    def test_words_that_have_no_room_end_in_an_ellipsis(self) -> None:
+        lines = shown(of(list(map(records.case, IDS)), running=2), 1, width=100)
+        assert [len(line) for line in lines[1:3]] == [100, 100]
+        assert all(line.endswith("kept every conf…") for line in lines[1:3])
+
+    def test_a_run_that_ends_counts_nothing_down_and_says_what_will_not_run(self) -> None:
+        made = of(list(map(records.case, IDS)), running=2)
+        made.notice(FaultPlanned(index=0, label="kill broker", t_ns=at_ns(5), hold_s=3.0))
+        made.notice(FaultInjected(index=1, label="pause broker", t_ns=at_ns(1), hold_s=3.0))
+        lines = shown(made, 2, ending=True)
+        assert lines[0] == "crash · case 3 of 4 · ending: interrupted"
+        assert lines[4].startswith("  not run")
+        assert "steady   2 s" in lines
+        assert any(line.endswith("pause broker, for 1.0 s, healing") for line in lines)
+        assert not re.search("left|waiting|kill broker", "\n".join(lines))
+
     def test_a_run_that_ends_says_so(self) -> None:
         assert shown(picture(tick(0, 0, 0)), 1, ending=True)[-1] == ENDING
-        assert shown(Picture(), 1, ending=True) == ["starting", ENDING]
+        assert shown(Picture(), 1, ending=True) == ["starting · ending: interrupted", ENDING]
 
 
 class TestTerminal:
