@@ -5,7 +5,7 @@ Neighbours: ``html`` has what every page is made of; ``charts`` draw, ``charts._
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -17,6 +17,10 @@ from reports.html import Page, Pictures, render, tone
 from reports.ratios import Cell
 from reports.rows import Run
 from reports.view import CaseView, view
+
+MOST_DRAWN = 24
+"""Cases; with more nobody could tell them apart, and a page takes minutes."""
+CHOSEN = "those that ended worst and, of the others, those that differ most, with their references. The table has all."
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,10 +39,11 @@ def page_of(told: Comparison, runs: Sequence[Run]) -> Page:
         BrokenRunFolderError: a run's folder is gone since it was read. A chart that cannot be drawn is told in its place.
     """
     columns = measured(told)
-    pictures = _pictures(told)
     arms = [arm for group in told.groups for arm in group.arms]
+    drawn = _only(told, {arm.label for arm in sides.foremost(arms, MOST_DRAWN)})
+    pictures = _pictures(drawn)
     worst = min((sides.sign(arm) for arm in arms), key=lambda sign: sign.rank)
-    views = list(_views(told, runs))
+    views = list(_views(drawn, runs))
     html = render(
         "comparison.html.j2",
         told=told,
@@ -54,12 +59,21 @@ def page_of(told: Comparison, runs: Sequence[Run]) -> Page:
         differing=[(title, [_spread(each) for each in settings]) for title, settings in sides.parts_of(told)],
         charts=pictures.of_cases(views),
         missing=list(_missing(views)),
+        chosen=f"{len(views)} of {len(arms)} cases are drawn: {CHOSEN}" if len(views) < len(arms) else "",
         started={
             run.name: f"{datetime.fromtimestamp(run.started_wall_ns / 1e9, UTC):%Y-%m-%d %H:%M:%S} UTC"
             for run in told.runs
         },
     )
     return Page(html=html, pictures=pictures.files)
+
+
+def _only(told: Comparison, labels: Collection[str]) -> Comparison:
+    """Returns a comparison of some of its rows."""
+    groups = [
+        group.model_copy(update={"arms": [arm for arm in group.arms if arm.label in labels]}) for group in told.groups
+    ]
+    return told.model_copy(update={"groups": [group for group in groups if group.arms]})
 
 
 def _lines(arms: Sequence[Arm], columns: Sequence[Measured], several: bool) -> Iterator[Line]:

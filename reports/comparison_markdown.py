@@ -5,29 +5,28 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from reports import ratios, sides, words
-from reports.compared import Comparison, Group, Setting
+from reports.compared import Arm, Comparison, Group, Setting
 from reports.differences import Measured, measured
 from reports.escape import block, code, table, text
 from reports.markdown import MAX_BYTES, STRIP_BYTES, clipped, within
 
 MAX_SETTINGS = 20
+TABLE_BYTES = MAX_BYTES // 8
 
 
 def page_of(told: Comparison) -> str:
     """Returns the page; below 64 KiB: what is left out, the last parts first, is told."""
     parts = list(_head(told))
-    rest = [*_tables(told), *_claims(told), "\n".join(f"- {text(note)}" for note in told.notes), *_differing(told)]
-    rest.append(_runs(told))
-    left_out = 0
-    for part in rest:
-        if len("\n\n".join([*parts, part]).encode()) < MAX_BYTES - 200:
+    named = "\n".join(f"- {text(note)}" for note in told.notes)
+    rest = [*_tables(told), *_claims(told), ("Notes", named), *_differing(told), ("Runs", f"## Runs\n\n{_runs(told)}")]
+    left_out = []
+    for title, part in rest:
+        if len("\n\n".join([*parts, part]).encode()) < MAX_BYTES - 600:
             parts.append(part)
         else:
-            left_out += 1
+            left_out.append(title)
     if left_out:
-        parts.append(
-            f"{words.count(left_out, 'part')} of this comparison left out here: `brokerbench compare --json` has all."
-        )
+        parts.append(f"Left out here: {'; '.join(left_out)}. `brokerbench compare --json` has all.")
     return "\n\n".join(parts) + "\n"
 
 
@@ -50,27 +49,39 @@ def _head(told: Comparison) -> Iterator[str]:
             [text(sides.sign(arm)), code(arm.label), text(clipped(sides.kept(arm) if arm.trials else arm.told))]
             for arm in sides.worst_first(group)
         ]
-        yield within(STRIP_BYTES // len(told.groups), ["", "case", "confirmed messages"], rows)
+        yield within(STRIP_BYTES // len(told.groups), ["", "case", "confirmed messages"], rows, source="`--json`")
 
 
 def _listed(sentences: Sequence[str]) -> str:
     return "\n".join(f"- {text(clipped(each))}" for each in sentences[:MAX_SETTINGS])
 
 
-def _tables(told: Comparison) -> Iterator[str]:
+def _tables(told: Comparison) -> Iterator[tuple[str, str]]:
+    """Yields each table with its title."""
     for about in ("carried", "late", "back", "cost"):
         chosen = [each for each in measured(told) if each.about == about]
         if chosen:
-            yield f"## {sides.TITLES[about]}\n\n" + "\n\n".join(
-                filter(None, (_table(group, chosen) for group in told.groups))
-            )
+            title, budget = sides.TITLES[about], TABLE_BYTES // len(told.groups)
+            tables = [_within(budget, group, chosen) for group in told.groups]
+            yield title, f"## {title}\n\n" + "\n\n".join(filter(None, tables))
 
 
-def _table(group: Group, chosen: Sequence[Measured]) -> str:
+def _within(budget: int, group: Group, chosen: Sequence[Measured]) -> str:
+    """Returns a table of no more than about ``budget`` bytes, of the foremost rows, and how many are left out."""
+    ran = [arm for arm in group.arms if arm.trials]
+    whole = _table(group, ran, chosen)
+    size = len(whole.encode())
+    if size <= budget:
+        return whole
+    shown = sides.foremost(ran, max(2, len(ran) * budget // size))
+    left_out = len(ran) - len(shown)
+    note = f"… and {left_out:,} more, which ended no worse and differ less: `--json` has them." if left_out else ""
+    return f"{_table(group, shown, chosen)}\n\n{note}".rstrip()
+
+
+def _table(group: Group, arms: Sequence[Arm], chosen: Sequence[Measured]) -> str:
     rows = []
-    for arm in group.arms:
-        if not arm.trials:
-            continue
+    for arm in arms:
         standing = "".join(f"<br>{text(line)}" for line in sides.standing(arm, several=len(group.arms) > 1))
         cells = [ratios.cell(each.metric, arm.figures[each.metric]) for each in chosen]
         rows.append([code(arm.label) + standing, *("<br>".join(map(text, cell.lines)) for cell in cells)])
@@ -78,7 +89,7 @@ def _table(group: Group, chosen: Sequence[Measured]) -> str:
     return table(head, rows, right=1) if rows else ""
 
 
-def _claims(told: Comparison) -> Iterator[str]:
+def _claims(told: Comparison) -> Iterator[tuple[str, str]]:
     rows = [
         [
             text(sign),
@@ -90,15 +101,16 @@ def _claims(told: Comparison) -> Iterator[str]:
         for arm, each, sign in sides.claims(told)
     ]
     if rows:
-        yield "## Guarantees\n\n" + table(["verdict", "case", "fault", "claimed", "observed"], rows)
+        headings = ["verdict", "case", "fault", "claimed", "observed"]
+        yield "Guarantees", "## Guarantees\n\n" + within(TABLE_BYTES, headings, rows, source="`--json`")
 
 
-def _differing(told: Comparison) -> Iterator[str]:
+def _differing(told: Comparison) -> Iterator[tuple[str, str]]:
     for title, settings in sides.parts_of(told):
         rows = [[code(each.name), _by_value(each)] for each in settings[:MAX_SETTINGS]]
         more = len(settings) - MAX_SETTINGS
         note = f"\n\n… and {more} more: `--json` has them." if more > 0 else ""
-        yield f"## {title}\n\n" + table(["setting", "value: where"], rows) + note
+        yield title, f"## {title}\n\n" + table(["setting", "value: where"], rows) + note
 
 
 def _by_value(setting: Setting) -> str:
@@ -116,4 +128,4 @@ def _runs(told: Comparison) -> str:
         + block(clipped(run.command))
         for run in told.runs
     ]
-    return "## Runs\n\n" + "\n\n".join(told_of)
+    return "\n\n".join(told_of)

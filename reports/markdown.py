@@ -62,8 +62,10 @@ def clipped(value: str, most: int = MAX_TEXT) -> str:
     return value if len(value) <= most else f"{value[:most]}… ({len(value) - most:,} more characters)"
 
 
-def within(budget: int, headings: list[str], rows: list[list[str]], *, right: int | None = None) -> str:
-    """Returns a table of the first rows that take no more than ``budget`` bytes, and how many are left out."""
+def within(
+    budget: int, headings: list[str], rows: list[list[str]], *, right: int | None = None, source: str = "run.json"
+) -> str:
+    """Returns a table of the first rows that take no more than ``budget`` bytes, and how many are left out, which ``source`` has."""
     kept: list[list[str]] = []
     size = 0
     for row in rows:
@@ -72,7 +74,7 @@ def within(budget: int, headings: list[str], rows: list[list[str]], *, right: in
             break
         kept.append(row)
     left_out = len(rows) - len(kept)
-    note = f"\n\n… and {left_out:,} more: run.json has them." if left_out else ""
+    note = f"\n\n… and {left_out:,} more: {source} has them." if left_out else ""
     return table(headings, kept, right=right) + note
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 
 from reports import words
@@ -47,6 +48,30 @@ def sign(arm: Arm) -> Sign:
 def worst_first(group: Group) -> list[Arm]:
     """Returns the arms of a group, the worst verdict first."""
     return sorted(group.arms, key=lambda arm: sign(arm).rank)
+
+
+def foremost(arms: Sequence[Arm], most: int) -> list[Arm]:
+    """Returns as many arms in their order, of more the worst and of alike ones those that differ most, each with its reference."""
+    if len(arms) <= most:
+        return list(arms)
+    by_label = {arm.label: arm for arm in arms}
+    chosen: dict[str, Arm] = {}
+    for arm in sorted(arms, key=lambda arm: (sign(arm).rank, -_departs(arm))):
+        wanted = {label: by_label[label] for label in (arm.reference, arm.label) if label in by_label}
+        if len(chosen | wanted) <= most:
+            chosen |= wanted
+    return [arm for arm in arms if arm.label in chosen]
+
+
+def _departs(arm: Arm) -> float:
+    """Returns how far the figures of an arm are from their reference's at most, as a log ratio; one that may be chance counts little."""
+    every = [each.difference for each in arm.figures.values() if each.difference and each.difference.ratio]
+    weighed = [
+        abs(math.log(each.ratio)) * (1.0 if each.interval and not holds_one(each.interval) else 1e-3)
+        for each in every
+        if each.ratio
+    ]
+    return max(weighed, default=0.0)
 
 
 def kept(arm: Arm) -> str:

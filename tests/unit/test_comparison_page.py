@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -10,17 +11,23 @@ import records
 
 from harness.cli.comparing import MARK, MARK_WITHIN, require_writable
 from harness.errors import UsageError
+from harness.model import Verdict
+from harness.record import CaseRecord
 from harness.store import RunFolder
+from reports import sides
+from reports.compared import Comparison
 from reports.comparison import comparison
 from reports.comparison_html import page_of
+from reports.comparison_markdown import page_of as markdown_of
+from reports.html import Pictures
+from reports.markdown import MAX_BYTES
 from reports.rows import Run
 
 
-def stored(folder: Path) -> Run:
-    """A run of two cases in a folder of its own, whose trials left nothing behind."""
+def stored(folder: Path, cases: Sequence[CaseRecord] = ()) -> Run:
+    """A run of two cases, or of ``cases``, in a folder of its own, whose trials left nothing behind."""
     folder.mkdir()
-    cases = [records.case("a@embedded"), records.case("b@embedded")]
-    record = records.run(cases)
+    record = records.run(list(cases) or [records.case("a@embedded"), records.case("b@embedded")])
     RunFolder(folder).save(record)
     return Run(folder=folder, record=record)
 
@@ -59,3 +66,29 @@ def test_a_plot_that_cannot_be_drawn_is_told_by_its_name(tmp_path: Path, monkeyp
     monkeypatch.setattr("reports.charts._forest.forest", broken)
     run = stored(tmp_path / "run")
     assert "forest” here:" in page_of(comparison([run]), [run]).html
+
+
+def test_of_many_cases_the_worst_and_those_that_differ_most_are_drawn_and_what_is_left_out_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[Comparison] = []
+    monkeypatch.setattr("reports.comparison_html._pictures", lambda told: drawn.append(told) or Pictures([]))
+
+    def case(number: int) -> CaseRecord:
+        slower = records.metrics(p99_s=0.0123 * (5 if number == 60 else 1))
+        verdict = [records.guarantee(Verdict.VIOLATED)] if number == 70 else [records.no_fault()]
+        return records.case(
+            f"a[maxmemory={number} MB]@embedded", guarantees=verdict, trials=[records.trial(metrics=slower)]
+        )
+
+    run = stored(tmp_path / "run", [case(number) for number in range(80)])
+    told = comparison([run])
+    arms = [arm for group in told.groups for arm in group.arms]
+    shown = [arm.case for arm in sides.foremost(arms, 3)]
+    assert shown == [f"a[maxmemory={number} MB]@embedded" for number in (0, 60, 70)]
+    assert "24 of 80 cases are drawn: those that ended worst" in page_of(told, [run]).html
+    assert [len(group.arms) for group in drawn[0].groups] == [24]
+    text = markdown_of(told)
+    assert len(text.encode()) < MAX_BYTES
+    assert "more, which ended no worse and differ less: `--json` has them." in text
+    assert text.count("`a[maxmemory=70 MB]@embedded`") > 4
