@@ -134,8 +134,8 @@ def _settings(shown: list[TrialRecord], settings: Callable[[TrialRecord], dict[s
 
 
 def _warnings(case: CaseRecord) -> str:
-    texts = list(dict.fromkeys(warning for trial in case.trials for warning in trial.warnings))
-    lines = [f"- {text(words.warning(warning))}" for warning in texts[:10]]
+    texts = list(dict.fromkeys(story.warning(each, trial) for trial in case.trials for each in trial.warnings))
+    lines = [f"- {text(warning)}" for warning in texts[:10]]
     if len(texts) > 10:
         lines.append(f"- … and {len(texts) - 10} more in run.json")
     return _titled("Warnings", "\n".join(lines))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TypeGuard
 
+from harness.analysis.guarantees import SKIPPED_WORDS
 from harness.model import AS_FOUND, ENDS_BROKER, DurabilityClass, FaultKind, TrialStatus, Verdict
 from harness.record import AtLeast, CaseRecord, Figure, Guarantee, RunRecord, TrialRecord, Unknown
 from harness.units import format_count, format_rate
@@ -14,6 +15,7 @@ from reports.words import Sign
 
 CUT_OFF = "Cut off: the run did not end in order; "
 ENDED_EARLY = "the load ended early"
+DRAIN_LIMIT = "the drain hit its limit"
 LOW = 0.9  # a share of the offered rate below which a case must say why it confirmed so little
 _ENDED = re.compile(r"((?:producer|worker) (\S+)) ended by itself")
 _BAD_STATUS = (TrialStatus.INVALID, TrialStatus.FAILED, TrialStatus.INTERRUPTED)
@@ -127,11 +129,27 @@ def reasons(trial: TrialRecord) -> list[tuple[str, str]]:
     """
     told = [_with_last_words(reason, trial.warnings) for reason in trial.reasons]
     early = any(reason.startswith(ENDED_EARLY) for reason in told)
-    remedies = [words.remedy(reason) if not early or reason.startswith(ENDED_EARLY) else "" for reason in told]
+    stopped = trial.status is TrialStatus.INTERRUPTED  # not the load was too short for a fault, but a person's patience
+    follows = [
+        (early and not reason.startswith(ENDED_EARLY)) or (stopped and reason.startswith("fault never fired"))
+        for reason in told
+    ]
+    remedies = ["" if so else words.remedy(reason) for reason, so in zip(told, follows, strict=True)]
     return [
         (reason, remedy if remedy not in remedies[number + 1 :] else "")
         for number, (reason, remedy) in enumerate(zip(told, remedies, strict=True))
     ]
+
+
+def warning(text: str, trial: TrialRecord) -> str:
+    """Returns a warning of a trial, with what a user can do about it where that can help."""
+    return text if DRAIN_LIMIT in text and _nothing_could_come(trial) else words.warning(text)
+
+
+def _nothing_could_come(trial: TrialRecord) -> bool:
+    """Returns whether what the drain waited for was lost: nothing of it was in the broker."""
+    there = figures.became([trial], "stranded", "undecided") or figures.marked([trial], "left_behind")
+    return bool(figures.lost([trial])) and not there
 
 
 def _with_last_words(reason: str, warnings: list[str]) -> str:
@@ -167,23 +185,28 @@ def not_valid(case: CaseRecord) -> list[tuple[str, TrialRecord]]:
 
 
 def lag(record: RunRecord) -> str:
-    """Returns the schedule lag p99 of the latest trial of all, and its bound; where no p99 can be told, why not, and the largest lag."""
+    """Returns the schedule lag p99 of the trial that came nearest to its bound, or went furthest beyond, and that bound; where no p99 can
+    be told, why not, and the largest lag, likewise."""
     trials = [trial for case in record.cases for trial in case.trials]
-    latest = _latest(trials, "lag.p99")
-    bounds = [trial.lag_bound_s for trial in trials if trial.lag_bound_s is not None]
+    latest, bound_s = _latest(trials, "lag.p99")
     if latest is None:
         told = "schedule lag p99 not measured"
     elif isinstance(latest, Unknown):
-        largest = _latest(trials, "lag.max")
+        largest, bound_s = _latest(trials, "lag.max")
         told = f"schedule lag p99 {latest.unknown}"
         told += "" if largest is None or isinstance(largest, Unknown) else f", max {words.figure('lag.max', largest)}"
     else:
         told = f"schedule lag p99 {words.figure('lag.p99', latest)}"
-    return f"{told}, bound {words.figure('lag.p99', min(bounds))}" if bounds else told
+    return told if bound_s is None else f"{told}, bound {words.figure('lag.p99', bound_s)}"
 
 
-def _latest(trials: list[TrialRecord], name: str) -> Figure | None:
-    return figures.worst([value for trial in trials if (value := figures.look(trial, name)[0]) is not None])
+def _latest(trials: list[TrialRecord], name: str) -> tuple[Figure | None, float | None]:
+    """Returns a lag with the bound of the same trial."""
+    found = [(value, t.lag_bound_s) for t in trials if (value := figures.look(t, name)[0]) is not None]
+    known = [(value, bound_s) for value, bound_s in found if _is_number(value)]
+    if known:
+        return max(known, key=lambda pair: (pair[0] / pair[1] if pair[1] else 0.0, pair[0]))
+    return found[0] if found else (None, None)
 
 
 def _valid(case: CaseRecord) -> list[TrialRecord]:
@@ -197,27 +220,58 @@ def _faults(trials: list[TrialRecord]) -> list[str]:
 def _lost(case: CaseRecord, proving: list[TrialRecord], lost: Loss) -> str:
     total = figures.confirmed(proving)
     times = f" in {len(proving)} trials" if len(proving) > 1 else ""
-    head = f"LOST {words.loss(lost.count, lost.or_more)} of {words.count(total, 'confirmed message')}{times} {words.when(_faults(proving))}"
+    when = _when_lost(case, _faults(proving))
+    head = f"LOST {words.loss(lost.count, lost.or_more)} of {words.count(total, 'confirmed message')}{times} {when}"
     skipped = figures.by_skipping(proving)
     if not skipped:
-        return f"{head} — {_judged(case)}"
+        return f"{head} — {_judged(case, _faults(proving))}"
     which = "them" if skipped == lost.count else f"{format_count(skipped)} of them"
     told = f"{head} — the broker delivered {which} again, and the workers' idempotency wrapper skipped them"
     if skipped < lost.count:
-        return f"{told}; of the others {_judged(case)}"
-    violated = _first(case, Verdict.VIOLATED)
+        return f"{told}; of the others {_judged(case, _faults(proving))}"
+    violated = _first(case.guarantees, Verdict.VIOLATED)
     return f"{told}; BROKE its claim: {_plain(violated.evidence)}" if violated else told
 
 
-def _judged(case: CaseRecord) -> str:
-    """Returns what the claims say of a loss."""
-    if violated := _first(case, Verdict.VIOLATED):
+def _when_lost(case: CaseRecord, faults: list[str]) -> str:
+    """Returns when messages were lost: the faults that losses belong to, where the record tells; else all that struck."""
+    lossy = {each.fault for each in case.guarantees if each in _losing(case) or SKIPPED_WORDS in each.counts}
+    struck = [kind for kind in faults if kind in lossy]
+    if not lossy or not faults:
+        return words.when(faults)
+    apart = ["apart from the faults"] if FaultKind.NONE in lossy else []
+    return ", and ".join([words.when(struck), *apart] if struck else apart or [words.when(faults)])
+
+
+def _losing(case: CaseRecord) -> list[Guarantee]:
+    """Returns the claims to which losses belong; a record of before the counts has none."""
+    return [each for each in case.guarantees if each.loss is not None and each.loss.lost]
+
+
+def _judged(case: CaseRecord, faults: list[str]) -> str:
+    """Returns what the claims say of a loss: those it belongs to, then one that ended worse for another reason."""
+    losing = _losing(case)
+    if not losing:
+        return _judged_by(
+            case, [each for each in case.guarantees if each.verdict is not Verdict.HELD or each.fault != FaultKind.NONE]
+        )
+    told = _judged_by(case, losing)
+    own = min(words.OF_VERDICT[each.verdict].rank for each in losing)
+    worst = next((each for each in guarantees(case) if each not in losing), None)
+    if worst is None or words.OF_VERDICT[worst.verdict].rank >= min(own, words.LOST_AS_CLAIMED.rank):
+        return told
+    head = "BROKE its claim" if worst.verdict is Verdict.VIOLATED else worst.verdict.value
+    return f"{told}; {head} {_when_judged(worst, faults)}: {_plain(worst.evidence)}"
+
+
+def _judged_by(case: CaseRecord, claims: list[Guarantee]) -> str:
+    if violated := _first(claims, Verdict.VIOLATED):
         return f"its claim forbids that: VIOLATED (it claims: {violated.claim})"
-    if unknown := _first(case, Verdict.UNKNOWN):
+    if unknown := _first(claims, Verdict.UNKNOWN):
         return f"whether its claim allows that is UNKNOWN: {_plain(unknown.evidence)}"
-    if untried := _first(case, Verdict.NOT_EXERCISED):
+    if untried := _first(claims, Verdict.NOT_EXERCISED):
         return f"NOT EXERCISED, so its claim was not tried ({_plain(untried.evidence)})"
-    allowing = [g for g in case.guarantees if g.verdict is Verdict.HELD and g.fault != FaultKind.NONE]
+    allowing = [each for each in claims if each.verdict is Verdict.HELD]
     if not allowing:
         return "it claims nothing about that"
     claim = allowing[0].claim
@@ -228,12 +282,12 @@ def _judged(case: CaseRecord) -> str:
 
 def _kept(case: CaseRecord, proving: list[TrialRecord]) -> str:
     faults = _faults(proving)
-    if violated := _first(case, Verdict.VIOLATED):
+    if violated := _first(case.guarantees, Verdict.VIOLATED):
         when = _when_judged(violated, faults)
         return f"BROKE its claim {when}, though it lost no confirmed message: {_plain(violated.evidence)}"
-    if unknown := _first(case, Verdict.UNKNOWN):
+    if unknown := _first(case.guarantees, Verdict.UNKNOWN):
         return f"UNKNOWN {_when_judged(unknown, faults)}: {_plain(unknown.evidence)}"
-    if untried := _first(case, Verdict.NOT_EXERCISED):
+    if untried := _first(case.guarantees, Verdict.NOT_EXERCISED):
         when = _when_judged(untried, faults)
         return f"lost nothing, but nothing was put to the test {when}: NOT EXERCISED ({_plain(untried.evidence)})"
     if figures.lost(proving) is None:
@@ -334,8 +388,10 @@ def _loss_of_all(ran: list[CaseRecord]) -> str:
     if not told:
         return ""
     if not losing:
-        clear = [case for case in told if sign(case) in (words.HELD, words.NO_CLAIM)]
-        return f"No confirmed message was lost in {_of(len(clear), len(ran))}." if clear else ""
+        clear = [case for case in told if not _proves_nothing(case) and not _may_have_lost(case)]
+        nothing = sum(map(_proves_nothing, ran))
+        also = f"; {words.count(nothing, 'case')} proved nothing" if nothing else ""
+        return f"No confirmed message was lost in {_of(len(clear), len(ran))}{also}." if clear else ""
     allowed = [case for case in losing if sign(case) is words.LOST_AS_CLAIMED]
     own = [case for case in losing if sign(case) is words.LOST_BY_SKIPPING]
     told_of = f"{_of(len(losing), len(ran))} LOST confirmed messages"
@@ -344,6 +400,17 @@ def _loss_of_all(ran: list[CaseRecord]) -> str:
     if len(allowed) == len(losing):
         return f"{told_of}, as {'its claim allows' if len(losing) == 1 else 'their claims allow'}."
     return f"{told_of}."
+
+
+def _proves_nothing(case: CaseRecord) -> bool:
+    """Returns whether that a case lost nothing says nothing: it gave no valid trial, or a claim was not tried, or is open."""
+    seen = {each.verdict for each in case.guarantees}
+    return not _valid(case) or (Verdict.VIOLATED not in seen and bool({Verdict.UNKNOWN, Verdict.NOT_EXERCISED} & seen))
+
+
+def _may_have_lost(case: CaseRecord) -> bool:
+    lost = figures.lost(figures.proving(case.trials))
+    return lost is None or lost.or_more
 
 
 def _claims_of_all(ran: list[CaseRecord]) -> str:
@@ -366,8 +433,8 @@ def _of(number: int, total: int) -> str:
     return f"{number} of {words.count(total, 'case')}"
 
 
-def _first(case: CaseRecord, verdict: Verdict) -> Guarantee | None:
-    return next((guarantee for guarantee in case.guarantees if guarantee.verdict is verdict), None)
+def _first(claims: list[Guarantee], verdict: Verdict) -> Guarantee | None:
+    return next((guarantee for guarantee in claims if guarantee.verdict is verdict), None)
 
 
 def _plain(text: str) -> str:

@@ -329,7 +329,10 @@ def _print_trouble(record: RunRecord, console: Console) -> None:
                 print_lines([reason, f"remedy: {remedy}"] if remedy else [reason], 2 * INDENT, console)
     several = len(record.cases) > 1
     warned = [
-        (case.id, text) for case in record.cases for trial in case.trials for text in map(words.warning, trial.warnings)
+        (case.id, story.warning(text, trial))
+        for case in record.cases
+        for trial in case.trials
+        for text in trial.warnings
     ]
     warnings = list(dict.fromkeys(f"{name}: {text}" if several else text for name, text in warned))
     if warnings:

@@ -210,7 +210,9 @@ def _settings(facts: TrialFacts) -> Iterator[str]:
 
 def _faults(facts: TrialFacts) -> Iterator[str]:
     for fault in facts.faults:
-        if fault.injected_ns is None:
+        if is_interrupted(facts) and (fault.injected_ns is None or not fault.hit):
+            yield f"interrupted before the fault fired: {fault.label}"
+        elif fault.injected_ns is None:
             earlier = _in_the_way(fault, facts)
             why = f", which waited for {earlier.label} before it to heal" if earlier else ""
             yield f"fault never fired: {fault.label}{why}"

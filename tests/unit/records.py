@@ -15,6 +15,7 @@ from harness.record import (
     Figure,
     Guarantee,
     LedgerCounts,
+    Loss,
     RunRecord,
     TrialRecord,
     Unknown,
@@ -112,9 +113,12 @@ def guarantee(
     claim: str = NOTHING,
     evidence: str = "312 exposed, 0 lost",
     exposed: int | None = 312,
+    *,
+    lost: int | None = None,
 ) -> Guarantee:
-    """Returns one judged claim."""
-    return Guarantee(fault=fault, claim=claim, verdict=verdict, evidence=evidence, exposed=exposed)
+    """Returns one judged claim; ``lost``: None = of a record without counts."""
+    loss = None if lost is None else Loss(lost=lost, of=312, what="exposed messages")
+    return Guarantee(fault=fault, claim=claim, verdict=verdict, evidence=evidence, exposed=exposed, loss=loss)
 
 
 def no_fault() -> Guarantee:

@@ -11,7 +11,7 @@ import records
 from rich.console import Console
 
 from harness.model import DurabilityClass, TrialStatus, Verdict
-from harness.record import AtLeast, CaseRecord, Expectation, FaultResult, Guarantee, RunRecord, Unknown
+from harness.record import AtLeast, CaseRecord, Expectation, FaultResult, Guarantee, RunRecord, TrialRecord, Unknown
 from reports import figures, story, words
 from reports.columns import BECAME, columns
 from reports.encoding import writable
@@ -91,6 +91,33 @@ class TestSentences:
         assert "nothing was put to the test when workers were killed: NOT EXERCISED (0 held)" in story.sentence(case)
         apart = records.guarantee(Verdict.UNKNOWN, fault="none", evidence="9 undecided.")
         assert "UNKNOWN apart from the faults: 9 undecided" in story.sentence(records.case(guarantees=[apart]))
+
+    def test_a_loss_is_told_with_the_faults_and_the_claim_that_it_belongs_to(self) -> None:
+        faults = [records.broker_kill(), records.worker_kill(), records.broker_kill(kind="broker pause")]
+        of_kill = records.guarantee(Verdict.UNKNOWN, evidence="3 of 312 exposed messages lost", lost=3)
+        apart = records.guarantee(Verdict.UNKNOWN, fault="none", evidence="0 of 9 lost; 7 undecided", lost=0)
+        held = records.guarantee(fault="worker kill", lost=0)
+
+        def told(*claims: Guarantee) -> str:
+            return story.sentence(records.case(trials=[records.trial(lost=3, faults=faults)], guarantees=list(claims)))
+
+        assert told(apart, of_kill, held) == (
+            "LOST 3 of 40,000 confirmed messages when the broker was killed — "
+            "whether its claim allows that is UNKNOWN: 3 of 312 exposed messages lost."
+        )
+        allowed = of_kill.model_copy(update={"verdict": Verdict.HELD})
+        assert told(apart, allowed, held).endswith(
+            f"— its claim allows that ({records.NOTHING}); UNKNOWN apart from the faults: 0 of 9 lost; 7 undecided."
+        )
+        doubled = records.guarantee(Verdict.VIOLATED, fault="worker kill", evidence="9 given twice", lost=0)
+        assert told(apart, allowed, doubled).endswith(
+            f"— its claim allows that ({records.NOTHING}); BROKE its claim when workers were killed: 9 given twice."
+        )
+        also = records.guarantee(Verdict.VIOLATED, fault="none", lost=1)
+        assert told(also, allowed, held).startswith(
+            "LOST 3 of 40,000 confirmed messages when the broker was killed, and apart from the faults — its claim forbids"
+        )
+        assert told(also, held).startswith("LOST 3 of 40,000 confirmed messages apart from the faults — its claim")
 
     def test_a_loss_without_a_claim_is_told_as_such(self) -> None:
         case = records.case(trials=[records.trial(lost=3)], guarantees=[records.guarantee(Verdict.NO_CLAIM)])
@@ -183,6 +210,18 @@ class TestSentences:
     def test_a_run_without_any_valid_trial_breaks_and_keeps_no_claim(self) -> None:
         record = records.run([records.case(trials=[records.invalid_trial()], guarantees=[])] * 3)
         assert story.headline(record) == "3 of 3 cases gave no valid trial."
+
+    def test_what_proved_nothing_is_told_beside_what_lost_nothing(self) -> None:
+        untried = judged(Verdict.NOT_EXERCISED)
+        invalid = records.case(trials=[records.invalid_trial()], guarantees=[])
+        assert story.headline(records.run([records.case(), untried, invalid])) == (
+            "No confirmed message was lost in 1 of 3 cases; 2 cases proved nothing. No claim was broken. "
+            "1 of 3 cases could not be judged. 1 of 3 cases gave no valid trial."
+        )
+        broke = judged(Verdict.VIOLATED, evidence="3 phantoms")
+        assert story.headline(records.run([records.case(), broke])) == (
+            "No confirmed message was lost in 2 of 2 cases. 1 of 2 cases BROKE a claim."
+        )
 
     def test_a_case_that_cannot_run_here_gives_the_reason(self) -> None:
         case = records.case(trials=[], guarantees=[], unavailable="postgres: no binaries; pip install brokerbench")
@@ -334,6 +373,21 @@ class TestReasons:
         assert "; remedy: raise phases.drain" in printed(
             records.run([records.case(trials=[records.trial(warnings=[warning])])])
         )
+        lost = records.trial(lost=3, warnings=[warning])
+        assert story.warning(warning, lost) == warning  # nothing could come any more: no drain helps
+        ledger = lost.ledger
+        assert ledger is not None
+        some = lost.model_copy(
+            update={"ledger": ledger.model_copy(update={"classes": ledger.classes | {"stranded": 1}})}
+        )
+        assert story.warning(warning, some).endswith("; remedy: raise phases.drain, so that workers can finish")
+
+    def test_what_an_interrupted_trial_did_not_reach_has_no_remedy(self) -> None:
+        reasons = ["interrupted by Ctrl-C", "fault never fired: pause broker"]
+        trial = records.trial(status=TrialStatus.INTERRUPTED, reasons=reasons)
+        assert story.reasons(trial) == [(reason, "") for reason in reasons]
+        own = trial.model_copy(update={"reasons": ["interrupted by Ctrl-C", "worker w1 ended by itself"]})
+        assert "see the log of that name" in story.reasons(own)[1][1]
 
 
 class TestSigns:
@@ -506,6 +560,15 @@ class TestPrinted:
     def test_the_latest_trial_of_all_gives_the_lag(self) -> None:
         record = records.run([records.case(), records.case(trials=[records.invalid_trial()], guarantees=[])])
         assert "schedule lag p99 48.2 ms, bound 10 ms" in story.lag(record)
+
+    def test_a_lag_stands_beside_the_bound_of_its_own_trial(self) -> None:
+        def trial(number: int, lag_s: float, bound_s: float) -> TrialRecord:
+            return records.trial(number, metrics=records.metrics(lag_s=lag_s), lag_bound_s=bound_s)
+
+        slow = [trial(1, 0.3, 2.79), trial(2, 0.008, 0.01), trial(3, 0.0004, 0.01)]
+        assert story.lag(records.run([records.case(trials=slow)])) == "schedule lag p99 8 ms, bound 10 ms"
+        worse = [*slow, trial(4, 3.0, 2.79)]
+        assert story.lag(records.run([records.case(trials=worse)])) == "schedule lag p99 3 s, bound 2.79 s"
 
     def test_reasons_stand_once_with_their_remedy_and_their_trials(self) -> None:
         trials = [records.invalid_trial(1), records.invalid_trial(2), records.trial(3)]

@@ -209,6 +209,11 @@ def test_a_load_whose_container_was_killed_for_memory_ended_early_for_that() -> 
     assert trial.reasons == ("the load ended early: the broker does not serve",)
 
 
+def test_a_fault_that_ctrl_c_came_before_is_told_as_such() -> None:
+    trial = judged(aborted="interrupted by Ctrl-C", faults=(fault(None, None),))
+    assert trial.reasons == ("interrupted by Ctrl-C", "interrupted before the fault fired: broker kill")
+
+
 def test_a_load_that_ended_early_is_invalid_and_after_ctrl_c_interrupted() -> None:
     trial = judged(aborted="agent 1 was lost")
     assert (trial.status, trial.reasons) == (TrialStatus.INVALID, ("the load ended early: agent 1 was lost",))
