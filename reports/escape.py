@@ -6,6 +6,9 @@ import re
 
 _SPECIAL = re.compile(r"([\\`*\[\]{}|~#]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9]))")  # an underscore inside a word is none
 _MENTION = re.compile(r"(?<![A-Za-z0-9])@(?=[A-Za-z0-9])")  # of a person, where the page is a comment on a pull request
+_CASE_ID = re.compile(
+    r"((?<![\w.-])[\w.-]+\[[^\[\]`]*\]@[\w-]+(?:\.[\w-]+|,client=\w+)*)"
+)  # that a mention would be seen in
 _UNPRINTABLE = dict.fromkeys(
     [
         *({*range(0x20), 0x7F, *range(0x80, 0xA0)} - {*map(ord, "\n\t")}),
@@ -20,8 +23,15 @@ def printable(value: str) -> str:
 
 
 def text(value: object) -> str:
-    """Returns ``value`` as plain words for running text and table cells: one line, no markup, no HTML."""
+    """Returns ``value`` as plain words for running text and table cells: one line, no markup, no HTML.
+
+    An id like ``redis-stream[persistence=none]@embedded`` is a code span: it can be copied as it stands, and mentions nobody.
+    """
     line = " ".join(printable(str(value)).split())
+    return "".join(code(part) if at % 2 else _words(part) for at, part in enumerate(_CASE_ID.split(line)))
+
+
+def _words(line: str) -> str:
     line = line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return _MENTION.sub("@\u2060", _SPECIAL.sub(r"\\\1", line))
 

@@ -53,7 +53,7 @@ class TestPage:
     def test_expected_stands_beside_seen(self) -> None:
         found = rows(page(records.run()))
         assert ["Expected", "Redis without persistence loses what was in it; the others lose nothing."] in found
-        assert any(row[0] == "Seen" and row[1].startswith("LOST, as claimed: redis-stream") for row in found)
+        assert any(row[0] == "Seen" and row[1].startswith("LOST, as claimed: `redis-stream") for row in found)
 
     def test_classes_have_tables_of_their_own_weakest_first(self) -> None:
         cases = section(page(records.run()), "## The cases, by what a confirm survives")
@@ -308,6 +308,11 @@ class TestEscape:
     def test_words_stay_words(self, raw: str, escaped: str) -> None:
         assert text(raw) == escaped
 
+    def test_the_id_of_a_case_can_be_copied_from_any_sentence(self) -> None:
+        ids = "redis-stream[persistence=none,maxmemory=64 MB]@embedded", "null[drop=0.1]@bridge,client=host"
+        told = text(f"*VIOLATED*: {ids[0]}, {ids[1]}. redis-list@embedded asks @somebody")
+        assert told == rf"\*VIOLATED\*: `{ids[0]}`, `{ids[1]}`. redis-list@embedded asks @" + "\u2060somebody"
+
     @pytest.mark.parametrize(
         ("raw", "span"),
         [
@@ -389,5 +394,7 @@ def test_however_long_the_words_and_however_many_the_cases_the_page_fits_a_comme
 def test_nobody_is_called_by_a_comment() -> None:
     whole = page(records.run([records.memory_case()], question="Does @someone lose messages?"))
     assert "@\u2060someone" in whole
-    assert "redis-stream\\[persistence=none\\]@\u2060embedded" in whole  # as others read it aloud
+    assert "`redis-stream[persistence=none]@embedded`" in whole
+    assert "]@\u2060" not in whole
+    assert "\\]@" not in whole
     assert "`redis-stream[persistence=none]@embedded`" in whole  # as it is copied
