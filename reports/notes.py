@@ -22,12 +22,17 @@ ACROSS = (
     " values stand, and no order."
 )
 CLOSED = "In closed loop the load waits for the broker: its figures are compared with others in closed loop only."
+PAIRED_ALL = (
+    "With an interval × is the middle of the ratios of every trial to every trial of the reference (Hodges and Lehmann's estimate), and + or − what that comes"
+    " to at the reference's middle value: both point one way, but the middle values themselves may lie otherwise."
+)
 LESS = "+, − and ×: against the reference; more is better of throughput and confirmed, less of all else."
 INTERVAL = (
     "[low – high], in bold where 1 lies outside: the ratio lies between, each bound wrong with at most 5 % (Wilcoxon's rank sum of the trials, exact); ≈: 1 lies"
     " between too, so no difference is shown. One figure in ten would miss so by chance alone: look at several trials and figures."
 )
 NOT_PAIRS = "Trials of two cases are no pairs: what changed on the machine between them is in the ratio."
+AT_LEAST = "≥, ≤: some trials know a figure only as 'at least'; … in an interval: there is no bound on that side."
 NO_INTERVAL = "without an interval chance and difference cannot be told apart"
 FIXED_RATE = "At an offered rate throughput says only whether a setup kept up, not how much it could carry."
 MIDDLE = f"Several trials: {words.SEVERAL}; below it lowest – highest of one trial."
@@ -54,8 +59,11 @@ def of(told: Comparison, records: Sequence[RunRecord]) -> Iterator[str]:
         yield CLOSED
     if differences:
         yield LESS
+    if any(each.relation != "=" for each in differences):
+        yield AT_LEAST
     if any(each.interval for each in differences):
         yield INTERVAL
+        yield PAIRED_ALL
         yield NOT_PAIRS
     yield from _without_interval(every, cross_machine=told.cross_machine)
     yield from _not_compared(every)
