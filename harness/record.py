@@ -81,6 +81,11 @@ class FaultResult(_Part):
     evidence: dict[str, Any]
     recovery: dict[str, Figure] = Field(description="metric name without its `recovery.` prefix → figure")
 
+    @property
+    def never_replaced(self) -> bool:
+        """Whether nothing took the place of what was killed, by design: ``healed_s`` is then the kill itself (``facts.FaultRecord``)."""
+        return self.evidence.get("replaced") == "never"
+
 
 class Loss(_Part):
     """How many messages were lost of those that a guarantee is about."""

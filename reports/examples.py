@@ -17,6 +17,7 @@ from harness.errors import BrokenRunFolderError
 from harness.facts import TrialFacts
 from harness.record import Example, FaultResult, TrialRecord
 from harness.store import RunFolder, TrialFolder
+from harness.units import format_duration
 from reports import words
 from reports.sheets import EXAMPLE_ORDER
 
@@ -125,16 +126,17 @@ def _story(trial: TrialRecord, examples: Sequence[Example], facts: TrialFacts | 
     last_s = max((moment.t_s for moment in own), default=0.0)
     until_s = last_s if any(moment.kind in ("finished", "settled") for moment in own) else float("inf")
     first_s = min((moment.t_s for moment in own), default=0.0)
+    due_s = next((moment.t_s for moment in own if moment.kind == "due"), None)
     known = _load_start_s(facts) is not None
-    beside = [*_faults(trial.faults), *_killed(facts, example)] if known else []
-    moments = [*own, *(moment for moment in beside if first_s <= moment.t_s <= until_s)]
+    beside = [*_faults(trial.faults, first_s, due_s), *_killed(facts, example, first_s)] if known else []
+    moments = [*own, *(moment for moment in beside if moment.t_s <= until_s)]
     return Story(
         trial=trial.number,
         identity=example.identity,
         whats=tuple(dict.fromkeys(each.what for each in examples)),
         moments=tuple(sorted(moments, key=lambda moment: (moment.t_s, _ORDER.index(moment.kind)))),
         ends=tuple(_ends(example)),
-        since_s=next((moment.t_s for moment in own if moment.kind == "due"), None),
+        since_s=due_s,
         zero="steady" if known else "the load",
     )
 
@@ -227,15 +229,22 @@ def _from_record(example: Example, zero_s: float, names: Mapping[tuple[str, int]
             yield Moment(t_s=t_s + zero_s, kind=kind, by=by, text=text)
 
 
-def _faults(faults: Iterable[FaultResult]) -> Iterator[Moment]:
+def _faults(faults: Iterable[FaultResult], first_s: float, due_s: float | None) -> Iterator[Moment]:
+    """Yields what was in force at its first moment or struck later: beginnings, also those before it was due, and ends."""
     for fault in faults:
-        for t_s, what in ((fault.injected_s, "injected"), (fault.healed_s, "healed")):
-            if t_s is not None:
-                yield Moment(t_s=t_s, kind="fault", by="", text=f"{fault.label} {what}")
+        healed_s = None if fault.never_replaced else fault.healed_s
+        if fault.injected_s is None or (healed_s is not None and healed_s < first_s):
+            continue
+        told = [f"{fault.label} injected", *([words.NEVER_REPLACED] if fault.never_replaced else [])]
+        if due_s is not None and fault.injected_s < due_s:
+            told.append(f"{format_duration(due_s - fault.injected_s)} before it was due")
+        yield Moment(t_s=fault.injected_s, kind="fault", by="", text=", ".join(told))
+        if healed_s is not None:
+            yield Moment(t_s=healed_s, kind="fault", by="", text=f"{fault.label} healed")
 
 
-def _killed(facts: TrialFacts | None, example: Example) -> Iterator[Moment]:
-    """Yields the ends of those that had to do with it and were killed by a fault."""
+def _killed(facts: TrialFacts | None, example: Example, first_s: float) -> Iterator[Moment]:
+    """Yields when a fault sent SIGKILL to those that had to do with it; what they were doing then may still have got through."""
     if facts is None or facts.steady_start_ns is None:
         return
     own = {("worker", delivery.worker) for delivery in example.deliveries}
@@ -244,7 +253,8 @@ def _killed(facts: TrialFacts | None, example: Example) -> Iterator[Moment]:
     for shard in facts.shards:
         if (shard.kind, shard.number) in own and shard.killed_ns is not None:
             t_s = (shard.killed_ns - facts.steady_start_ns) / 1e9
-            yield Moment(t_s=t_s, kind="killed", by=shard.name, text="killed (SIGKILL)")
+            if t_s >= first_s:
+                yield Moment(t_s=t_s, kind="killed", by=shard.name, text="was sent SIGKILL")
 
 
 def _number(value: object) -> int:

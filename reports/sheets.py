@@ -100,7 +100,8 @@ def recovery(shown: Sequence[TrialRecord]) -> Sheet:
         (
             f"{trial.number}",
             fault.label,
-            *(_seconds(t_s) for t_s in (fault.planned_s, fault.injected_s, fault.healed_s)),
+            *(_seconds(t_s) for t_s in (fault.planned_s, fault.injected_s)),
+            words.NEVER_REPLACED if fault.never_replaced else _seconds(fault.healed_s),
             "yes" if fault.hit else "NO",
             whole(fault.exposed),
             *(_recovered(fault, name) for name in names),

@@ -196,6 +196,7 @@ GLOSSARY = {
     "INVALID": "the measurement itself cannot be trusted: no figure of the trial counts",
 }
 
+NEVER_REPLACED = "never replaced"
 SEEN_FROM_S = 3.0  # recovered takes three slices of a second: a wait that was cut off before says nothing
 
 _SPACE = "free space in /dev/shm, lower the rate or shorten the run, and run again"

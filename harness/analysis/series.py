@@ -86,6 +86,7 @@ class Span:
         name: ``warm-up``, ``steady``, ``drain``; of a fault its label. index: of a fault, its position in the scenario; None = a phase.
         recovered_s: of a fault, when the trial had recovered; None = not seen, or no fault.
         watched_s: of a fault, until when its recovery was looked for: recovered, or the limit; None = it never healed.
+        never_replaced: of a fault whose target was never replaced, by design: it has no end, and what is left of the workers may recover.
     """
 
     name: str
@@ -94,6 +95,7 @@ class Span:
     index: int | None = None
     recovered_s: float | None = None
     watched_s: float | None = None
+    never_replaced: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -199,7 +201,7 @@ def series_of(
         backlog=Backlog.of(moments).means(slices.start_ns, slices.width_ns, slices.count),
         backlog_broker=depth,
         backlog_parts=parts,
-        cpu=_growth(samples, slices, {"cpu_s": ("broker", "load"), "cpu_busy_s": ("machine",)}),
+        cpu=_growth(samples, slices, {"cpu_s": ("broker", "load"), "cpu_busy_s": ("machine",)}, most=facts.cores),
         memory=_gauges(samples, slices, "memory_bytes", ("broker", "load")),
         disk=_growth(samples, slices, {"written_bytes": ("broker", "load")}),
         cores=facts.cores,
@@ -347,8 +349,14 @@ def _gauges(samples: pl.DataFrame, slices: _Slices, metric: str, sources: Sequen
     return {source: track for source, track in tracks.items() if track is not None}
 
 
-def _growth(samples: pl.DataFrame, slices: _Slices, metrics: Mapping[str, Sequence[str]]) -> dict[str, Track]:
-    """Returns how fast totals grew: between two samples, where the second is not lower (a counter that began again says nothing)."""
+def _growth(
+    samples: pl.DataFrame, slices: _Slices, metrics: Mapping[str, Sequence[str]], most: float | None = None
+) -> dict[str, Track]:
+    """Returns how fast totals grew: between two samples, where the second is not lower (a counter that began again says nothing).
+
+    Args:
+        most: more than that cannot be (cores, per second): a total is read a little before the time that stands beside it.
+    """
     tracks: dict[str, Track] = {}
     for source, metric in ((source, metric) for metric, sources in metrics.items() for source in sources):
         t_ns, total = _rows(samples, source, metric)
@@ -356,7 +364,8 @@ def _growth(samples: pl.DataFrame, slices: _Slices, metrics: Mapping[str, Sequen
             continue
         passed, grown = np.diff(t_ns), np.diff(total)
         sound = (passed > 0) & (grown >= 0)
-        track = _inside(slices, (t_ns[:-1] + passed // 2)[sound], grown[sound] * NS_PER_S / passed[sound])
+        rate = np.minimum(grown[sound] * NS_PER_S / passed[sound], np.inf if most is None else most)
+        track = _inside(slices, (t_ns[:-1] + passed // 2)[sound], rate)
         if track is not None:
             tracks[source] = track
     return tracks
@@ -401,7 +410,8 @@ def _faults(faults: Sequence[FaultResult]) -> Iterator[Span]:
         yield Span(
             name=fault.label,
             start_s=injected_s,
-            end_s=fault.healed_s,
+            end_s=None if fault.never_replaced else fault.healed_s,
+            never_replaced=fault.never_replaced,
             index=fault.index,
             recovered_s=recovered_s,
             watched_s=watched_s,

@@ -15,7 +15,8 @@ from harness.record import TrialRecord
 from harness.units import format_bytes, format_count, format_duration, format_rate
 from reports.charts import DataTable
 from reports.charts._panels import NEVER, bytes_per_s
-from reports.charts._shades import not_recovered, seconds
+from reports.charts._shades import not_recovered, seconds, unhealed
+from reports.charts._words import FIRST
 from reports.words import NOT_MEASURED
 
 MAX_ROWS = 40
@@ -43,7 +44,9 @@ def _usual(series: Series) -> str:
     rates = {name: _middle(getattr(series, name), chosen) for name in ("offered", "delivered")}
     what = "before the first fault" if series.faults else "in steady"
     told = [f"Timeline of the trial. {what.capitalize()}"]
-    told.append(f"about {format_rate(rates['offered'])} were offered and {format_rate(rates['delivered'])} delivered")
+    told.append(
+        f"about {format_rate(rates['offered'])} were offered and {format_rate(rates['delivered'])} {FIRST['delivered']}"
+    )
     latencies = [(name, _middle(values, chosen)) for name, values in (("p50", series.p50_s), ("p99", series.p99_s))]
     told += [f"the {name} of a slice was about {_duration(value)}" for name, value in latencies if not np.isnan(value)]
     told.append(
@@ -57,11 +60,11 @@ def _struck(series: Series, fault: Span) -> str:
     lasts = _slices(series, fault.start_s, fault.end_s)
     over = _slices(series, fault.start_s, fault.watched_s if fault.watched_s is not None else fault.end_s)
     usual = _usual_slices(series)
-    until = "and never healed" if fault.end_s is None else f"until {seconds(fault.end_s)}"
+    until = f"on, {unhealed(fault)}" if fault.end_s is None else f"until {seconds(fault.end_s)}"
     told = [f"{fault.name} from {seconds(fault.start_s)} {until}"]
     low, before = series.delivered[lasts].min(initial=np.inf), _middle(series.delivered, usual)
     if low < 0.5 * before:
-        told.append(f"delivered falls from {format_rate(before)} to {format_rate(float(low))}")
+        told.append(f"{FIRST['delivered']} falls from {format_rate(before)} to {format_rate(float(low))}")
     for name, values in (("p99", series.p99_s), ("p50", series.p50_s)):
         highest, level = _most(values, over), _middle(values, usual)
         if not np.isnan(highest):
@@ -139,7 +142,7 @@ Cell = Callable[[int, int], str]
 
 def _columns(series: Series) -> Iterator[tuple[str, Cell]]:
     for name in ("offered", "confirmed", "delivered", "settled"):
-        yield name, _mean(getattr(series, name), format_rate)
+        yield FIRST.get(name, name), _mean(getattr(series, name), format_rate)
     several = -(-(len(series.edges_s) - 1) // MAX_ROWS) > 1
     for name, values in (("p50", series.p50_s), ("p99", series.p99_s)):
         if not np.isnan(values).all():

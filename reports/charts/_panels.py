@@ -18,6 +18,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLoca
 from harness.analysis.series import Series, Track
 from harness.units import format_bytes, format_count, format_duration, format_rate
 from reports.charts._style import BLUE, GREY, INK, ORANGE, RATES, Line
+from reports.charts._words import FIRST
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -35,8 +36,11 @@ NEVER_ROWS = 2.2
 GAP_ROWS = 0.8
 FEW_SAMPLES = 8
 """Fewer are marked one by one: a single one would not be seen."""
-GAP_S = 2.0
-"""Samples further apart than this are not joined: one is taken every second at least."""
+GAP = 1.8
+"""Samples further apart than so many of their usual distances are not joined: between them nothing could be sampled."""
+
+GAP_OF_RATES = 2 * GAP
+"""A rate between two samples speaks for all the time between them."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -100,7 +104,7 @@ def rates(axes: Axes, series: Series) -> None:
         values = getattr(series, name)
         if name == "offered":
             axes.stairs(values, series.edges_s, fill=True, color=look.colour, alpha=0.25, lw=0)
-        _steps(axes, series, values, look, name)
+        _steps(axes, series, values, look, FIRST.get(name, name).replace(" (", "\n("))
     _from_zero(axes, format_rate)
 
 
@@ -109,7 +113,7 @@ def backlog(axes: Axes, series: Series) -> None:
     _steps(axes, series, series.backlog, BACKLOG["ledger"], "ledger")
     if series.backlog_broker is not None:
         _track(axes, series.backlog_broker, BACKLOG["broker"], _wrapped("broker", series.backlog_parts))
-    _from_zero(axes, format_count)
+    _from_zero(axes, format_count, whole=True)
 
 
 def _wrapped(name: str, parts: Sequence[str]) -> str:
@@ -120,7 +124,7 @@ def _wrapped(name: str, parts: Sequence[str]) -> str:
 
 def cpu(axes: Axes, series: Series) -> None:
     """Draws the cores in use."""
-    _tracks(axes, series.cpu, lambda cores: f"{cores:.2g}")
+    _tracks(axes, series.cpu, lambda cores: f"{cores:.2g}", GAP_OF_RATES)
     _from_zero(axes, lambda cores: f"{cores:g}")
 
 
@@ -132,7 +136,7 @@ def memory(axes: Axes, series: Series) -> None:
 
 def disk(axes: Axes, series: Series) -> None:
     """Draws the bytes written per second."""
-    _tracks(axes, _of_broker(series.disk), bytes_per_s)
+    _tracks(axes, _of_broker(series.disk), bytes_per_s, GAP_OF_RATES)
     _from_zero(axes, bytes_per_s)
 
 
@@ -227,18 +231,23 @@ def _steps(axes: Axes, series: Series, values: Floats, look: Line, label: str) -
     axes.step(series.edges_s, drawn, where="post", color=look.colour, ls=look.dash, label=label)
 
 
-def _track(axes: Axes, track: Track, look: Line, label: str) -> None:
-    """Draws samples; where none could be had for long, the line has a gap."""
-    gaps = np.flatnonzero(np.diff(track.t_s) > GAP_S) + 1
+def _track(axes: Axes, track: Track, look: Line, label: str, gap: float = GAP) -> None:
+    """Draws samples; where one could not be had, the line has a gap."""
+    apart = np.diff(track.t_s)
+    gaps = np.flatnonzero(apart > gap * np.median(apart)) + 1 if len(apart) else np.array([], int)
     t_s, value = np.insert(track.t_s, gaps, np.nan), np.insert(track.value, gaps, np.nan)
     marker = look.marker or ("." if len(track.t_s) < FEW_SAMPLES else "")
     axes.plot(t_s, value, color=look.colour, ls=look.dash, marker=marker, ms=3, label=label)
+    known = np.concatenate([[False], ~np.isnan(value), [False]])
+    alone = (known[1:-1] & ~known[:-2] & ~known[2:]).nonzero()[0]
+    if len(alone) and not marker:
+        axes.plot(t_s[alone], value[alone], color=look.colour, ls="", marker=".", ms=3)
 
 
-def _tracks(axes: Axes, tracks: Mapping[str, Track], words: Callable[[float], str]) -> None:
+def _tracks(axes: Axes, tracks: Mapping[str, Track], words: Callable[[float], str], gap: float = GAP) -> None:
     """Draws what each source used; its highest sample stands beside its name, since one often dwarfs the other."""
     for source, track in tracks.items():
-        _track(axes, track, SOURCES[source], f"{source}, max {words(float(track.value.max()))}")
+        _track(axes, track, SOURCES[source], f"{source}, max {words(float(track.value.max()))}", gap)
 
 
 def bytes_per_s(rate: float) -> str:
@@ -246,8 +255,9 @@ def bytes_per_s(rate: float) -> str:
     return f"{format_bytes(rate)}/s"
 
 
-def _from_zero(axes: Axes, words: Callable[[float], str]) -> None:
+def _from_zero(axes: Axes, words: Callable[[float], str], *, whole: bool = False) -> None:
+    """Makes the y axis begin at 0; ``whole``: with ticks at whole numbers only."""
     axes.set_ylim(0, 1.06 * axes.dataLim.y1 if axes.dataLim.y1 > 0 else 1)
-    axes.yaxis.set_major_locator(MaxNLocator(nbins=4, steps=[1, 2, 2.5, 5, 10]))
+    axes.yaxis.set_major_locator(MaxNLocator(nbins=4, steps=[1, 2, 2.5, 5, 10], integer=whole))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: words(value)))
     axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), handlelength=2.2)

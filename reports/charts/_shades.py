@@ -1,7 +1,8 @@
 """Faults and phases of a trial on a time axis: lanes for what happened when, and the same moments as shades through every panel.
 
 A page that is read by a program finds them by id (``gid``; on the page ``data-gid``), each a rectangle whose left and right edge are
-the exact moments: ``phase-warm-up``, ``phase-steady``, ``phase-drain`` in the lanes' panel; ``fault-<index>`` (injected → healed) and
+the exact moments: ``phase-warm-up``, ``phase-steady``, ``phase-drain`` in the lanes' panel; ``fault-<index>`` (injected → healed; where
+its target is never replaced, to the end of the load) and
 ``recovery-<index>`` (healed → recovered, or until when that was waited for) in the lanes, ``fault-<index>-<panel>`` and
 ``recovery-<index>-<panel>`` through the panels. The left edge of ``phase-steady`` stands at 0 s and its right edge at the end of the
 load, which maps x to seconds; all panels share x.
@@ -66,9 +67,8 @@ def height_of_lanes_in(trial: TrialRecord, series: Series) -> float:
 
 def shade(axes: Axes, series: Series, panel: str) -> None:
     """Shades faults and recoveries through a panel, and marks where phases begin."""
-    end_s = float(series.edges_s[-1])
     for fault in series.faults:
-        span = axes.axvspan(fault.start_s, _healed_s(fault, end_s), zorder=0.6, gid=f"fault-{fault.index}-{panel}")
+        span = axes.axvspan(fault.start_s, _healed_s(fault, series), zorder=0.6, gid=f"fault-{fault.index}-{panel}")
         _dark(span, alpha=0.3)
         if fault.end_s is not None and fault.watched_s is not None:
             gid = f"recovery-{fault.index}-{panel}"
@@ -83,8 +83,13 @@ def mark_incidents(axes: Axes, trial: TrialRecord, series: Series) -> None:
         axes.axvline(incident.at_s, color=VERMILLION, lw=1, ls=(0, (1, 1)), zorder=3)
 
 
-def _healed_s(fault: Span, end_s: float) -> float:
-    return end_s if fault.end_s is None else fault.end_s
+def _healed_s(fault: Span, series: Series) -> float:
+    """Returns until when a fault is drawn: one whose target is never replaced until the end of the load, one that never healed for ever."""
+    if fault.end_s is not None:
+        return fault.end_s
+    load_end_s = next((phase.start_s for phase in series.phases if phase.name == "drain"), None)
+    lasts = fault.never_replaced and load_end_s is not None and load_end_s > fault.start_s
+    return load_end_s if lasts and load_end_s is not None else float(series.edges_s[-1])
 
 
 def _dark(patch: Patch, alpha: float) -> Patch:
@@ -175,7 +180,7 @@ def _lane(axes: Axes, row: float, lane: Lane, series: Series) -> None:
         )
         if span is None:
             continue
-        at, until_s = (span.start_s, row - _BAR / 2), _healed_s(span, end_s)
+        at, until_s = (span.start_s, row - _BAR / 2), _healed_s(span, series)
         bar = Rectangle(at, until_s - span.start_s, _BAR, zorder=3, gid=f"fault-{span.index}")
         axes.add_patch(_dark(bar, alpha=0.85))
         if span.end_s is not None and span.watched_s is not None:
@@ -198,7 +203,7 @@ def _lane_words(lane: Lane) -> str:
     if span is None:
         return f"{fault.label}: planned at {seconds(fault.planned_s)}, never fired"
     told = [f"{fault.label} at {seconds(span.start_s)}"]
-    told.append("never healed" if span.end_s is None else f"healed at {seconds(span.end_s)}")
+    told.append(unhealed(span) if span.end_s is None else f"healed at {seconds(span.end_s)}")
     if span.recovered_s is not None:
         told.append(f"recovered at {seconds(span.recovered_s)}")
     elif span.watched_s is not None:
@@ -206,9 +211,14 @@ def _lane_words(lane: Lane) -> str:
     return ", ".join(told)
 
 
+def unhealed(fault: Span) -> str:
+    """Returns how a fault without an end is told."""
+    return words.NEVER_REPLACED if fault.never_replaced else "never healed"
+
+
 def not_recovered(fault: Span) -> str:
     """Returns that nobody saw a recovery: what was watched for less than one takes says only that."""
-    waited_s = (fault.watched_s or 0.0) - (fault.end_s or 0.0)
+    waited_s = (fault.watched_s or 0.0) - (fault.start_s if fault.end_s is None else fault.end_s)
     if waited_s < words.SEEN_FROM_S:
         return "recovery not seen"
     return f"not recovered by {seconds(fault.watched_s or 0.0)}"
@@ -227,8 +237,9 @@ def _legend(trial: TrialRecord, series: Series) -> Iterator[tuple[str, Artist | 
     if trial.faults:
         yield "planned", Line2D([], [], marker="v", ls="", mfc="none", mec=INK, ms=5)
     if series.faults:
-        yield "fault, until healed", _dark(Patch(), alpha=0.85)
-    watched = [span for span in series.faults if span.watched_s is not None]
+        healed = any(span.end_s is not None for span in series.faults)
+        yield "fault, until healed" if healed else "fault", _dark(Patch(), alpha=0.85)
+    watched = [span for span in series.faults if span.watched_s is not None and span.end_s is not None]
     if any(span.recovered_s is not None for span in watched):
         yield "until recovered", _light(Patch(), alpha=0.3)
     if any(span.recovered_s is None and span.watched_s != span.end_s for span in watched):

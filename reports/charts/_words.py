@@ -14,6 +14,9 @@ from reports.view import CaseView, TrialView
 OUT = Line(GREY, ":", "x")
 """Of a trial that is not valid: dotted and grey, and its legend says why."""
 
+FIRST = {"delivered": "delivered (first receipts)", "settled": "settled (first time)"}
+"""Rates that count no repeat, as figures of the same name do not."""
+
 _SETTINGS = ("persistence", "persistent", "synchronous_commit", "unlogged", "volume")
 _AS_USUAL = {"unlogged": "false", "volume": "named"}  # these say nothing
 

@@ -25,6 +25,7 @@ from reports.charts._axes import durations
 from reports.charts._shades import shade
 from reports.charts._style import BLUE, GREY, INK, ORANGE, SKY, VERMILLION, Line, figure, styled
 from reports.charts._words import (
+    FIRST,
     Group,
     counted,
     durability,
@@ -240,7 +241,7 @@ def _dash(pen: Line) -> dict[str, Any]:
 def _handles(every: Sequence[_Shown]) -> list[Line2D | Patch]:
     handles: list[Line2D | Patch] = [
         Patch(facecolor=GREY, alpha=0.25, label="offered"),
-        Line2D([], [], color=ORANGE, lw=1.3, label="delivered"),
+        Line2D([], [], color=ORANGE, lw=1.3, label=FIRST["delivered"]),
         Line2D([], [], color=P50.colour, **_dash(P50), label="p50"),
         Line2D([], [], color=P99.colour, **_dash(P99), label="p99"),
     ]
@@ -255,7 +256,17 @@ def _handles(every: Sequence[_Shown]) -> list[Line2D | Patch]:
 def _table(every: Sequence[_Shown]) -> DataTable:
     """Returns of each case up to :data:`SPANS` spans of equal length: the mean rates, and the highest p50 and p99 of a slice."""
     rows = [row for each in every for row in _rows(each)]
-    headings = ("case", "durability", "from", "until", "offered", "delivered", "highest p50", "highest p99", "fault")
+    headings = (
+        "case",
+        "durability",
+        "from",
+        "until",
+        "offered",
+        FIRST["delivered"],
+        "highest p50",
+        "highest p99",
+        "fault",
+    )
     return DataTable(headings=headings, rows=tuple(rows))
 
 

@@ -53,7 +53,8 @@ LETTERS = 58
 _ONLY = "trial 1"
 _AT_LEAST_PEN: dict[str, Any] = {"linestyle": "", "marker": "^", "markersize": 4, "markerfacecolor": "none"}
 
-_ENDS = f"A line ends where only {BEYOND} messages lie beyond it: what comes further out is chance."
+_ENDS = f"A line reaches the median, and goes on as long as {BEYOND} messages lie beyond it: what comes further out is chance."
+_FEW = f"Where a line is made of fewer than {2 * BEYOND} messages, fewer lie beyond its median."
 _AT_LEAST = "Dashed from ▲ on: at least that late; some messages never came."
 _CLOSED = "Closed loop: the load sent as fast as it was let, so these latencies are not those of a rate."
 _UNDRAWABLE = "Latencies of 0 or less, which clocks that differ make, are in the table only."
@@ -145,6 +146,8 @@ def _drawing(name: str, title: str, drawn: _Drawn) -> Drawing:
 
 def _notes(drawn: _Drawn, curves: list[_Curve]) -> Iterable[str]:
     yield _ENDS
+    if any(curve.points.count < 2 * BEYOND for curve in curves):
+        yield _FEW
     if any(curve.points.censored_from < len(curve.points.share) for curve in curves):
         yield _AT_LEAST
     if any(curve.look is OUT for curve in curves):

@@ -127,9 +127,9 @@ def test_title_durability_and_position_of_the_chart() -> None:
 
 def test_the_alt_text_tells_what_the_fault_did() -> None:
     assert drawn(KILL).alt == (
-        "Timeline of the trial. Before the first fault about 1,000/s were offered and 1,000/s delivered, the p50 of a slice was "
-        "about 2 ms, the p99 of a slice was about 2 ms, the backlog 4, at most 4. kill broker from 2.00 s until 3.25 s: delivered "
-        "falls from 1,000/s to 0/s, so many messages never come that there is no p99 (before: 2 ms), the backlog reaches 984, "
+        "Timeline of the trial. Before the first fault about 1,000/s were offered and 1,000/s delivered (first receipts), the p50 of "
+        "a slice was about 2 ms, the p99 of a slice was about 2 ms, the backlog 4, at most 4. kill broker from 2.00 s until 3.25 s: "
+        "delivered (first receipts) falls from 1,000/s to 0/s, so many messages never come that there is no p99 (before: 2 ms), the backlog reaches 984, "
         "recovered at 3.75 s. 20 messages never came."
     )
 
@@ -141,8 +141,8 @@ def test_the_table_has_at_most_forty_rows_and_says_what_happened_when() -> None:
         "until",
         "offered",
         "confirmed",
-        "delivered",
-        "settled",
+        "delivered (first receipts)",
+        "settled (first time)",
         "p50, highest",
         "p99, highest",
         "never came",
