@@ -244,6 +244,50 @@ def test_lanes_name_each_fault_also_one_that_never_fired_or_whose_recovery_nobod
     assert "kill broker at 1.00 s, healed at 1.50 s, not recovered by 5.00 s" in told
 
 
+def test_what_is_never_replaced_lasts_to_the_end_of_the_load_and_is_not_healed_at_its_own_moment() -> None:
+    gone = result(
+        label="kill worker", injected_s=2.0, healed_s=2.0, recovery={"p99": 0.5}, evidence={"replaced": "never"}
+    )
+    drawing = drawn(gone)
+    assert spans(drawing.figure)["fault-0"] == pytest.approx((2.0, 5.0))  # steady lasts 5 s
+    assert spans(drawing.figure)["fault-0-rates"] == pytest.approx((2.0, 5.0))
+    assert "recovery-0" not in spans(drawing.figure)
+    assert "kill worker at 2.00 s, never replaced, recovered at 2.50 s" in texts(drawing.figure)
+    assert "kill worker from 2.00 s on, never replaced: " in drawing.alt
+    assert not any("healed" in row[-1] for row in drawing.table.rows)
+    assert not any("healed" in text for text in texts(drawing.figure))
+
+
+def test_where_nothing_could_be_sampled_the_line_has_a_hole_and_a_sample_alone_can_be_seen() -> None:
+    t_s = np.array([*np.arange(0.0, 3.5, 0.5), 4.05, 5.1, 5.6])
+    track = Track(t_s=t_s, value=np.arange(10.0))
+    figure = timeline_of(replace(series(), memory={"broker": track}, backlog_broker=track))
+    for title in ("Memory of the broker", "Backlog: messages in the queue"):
+        [axes] = [each for each in figure.axes if each.get_title(loc="left") == title]
+        broker = next(each for each in axes.lines if str(each.get_label()).startswith("broker"))
+        holes = np.flatnonzero(np.isnan(np.asarray(broker.get_xdata(), float)))
+        assert holes.tolist() == [7, 9]  # before and after the sample at 4.05 s
+        assert any(each.get_marker() == "." and 4.05 in each.get_xdata() for each in axes.lines)
+
+
+def timeline_of(found: Series) -> Figure:
+    drawing = timeline.of_case(view(trial(found)))
+    assert drawing is not None
+    return drawing.figure
+
+
+def test_a_small_backlog_has_ticks_at_whole_numbers() -> None:
+    whole = series()
+    calm = replace(whole, backlog=np.full(len(whole.backlog), 1.2), backlog_broker=None)
+    [axes] = [each for each in timeline_of(calm).axes if each.get_title(loc="left").startswith("Backlog")]
+    low, high = axes.get_ylim()
+    assert [tick for tick in axes.get_yticks() if low <= tick <= high] == [0, 1]
+
+
+def test_the_legend_says_which_rates_count_no_repeat() -> None:
+    assert {"offered", "delivered\n(first receipts)", "settled\n(first time)"} <= set(texts(drawn().figure))
+
+
 def test_many_faults_share_a_lane_with_those_of_their_label() -> None:
     many = [result(index=number, injected_s=number * 0.5, healed_s=number * 0.5 + 0.1) for number in range(8)]
     figure = drawn(*many).figure

@@ -107,6 +107,16 @@ def test_a_line_of_percentiles_is_exact_ends_with_the_data_and_stands_in_the_tab
     assert "500 ms" in words(drawing.figure)
 
 
+def test_the_note_says_where_a_line_ends_also_one_of_few_messages() -> None:
+    whole, few = (
+        percentiles.of_case(case(trial(slow(1)))),
+        percentiles.of_case(case(trial(Story(rate=10, seconds=2.0)))),
+    )
+    assert "reaches the median, and goes on as long as 100 messages lie beyond it" in drawn(whole).note
+    assert "fewer than 200 messages" not in drawn(whole).note
+    assert "fewer than 200 messages, fewer lie beyond its median" in drawn(few).note
+
+
 def test_what_never_came_is_dashed_has_triangles_and_at_least_in_the_table() -> None:
     story = slow(1)
     story.lose(slice(0, 300))

@@ -23,7 +23,7 @@ from PIL import Image
 from harness import tables
 from harness.facts import ShardRecord, TrialFacts
 from harness.model import DurabilityClass, TrialStatus, Verdict
-from harness.record import Example, ExampleDelivery, RunRecord
+from harness.record import Example, ExampleDelivery, FaultResult, RunRecord
 from harness.store import RunFolder
 from reports import html, markdown, story, words, write_reports
 from reports.charts import Chart, DataTable, Drawing
@@ -426,6 +426,30 @@ class TestMessages:
             (10.615, "w1.1", "ACK sent"),
             (10.62, "w1.1", "ACK OK"),
         ]
+
+    def test_a_fault_that_was_in_force_when_a_message_was_due_is_told_from_its_beginning(
+        self, stored: RunFolder
+    ) -> None:
+        def early(index: int, label: str, healed_s: float, **more: Any) -> FaultResult:
+            return records.broker_kill(index=index, label=label, injected_s=4.8881 - index, healed_s=healed_s, **more)
+
+        over, lasting = early(2, "cut broker", 4.8), early(0, "pause broker", 4.8925)
+        gone = early(1, "kill worker", 3.8881, evidence={"replaced": "never"})
+        [told] = stories(stored, records.trial(examples=[self.example()], faults=[over, lasting, gone]))
+        assert [(round(each.t_s, 6), each.text) for each in told.moments][:6] == [
+            (3.8881, "kill worker injected, never replaced, 1 s before it was due"),
+            (4.8881, "pause broker injected, 1.9 ms before it was due"),
+            (4.89, "due"),
+            (4.891, "sent, held: too many unconfirmed"),
+            (4.8925, "pause broker healed"),
+            (4.893, "CONFIRMED"),
+        ]
+        assert "kill worker healed" not in {each.text for each in told.moments}
+
+    def test_what_is_never_replaced_has_no_heal_in_the_table_of_recoveries(self, folder: RunFolder) -> None:
+        gone = records.worker_kill().model_copy(update={"evidence": {"replaced": "never"}, "healed_s": 5.0004})
+        found = shown(page(folder, records.run([records.case(trials=[records.trial(faults=[gone])])])))
+        assert "kill worker 5.000 s 5.000 s never replaced yes" in found
 
     def test_without_its_tables_a_message_is_told_from_the_record(self, stored: RunFolder) -> None:
         (stored.trial("redis-stream", 1).path / "attempts.parquet").write_bytes(b"no parquet")

@@ -236,3 +236,17 @@ def test_a_load_that_never_began_or_ended_at_once_has_no_series_and_one_cut_in_w
 def test_a_closed_loop_says_so() -> None:
     assert series(small(facts_more={"open_loop": False, "cores": 2})).open_loop is False
     assert series(small(facts_more={"cores": 2})).cores == 2
+
+
+def test_more_cores_than_there_are_cannot_be_in_use() -> None:
+    story = small()
+    story.samples = [(at(t_s), "machine", "cpu_busy_s", busy) for t_s, busy in ((0, 0.0), (1, 2.3), (2, 3.3))]
+    assert series(story).cpu["machine"].value.tolist() == pytest.approx([2.3, 1.0])
+    story.facts_more = {"cores": 2}
+    assert series(story).cpu["machine"].value.tolist() == pytest.approx([2.0, 1.0])
+
+
+def test_a_fault_whose_target_is_never_replaced_has_no_end() -> None:
+    gone = result(injected_s=1.0, healed_s=1.0, recovery={"p99": 0.5}, evidence={"replaced": "never"})
+    [span] = series(small(), gone).faults
+    assert (span.start_s, span.end_s, span.never_replaced, span.recovered_s) == (1.0, None, True, 1.5)
