@@ -222,6 +222,12 @@ class Journal:
             self._minder.stdin.write(json.dumps(said).encode() + b"\n")
             self._minder.stdin.flush()
 
+    def unminded(self) -> str:
+        """Returns what it means that the minder has ended; "" while it lives."""
+        if self._minder is None or self._minder.poll() is None:
+            return ""
+        return "the minder of the run was ended: if brokerbench is killed now, `brokerbench down` must clean up"
+
     def close(self) -> list[str]:
         """Removes whatever is left, the journal itself, and ends the minder; idempotent.
 
@@ -242,7 +248,8 @@ class Journal:
         os.close(self._file)
         self._file = -1
         if self._minder is not None and self._minder.stdin is not None:
-            self._minder.stdin.close()
+            with contextlib.suppress(OSError):  # what a killed minder was not told any more
+                self._minder.stdin.close()
             self._minder.wait()
 
     def __enter__(self) -> Journal:

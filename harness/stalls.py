@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -32,10 +33,16 @@ class Stall:
 
 
 class StallWatcher:
-    """Watches from ``__enter__`` on until ``__exit__``; what it has seen can be asked at any time, also afterwards."""
+    """Watches from ``__enter__`` on until ``__exit__``; what it has seen can be asked at any time, also afterwards.
 
-    def __init__(self, journal: Journal) -> None:
+    Args:
+        ended_early: is told once, with the time, that the watch is over before its time (somebody killed it); from another thread.
+    """
+
+    def __init__(self, journal: Journal, ended_early: Callable[[int], None] = lambda _: None) -> None:
         self._journal = journal
+        self._ended_early = ended_early
+        self._ending = False
         self._seen: list[Stall] = []
         self._process: subprocess.Popen[bytes] | None = None
         self._reader = threading.Thread(target=self._read, name="stalls", daemon=True)
@@ -59,6 +66,7 @@ class StallWatcher:
         if self._process is None:
             return
         assert self._process.stdin is not None
+        self._ending = True
         self._process.stdin.close()
         self._reader.join()
         self._process.wait()
@@ -85,7 +93,9 @@ class StallWatcher:
                 t_ns, length_ns, steal = line.split()
                 self._seen.append(Stall(t_ns=int(t_ns), length_ns=int(length_ns), steal_s=float(steal)))
                 self._ready.set()
-        self._ready.set()  # it died: the run goes on without a watch
+        if not self._ending:  # it died: the run goes on without a watch
+            self._ended_early(time.monotonic_ns())
+        self._ready.set()
 
 
 def stolen_s() -> float:

@@ -30,3 +30,10 @@ def clock_words(clock: Mapping[str, Any]) -> str:
     )
     worst = format_duration(clock["error"] / 1e9)
     return f"agent {clock['agent']} has a clock of its own: offset {before} before the load, {after} after it; ± {worst} at worst"
+
+
+def watcher_words(t_ns: int, load_start_ns: int | None, steady_start_ns: int | None) -> str:
+    """Returns that the watcher of stalls ended before its time; times are CLOCK_MONOTONIC ns, told from the start of steady."""
+    if load_start_ns is None or steady_start_ns is None or t_ns < load_start_ns:
+        return "the watcher of stalls ended before the load: stalls of the machine are not known"
+    return f"the watcher of stalls ended at {(t_ns - steady_start_ns) / 1e9:.1f} s: stalls of the machine after that are not known"

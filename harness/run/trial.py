@@ -32,7 +32,7 @@ from harness.run.health import Probe, described
 from harness.run.nemesis import Nemesis, Planned
 from harness.run.outage import outage_words
 from harness.run.progress import FaultHealed, FaultInjected, FaultPlanned, PhaseChanged, Warned
-from harness.run.remarks import clock_words, realtime_words
+from harness.run.remarks import clock_words, realtime_words, watcher_words
 from harness.run.sampling import Sampler
 from harness.run.search import Search, search, unsearched
 from harness.run.watch import BrokerDied, Quiet, Watch
@@ -130,7 +130,15 @@ class Trial:
             proxy=proxy,
         )
         nemesis = self._start_load(cleanup, timeline, stage, fleet)
-        watch = Watch(fleet, sampler, self._context.listener, self.seen.warnings, broker=broker, nemesis=nemesis)
+        watch = Watch(
+            fleet,
+            sampler,
+            self._context.listener,
+            self.seen.warnings,
+            broker=broker,
+            nemesis=nemesis,
+            unminded=self._context.journal.unminded,
+        )
         self._load(timeline, fleet, nemesis, watch)
         self._drain(timeline, fleet, watch)
         sampler.stop()
@@ -270,7 +278,7 @@ class Trial:
         return fleet
 
     def _start_watchers(self, cleanup: ExitStack, timeline: Timeline, broker: Broker, fleet: Fleet) -> Sampler:
-        stalls = StallWatcher(self._context.journal)
+        stalls = StallWatcher(self._context.journal, self._watcher_ended)
         cleanup.callback(self._keep_stalls, stalls)
         cleanup.enter_context(stalls)
         options = self._context.driver_options(broker.address, "sampler")
@@ -394,6 +402,9 @@ class Trial:
                 self.seen.broker_died or incident.text
             )  # its first process may live on, as PostgreSQL's does
         self._context.listener.notice(Warned(text=incident.text))
+
+    def _watcher_ended(self, t_ns: int) -> None:
+        self._warn([watcher_words(t_ns, self.seen.load_start_ns, self.seen.steady_start_ns)])
 
     def _keep_stalls(self, stalls: StallWatcher) -> None:
         self.seen.stall_max_s = stalls.max_stall_s()

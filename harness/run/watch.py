@@ -34,6 +34,7 @@ class Watch:
         sampler: knows the broker's own depth.
         warnings: gets every problem of the fleet, once.
         broker, nemesis: a broker that ends while no fault has it in its hands has ended by itself.
+        unminded: what it means that the minder has ended; "" = it has not.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class Watch:
         *,
         broker: Broker,
         nemesis: Nemesis,
+        unminded: Callable[[], str] = str,
     ) -> None:
         self._fleet = fleet
         self._broker = broker
@@ -52,6 +54,7 @@ class Watch:
         self._sampler = sampler
         self._listener = listener
         self._warnings = warnings
+        self._unminded = unminded
         self._told = 0
 
     def until(self, done: Callable[[], bool] | None = None, *, at_ns: int | None = None) -> bool:
@@ -104,6 +107,9 @@ class Watch:
             self._warnings.append(problem)
             self._listener.notice(Warned(text=problem))
         self._told = len(problems)
+        if (text := self._unminded()) and text not in self._warnings:
+            self._warnings.append(text)
+            self._listener.notice(Warned(text=text))
         if self._has_died():
             why, words = self._broker.why_ended(), self._broker.log_tail()
             said = f"its last words:\n{words}" if words.strip() else "it left no words"

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
-from harness.scenario.model import Load, Scenario, Segment
+from harness.scenario.model import FaultEntry, Load, Scenario, Segment
 from harness.schedule import expected_messages
 from harness.units import format_bytes, format_count, format_duration, format_rate
 
 _PLACES = {"container": "in a container", "host": "on this machine"}
+RECOVERY_S = 3.0
+"""Load after a fault of the broker was healed, below which a recovery can hardly be seen."""
+HELD = ("restart_after", "for", "replace_after")
+"""Keys of faults that say for how long one lasts."""
 STARTING_S = 3.0  # start, health, residue search and analysis of one trial, about
 
 
@@ -99,6 +104,8 @@ def _lines(scenario: Scenario) -> Iterator[str]:
     for fault in scenario.faults:
         settings = "".join(f", {k}: {_setting(k, v)}" for k, v in fault.settings.items())
         yield f"fault: {fault.label} at {_exactly(fault.at_s)}{settings}"
+        if fault.target == "broker" and (left_s := phases.steady_s - _healed_s(fault)) < RECOVERY_S:
+            yield f"warning: {_exactly(max(left_s, 0.0))} of load after that fault: too short to see a recovery; make phases.steady longer"
     for bound in scenario.slo:
         yield f"slo: {bound.metric} {'at least' if bound.at_least else 'at most'} {bound.text}"
     trials = _plural(scenario.trials * len(scenario.cases), "trial")
@@ -129,6 +136,15 @@ def _words(segment: Segment) -> str:
         return f"replay of {format_count(len(segment.times_s))} times"
     rates = " … ".join(format_rate(rate) for rate in segment.rates_per_s)
     return rates if segment.kind == "constant" else f"{segment.kind} {rates}"
+
+
+def _healed_s(fault: FaultEntry) -> float:
+    """Returns when it is healed, in s after the start of steady; −inf where nobody asks for that."""
+    held = [fault.settings[key] for key in HELD if key in fault.settings]
+    if None in held:
+        return -math.inf
+    repeats = float(fault.settings.get("every") or 0) * (int(fault.settings.get("count") or 1) - 1)
+    return fault.at_s + sum(map(float, filter(None, held))) + repeats
 
 
 def _setting(key: str, value: float | int | None) -> str:

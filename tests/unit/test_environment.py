@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import queue
 import secrets
 import signal
 import time
@@ -254,6 +255,17 @@ def test_the_watch_leaves_no_process_and_can_be_asked_afterwards(journal: Journa
         pass
     assert watcher.max_stall_s() >= 0.0
     assert journal._children == {}
+
+
+def test_a_watcher_that_is_killed_is_missed_and_one_that_is_stopped_is_not(journal: Journal) -> None:
+    ended: queue.SimpleQueue[int] = queue.SimpleQueue()
+    with StallWatcher(journal, ended.put):
+        begun = time.monotonic_ns()
+    with StallWatcher(journal, ended.put) as watcher:
+        assert watcher._process is not None
+        watcher._process.kill()
+        assert begun < ended.get(timeout=30) < time.monotonic_ns()
+    assert ended.empty()
 
 
 def test_a_watcher_that_dies_does_not_hold_up_the_run(journal: Journal) -> None:

@@ -120,6 +120,18 @@ def owner(state: Path, run_id: str) -> Iterator[Callable[[str], Owner]]:
         until(lambda journal=one.journal: not journal.exists(), "the minder sweeps")  # type: ignore[misc]
 
 
+def test_a_minder_that_was_ended_is_missed(run_id: str, state: Path) -> None:
+    with Journal.create(run_id) as journal:
+        assert journal._minder is not None
+        assert journal.unminded() == ""
+        journal._minder.kill()
+        until(lambda: bool(journal.unminded()), "the minder is missed")
+        assert journal.unminded().endswith("if brokerbench is killed now, `brokerbench down` must clean up")
+        journal.queue("q", setup="redis-stream", address="redis://127.0.0.1:1", parameters={})
+        journal.queue_gone("q")
+    assert not journal.path.exists()
+
+
 def test_an_orderly_end_leaves_no_journal_no_minder_and_no_folder(run_id: str, state: Path) -> None:
     journal = Journal.create(run_id)
     minder = journal._minder

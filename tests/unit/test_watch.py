@@ -10,18 +10,20 @@ import numpy as np
 from harness.facts import ShardRecord
 from harness.histogram import BUCKETS
 from harness.load.live import Live
-from harness.run.progress import Event, Tick
+from harness.run.progress import Event, Tick, Warned
+from harness.run.remarks import watcher_words
 from harness.run.watch import Watch
+
+NONE = np.zeros(BUCKETS, np.uint64)
 
 
 def ticked(*shards: ShardRecord, connected: tuple[str, ...] = (), **shares: float) -> Tick:
     """Returns the tick of a load of these shards; ``shares``: of a core that they used."""
     heard: list[Event] = []
-    none = np.zeros(BUCKETS, np.uint64)
     live = Live(
         t_ns=1,
         shards={shard.name: {"offered": 5, "connected": int(shard.name in connected)} for shard in shards},
-        latency={"producer": none, "worker": none},
+        latency={"producer": NONE, "worker": NONE},
         core_shares={name: (1, share) for name, share in shares.items()},
     )
     fleet = SimpleNamespace(
@@ -73,3 +75,40 @@ def test_the_busiest_of_each_kind_tells_how_busy_the_load_is_and_one_that_ended_
 def test_what_the_broker_says_is_passed_on() -> None:
     tick = ticked(worker("w0"))
     assert (tick.offered, tick.backlog_broker, tick.dead_letters) == (5, 7, 3)
+
+
+def test_the_loss_of_the_minder_is_told_once() -> None:
+    heard: list[Event] = []
+    warnings: list[str] = []
+    live = Live(t_ns=1, shards={}, latency={"producer": NONE, "worker": NONE}, core_shares={})
+    quiet = SimpleNamespace(
+        live=lambda: live,
+        shards=list,
+        running=lambda kind: [],
+        problems=list,
+        stopped_from_page=lambda: False,
+        why_lost=str,
+    )
+    watch = Watch(
+        cast(Any, quiet),
+        cast(Any, SimpleNamespace(depth=0, dead_letters=0)),
+        SimpleNamespace(notice=heard.append),
+        warnings,
+        broker=cast(Any, SimpleNamespace(alive=lambda: True)),
+        nemesis=cast(Any, None),
+        unminded=lambda: "the minder ended",
+    )
+    for _ in range(2):
+        watch.until(lambda: True)
+    assert warnings == ["the minder ended"]
+    assert [event for event in heard if isinstance(event, Warned)] == [Warned(text="the minder ended")]
+
+
+def test_the_end_of_the_watcher_of_stalls_is_told_with_its_time() -> None:
+    after = "stalls of the machine after that are not known"
+    assert (
+        watcher_words(12_300_000_000, 1_000_000_000, 2_000_000_000) == f"the watcher of stalls ended at 10.3 s: {after}"
+    )
+    before = "the watcher of stalls ended before the load: stalls of the machine are not known"
+    assert watcher_words(900_000_000, 1_000_000_000, 2_000_000_000) == before
+    assert watcher_words(900_000_000, None, None) == before
