@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
-from matplotlib.markers import CARETLEFTBASE, CARETRIGHTBASE
+from matplotlib.markers import MarkerStyle
 
 from reports import ratios, words
 from reports.charts import Chart, DataTable, Drawing
@@ -25,7 +25,6 @@ from reports.view import CaseView
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-    from matplotlib.typing import MarkerType
 
 COLUMNS = 3
 LINE_IN = 0.145
@@ -162,8 +161,7 @@ def _mark(axes: Axes, y: float, difference: Difference) -> list[float]:
         low = interval.low or min(ratio, interval.high or ratio) / OPEN
         high = interval.high or max(ratio, interval.low) * OPEN
         axes.plot([low, high], [y, y], color=colour, linewidth=1.6, solid_capstyle="butt", zorder=2)
-        caps: tuple[tuple[float, MarkerType], ...]
-        caps = (low, "|" if interval.low else CARETLEFTBASE), (high, "|" if interval.high else CARETRIGHTBASE)
+        caps = (low, MarkerStyle("|" if interval.low else "<")), (high, MarkerStyle("|" if interval.high else ">"))
         for end, cap in caps:
             axes.plot([end], [y], color=colour, linestyle="", marker=cap, markersize=6, zorder=2)
         shown += [low, high]

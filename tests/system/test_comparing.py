@@ -60,6 +60,8 @@ def within(bench: Bench, run: Path) -> None:
     assert told.out.rstrip().endswith("Page: page.html")
     page = (bench.home / "page.html").read_text()
     assert 'id="chart-ratios"' in page
+    again = bench("compare", str(run), "--html", "page.html", "--markdown")
+    assert (again.code, again.err) == (0, "Page: page.html\n")
     assert page.count("<figure") == page.count('<details class="data">') >= 3
     assert re.findall(r'(?:src|href|url)\s*[=(]\s*["\']?(?:https?:)?//', page) == []
     markdown = bench("compare", str(run), "--markdown")
@@ -117,6 +119,9 @@ def broken(bench: Bench, run: Path) -> None:
         ((str(torn),), "is not whole JSON"),
         (("nowhere",), "does not exist"),
         ((str(run), "--baseline", "redis-lst@embedded"), "did you mean 'redis-list@embedded'?"),
+        (("nowhere", "--html", f"{run}/report.html"), "it is a part of the run in"),
+        (("nowhere", "--html", "again/run.json"), "it is a part of the run in"),
+        ((str(run), "--json", "--markdown"), "--markdown and --json are both named"),
         (
             ("nowhere", "--html", "no/such/page.html"),
             "--html no/such/page.html cannot be written",
