@@ -69,7 +69,7 @@ def shade(axes: Axes, series: Series, panel: str) -> None:
     """Shades faults and recoveries through a panel, and marks where phases begin."""
     for fault in series.faults:
         span = axes.axvspan(fault.start_s, _healed_s(fault, series), zorder=0.6, gid=f"fault-{fault.index}-{panel}")
-        _dark(span, alpha=0.3)
+        _dark(span, alpha=0.12 if fault.never_replaced else 0.3)  # it lies below all that comes after it
         if fault.end_s is not None and fault.watched_s is not None:
             gid = f"recovery-{fault.index}-{panel}"
             _light(axes.axvspan(fault.end_s, fault.watched_s, zorder=0.5, gid=gid), alpha=0.11)
@@ -130,7 +130,7 @@ def draw_lanes(axes: Axes, trial: TrialRecord, series: Series) -> None:
             legend.values(),
             legend.keys(),
             loc="upper left",
-            bbox_to_anchor=(1.0, 1.0),
+            bbox_to_anchor=(1.02, 1.0),
             handlelength=1.4,
             borderaxespad=0,
         )
@@ -149,7 +149,7 @@ def _phase(axes: Axes, phase: Span, series: Series) -> None:
 
 def _is_named(phase: Span, series: Series) -> bool:
     """Returns whether the name of a phase has room in its bar."""
-    return _fits(f"{phase.name}  ", _share(phase, series))
+    return _fits(f"{phase.name}   ", _share(phase, series))
 
 
 def _share(phase: Span, series: Series) -> float:

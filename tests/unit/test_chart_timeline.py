@@ -6,12 +6,14 @@ import io
 import re
 from dataclasses import replace
 from functools import cache
+from itertools import combinations
 from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
 import records
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from test_series import moments_of, result
@@ -286,6 +288,23 @@ def test_a_small_backlog_has_ticks_at_whole_numbers() -> None:
 
 def test_the_legend_says_which_rates_count_no_repeat() -> None:
     assert {"offered", "delivered\n(first receipts)", "settled\n(first time)"} <= set(texts(drawn().figure))
+
+
+@pytest.mark.parametrize("warmup_s", [0.4, 0.6, 0.8, 1.0])
+def test_words_of_lanes_and_phases_touch_neither_each_other_nor_the_legend(warmup_s: float) -> None:
+    told = Story(rate=100, seconds=6 + warmup_s, warmup_s=warmup_s, drain_s=1)
+    late = result(planned_s=5.0, injected_s=5.0, healed_s=5.5, recovery={"p99": AtLeast(at_least=3.5)})
+    found = series_of(moments_of(told), told.tables().samples, told.facts(), [late])
+    drawing = timeline.of_case(view(trial(found, late)))
+    assert drawing is not None
+    lanes = drawing.figure.axes[0]
+    canvas = FigureCanvasAgg(drawing.figure)
+    canvas.draw()
+    legend = lanes.get_legend()
+    assert legend is not None
+    boxes = [each.get_window_extent(canvas.get_renderer()) for each in (*lanes.texts, legend)]
+    assert len(boxes) >= 3
+    assert not any(one.padded(2).overlaps(other) for one, other in combinations(boxes, 2))
 
 
 def test_many_faults_share_a_lane_with_those_of_their_label() -> None:
