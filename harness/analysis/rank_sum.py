@@ -19,7 +19,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
-from itertools import product
+from itertools import accumulate, product
+from operator import sub
 from typing import Literal
 
 import numpy as np
@@ -42,13 +43,12 @@ class Ratio(Interval):
 @cache
 def null_counts(m: int, n: int) -> tuple[int, ...]:
     """Returns, for each k from 0 to m·n, in how many of the C(m+n, n) orders U = k: the coefficients of a Gaussian binomial."""
-    counts = [1] + [0] * (m * n)
+    counts = [1] + [0] * (m * n // 2)  # the other half mirrors it
     for i in range(1, m + 1):  # the product of (1 − x^(n+i)) / (1 − x^i)
-        for k in range(m * n, n + i - 1, -1):
-            counts[k] -= counts[k - n - i]
-        for k in range(i, m * n + 1):
-            counts[k] += counts[k - i]
-    return tuple(counts)
+        counts[n + i :] = map(sub, counts[n + i :], counts[: -n - i])
+        for first in range(min(i, len(counts))):
+            counts[first::i] = accumulate(counts[first::i])
+    return (*counts, *reversed(counts[: m * n + 1 - len(counts)]))
 
 
 def crit(m: int, n: int, level: Fraction) -> int:

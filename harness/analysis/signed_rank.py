@@ -62,7 +62,7 @@ def critical(counts: Sequence[int], level: Fraction) -> int:
     total, below, c = sum(counts), 0, 0
     for count in counts:
         below += count
-        if Fraction(below, total) > level:
+        if below * level.denominator > level.numerator * total:
             break
         c += 1
     return c
