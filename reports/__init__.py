@@ -1,6 +1,6 @@
 """From run folders to what people read: the terminal's tables, ``report.md``, and the page ``report.html`` with its charts.
 
-Floors: imports ``harness`` floors 0–1 and ``harness.store`` only; nothing but ``harness.cli`` imports it. ``words`` and ``story`` say
+Floors: imports ``harness`` floors 0–1 and ``harness.store`` only; nothing but ``harness.cli`` imports it. ``words``, ``story`` and ``trouble`` say
 it (``unstarted`` where there is nothing but why), ``figures``, ``columns``, ``sheets``, ``networks`` and ``containers`` find it, ``terminal``, ``markdown``
 (with ``detail``) and ``html`` (with ``view``, ``charts``, ``embedding`` and ``examples``) lay it out.
 """

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from harness.record import CaseRecord, Example, ExampleDelivery, TrialRecord
-from reports import containers, figures, sheets, story, words
+from reports import containers, figures, sheets, story, trouble, words
 from reports.escape import code, table, text
 from reports.sheets import EXAMPLE_ORDER, Code, Sheet
 
@@ -56,8 +56,8 @@ def _trials(case: CaseRecord) -> str:
     if len(case.trials) > 1:
         told = [f"{trial.number} {words.OF_STATUS[trial.status]}" for trial in case.trials]
         lines.append(f"Trials: {', '.join(told)}." + (" In detail: the worst." if len(told) > MAX_TRIALS else ""))
-    for which, trial in story.not_valid(case):
-        for reason, remedy in story.reasons(trial):
+    for which, trial in trouble.not_valid(case):
+        for reason, remedy in trouble.reasons(trial):
             told_of = f"{words.OF_STATUS[trial.status]}{which}: {text(reason)}"
             lines.append(f"- {told_of}" + (f" — remedy: {text(remedy)}" if remedy else ""))
     return "\n".join(lines)
@@ -134,7 +134,7 @@ def _settings(shown: list[TrialRecord], settings: Callable[[TrialRecord], dict[s
 
 
 def _warnings(case: CaseRecord) -> str:
-    texts = list(dict.fromkeys(story.warning(each, trial) for trial in case.trials for each in trial.warnings))
+    texts = list(dict.fromkeys(trouble.warning(each, trial) for trial in case.trials for each in trial.warnings))
     lines = [f"- {text(warning)}" for warning in texts[:10]]
     if len(texts) > 10:
         lines.append(f"- … and {len(texts) - 10} more in run.json")

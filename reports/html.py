@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from harness.errors import BrokenRunFolderError
 from harness.record import CaseRecord, RunRecord, TrialRecord
 from harness.units import format_duration
-from reports import containers, examples, figures, sheets, story, unstarted, words
+from reports import containers, examples, figures, sheets, story, trouble, unstarted, words
 from reports.columns import columns
 from reports.detail import MAX_TRIALS
 from reports.embedding import Picture, picture
@@ -360,15 +360,17 @@ def _section(run: RunView, case: CaseView, pictures: Pictures, *, cut_off: bool,
         else (),
         against=tuple(
             (f"{words.OF_STATUS[trial.status]}{which}", reason, remedy)
-            for which, trial in story.not_valid(record)
-            for reason, remedy in story.reasons(trial)
+            for which, trial in trouble.not_valid(record)
+            for reason, remedy in trouble.reasons(trial)
         ),
         charts=pictures.of_case(case) if record.trials else (),
         missing=tuple(dict.fromkeys(_missing(run, trial) for trial in case.trials if trial.missing)),
         sheets=_sheets(run, record, shown),
         stories=tuple(each for trial in record.trials for each in examples.stories(run.folder, trial)),
         befell=tuple(containers.befell(record)),
-        warnings=tuple(dict.fromkeys(story.warning(each, trial) for trial in record.trials for each in trial.warnings)),
+        warnings=tuple(
+            dict.fromkeys(trouble.warning(each, trial) for trial in record.trials for each in trial.warnings)
+        ),
         slo=tuple(words.slo(expectation) for expectation in record.slo),
     )
 

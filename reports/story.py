@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from typing import TypeGuard
 
 from harness.analysis.guarantees import SKIPPED_WORDS
 from harness.model import AS_FOUND, ENDS_BROKER, DurabilityClass, FaultKind, TrialStatus, Verdict
 from harness.record import AtLeast, CaseRecord, Figure, Guarantee, RunRecord, TrialRecord, Unknown
 from harness.units import format_count, format_rate
-from reports import figures, words
+from reports import figures, trouble, words
 from reports.figures import Loss
+from reports.trouble import plain
 from reports.words import Sign
 
 CUT_OFF = "Cut off: the run did not end in order; "
-ENDED_EARLY = "the load ended early"
-DRAIN_LIMIT = "the drain hit its limit"
 LOW = 0.9  # a share of the offered rate below which a case must say why it confirmed so little
-_ENDED = re.compile(r"((?:producer|worker) (\S+)) ended by itself")
 _BAD_STATUS = (TrialStatus.INVALID, TrialStatus.FAILED, TrialStatus.INTERRUPTED)
 
 
@@ -69,7 +66,7 @@ def by_durability(record: RunRecord) -> list[tuple[DurabilityClass, list[CaseRec
 def sentence(case: CaseRecord, cut_off: bool = False) -> str:
     """Returns the verdict on a case in plain words, without its name, e.g. ``kept every confirmed message …``."""
     if case.unavailable:
-        return f"was not run: {_plain(case.unavailable)}."
+        return f"was not run: {plain(case.unavailable)}."
     if not case.trials:
         return "was cut off." if cut_off else "was not run."
     proving = figures.proving(case.trials)
@@ -121,69 +118,6 @@ def guarantees(case: CaseRecord) -> list[Guarantee]:
     return sorted(case.guarantees, key=lambda g: (words.OF_VERDICT[g.verdict].rank, g.fault == FaultKind.NONE))
 
 
-def reasons(trial: TrialRecord) -> list[tuple[str, str]]:
-    """Returns why a trial is not valid, each reason with its remedy ("" = none known).
-
-    A shard that ended is told with its own last words, which stand among the warnings. A remedy stands once, at the last of its
-    reasons; what only follows from a load that ended early has none.
-    """
-    told = [_with_last_words(reason, trial.warnings) for reason in trial.reasons]
-    early = any(reason.startswith(ENDED_EARLY) for reason in told)
-    stopped = trial.status is TrialStatus.INTERRUPTED  # not the load was too short for a fault, but a person's patience
-    follows = [
-        (early and not reason.startswith(ENDED_EARLY)) or (stopped and reason.startswith("fault never fired"))
-        for reason in told
-    ]
-    remedies = ["" if so else words.remedy(reason) for reason, so in zip(told, follows, strict=True)]
-    return [
-        (reason, remedy if remedy not in remedies[number + 1 :] else "")
-        for number, (reason, remedy) in enumerate(zip(told, remedies, strict=True))
-    ]
-
-
-def warning(text: str, trial: TrialRecord) -> str:
-    """Returns a warning of a trial, with what a user can do about it where that can help."""
-    return text if DRAIN_LIMIT in text and _nothing_could_come(trial) else words.warning(text)
-
-
-def _nothing_could_come(trial: TrialRecord) -> bool:
-    """Returns whether what the drain waited for was lost: nothing of it was in the broker."""
-    there = figures.became([trial], "stranded", "undecided") or figures.marked([trial], "left_behind")
-    return bool(figures.lost([trial])) and not there
-
-
-def _with_last_words(reason: str, warnings: list[str]) -> str:
-    """Returns the reason, for a shard with what the fleet said of it: ``worker w0 ended by itself with status 1: the slot folder …``."""
-    ended = _ENDED.match(reason)
-    if ended is None:
-        return reason
-    own = re.compile(rf"{ended[1]} \(pid \d+\) ended unexpectedly: (.+)", re.DOTALL)
-    shards_of_agent = re.compile(rf"(agent .+ ended .*), and with it .*\b{re.escape(ended[2])}\b.*", re.DOTALL)
-    for warning in warnings:
-        if found := own.match(warning) or shards_of_agent.match(warning):
-            return reason if found[1].startswith("exit status") else f"{reason}: {_plain(found[1])}"
-    return reason
-
-
-def first_words(reason: str) -> str:
-    """Returns a reason without the lines of a log that may follow it."""
-    return re.split(r"\n|[:;]? its last words", reason, maxsplit=1)[0]
-
-
-def not_valid(case: CaseRecord) -> list[tuple[str, TrialRecord]]:
-    """Returns the trials with reasons against them, alike ones once, each with the words that name it after the case id."""
-    groups: dict[tuple[str, ...], list[TrialRecord]] = {}
-    for trial in case.trials:
-        if trial.reasons:
-            groups.setdefault((trial.status, *trial.reasons), []).append(trial)
-    named = []
-    for trials in groups.values():
-        numbers = ", ".join(str(trial.number) for trial in trials)
-        which = f", trial{'s' if len(trials) > 1 else ''} {numbers}" if len(case.trials) > 1 else ""
-        named.append((which, trials[0]))
-    return named
-
-
 def lag(record: RunRecord) -> str:
     """Returns the schedule lag p99 of the trial that came nearest to its bound, or went furthest beyond, and that bound; where no p99 can
     be told, why not, and the largest lag, likewise."""
@@ -230,7 +164,7 @@ def _lost(case: CaseRecord, proving: list[TrialRecord], lost: Loss) -> str:
     if skipped < lost.count:
         return f"{told}; of the others {_judged(case, _faults(proving))}"
     violated = _first(case.guarantees, Verdict.VIOLATED)
-    return f"{told}; BROKE its claim: {_plain(violated.evidence)}" if violated else told
+    return f"{told}; BROKE its claim: {plain(violated.evidence)}" if violated else told
 
 
 def _when_lost(case: CaseRecord, faults: list[str]) -> str:
@@ -261,16 +195,16 @@ def _judged(case: CaseRecord, faults: list[str]) -> str:
     if worst is None or words.OF_VERDICT[worst.verdict].rank >= min(own, words.LOST_AS_CLAIMED.rank):
         return told
     head = "BROKE its claim" if worst.verdict is Verdict.VIOLATED else worst.verdict.value
-    return f"{told}; {head} {_when_judged(worst, faults)}: {_plain(worst.evidence)}"
+    return f"{told}; {head} {_when_judged(worst, faults)}: {plain(worst.evidence)}"
 
 
 def _judged_by(case: CaseRecord, claims: list[Guarantee]) -> str:
     if violated := _first(claims, Verdict.VIOLATED):
         return f"its claim forbids that: VIOLATED (it claims: {violated.claim})"
     if unknown := _first(claims, Verdict.UNKNOWN):
-        return f"whether its claim allows that is UNKNOWN: {_plain(unknown.evidence)}"
+        return f"whether its claim allows that is UNKNOWN: {plain(unknown.evidence)}"
     if untried := _first(claims, Verdict.NOT_EXERCISED):
-        return f"NOT EXERCISED, so its claim was not tried ({_plain(untried.evidence)})"
+        return f"NOT EXERCISED, so its claim was not tried ({plain(untried.evidence)})"
     allowing = [each for each in claims if each.verdict is Verdict.HELD]
     if not allowing:
         return "it claims nothing about that"
@@ -284,12 +218,12 @@ def _kept(case: CaseRecord, proving: list[TrialRecord]) -> str:
     faults = _faults(proving)
     if violated := _first(case.guarantees, Verdict.VIOLATED):
         when = _when_judged(violated, faults)
-        return f"BROKE its claim {when}, though it lost no confirmed message: {_plain(violated.evidence)}"
+        return f"BROKE its claim {when}, though it lost no confirmed message: {plain(violated.evidence)}"
     if unknown := _first(case.guarantees, Verdict.UNKNOWN):
-        return f"UNKNOWN {_when_judged(unknown, faults)}: {_plain(unknown.evidence)}"
+        return f"UNKNOWN {_when_judged(unknown, faults)}: {plain(unknown.evidence)}"
     if untried := _first(case.guarantees, Verdict.NOT_EXERCISED):
         when = _when_judged(untried, faults)
-        return f"lost nothing, but nothing was put to the test {when}: NOT EXERCISED ({_plain(untried.evidence)})"
+        return f"lost nothing, but nothing was put to the test {when}: NOT EXERCISED ({plain(untried.evidence)})"
     if figures.lost(proving) is None:
         return "no figure of loss"
     return f"kept every confirmed message {words.when(faults)} ({_none_lost(case, proving)}){_repeated(proving)}"
@@ -371,9 +305,9 @@ def _is_number(value: Figure | None) -> TypeGuard[float]:
 
 def _no_verdict(case: CaseRecord) -> str:
     status = sign(case).word
-    reason = next((reason for trial in case.trials for reason, _ in reasons(trial)), "")
-    reason = first_words(reason)
-    return f"no verdict: {status}" + (f" — {_plain(reason)}." if reason else ".")
+    reason = next((reason for trial in case.trials for reason, _ in trouble.reasons(trial)), "")
+    reason = trouble.first_words(reason)
+    return f"no verdict: {status}" + (f" — {plain(reason)}." if reason else ".")
 
 
 def _not_all_valid(case: CaseRecord, bad: list[TrialRecord]) -> str:
@@ -435,8 +369,3 @@ def _of(number: int, total: int) -> str:
 
 def _first(claims: list[Guarantee], verdict: Verdict) -> Guarantee | None:
     return next((guarantee for guarantee in claims if guarantee.verdict is verdict), None)
-
-
-def _plain(text: str) -> str:
-    """Returns a sentence that goes on inside another."""
-    return text.strip().rstrip(".")

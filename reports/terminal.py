@@ -18,7 +18,7 @@ from rich.text import Text
 
 from harness.model import DurabilityClass
 from harness.record import CaseRecord, RunRecord
-from reports import containers, figures, story, unstarted, words
+from reports import containers, figures, story, trouble, unstarted, words
 from reports.columns import BECAME, MARKED, Column, columns
 from reports.encoding import writably
 from reports.networks import TITLE, Comparison, Row, comparison
@@ -57,7 +57,7 @@ def _print_all(record: RunRecord, console: Console, report: Path | None) -> None
     _print_trouble(record, console)
     _print_generator(record, console)
     if record.exit_reason:
-        console.print(Text(f"Exit code {record.exit_code}: {story.first_words(record.exit_reason)}"))
+        console.print(Text(f"Exit code {record.exit_code}: {trouble.first_words(record.exit_reason)}"))
     if report is not None:
         console.print(Text(f"Report: {report}"), soft_wrap=True)  # in one piece, so that it can be copied
 
@@ -322,14 +322,14 @@ def _print_trouble(record: RunRecord, console: Console) -> None:
         console.print()
         console.print(Text("Not valid", style="bold underline"))
     for case in record.cases:
-        for which, trial in story.not_valid(case):
+        for which, trial in trouble.not_valid(case):
             sign = words.OF_STATUS[trial.status]
             print_indented(Text.assemble((str(sign), sign.style), f" {case.id}{which}"), INDENT, console)
-            for reason, remedy in story.reasons(trial):
+            for reason, remedy in trouble.reasons(trial):
                 print_lines([reason, f"remedy: {remedy}"] if remedy else [reason], 2 * INDENT, console)
     several = len(record.cases) > 1
     warned = [
-        (case.id, story.warning(text, trial))
+        (case.id, trouble.warning(text, trial))
         for case in record.cases
         for trial in case.trials
         for text in trial.warnings

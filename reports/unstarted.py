@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from harness.model import TrialStatus
 from harness.record import RunRecord
-from reports import story
+from reports import trouble
 
 HEADLINE = "No broker came up: no verdict."
 _LAST_WORDS = re.compile(r"its last words:\s*(.+)", re.DOTALL)
@@ -25,7 +25,7 @@ def reasons(record: RunRecord) -> Iterator[tuple[list[str], str]]:
     found: dict[str, tuple[list[str], str]] = {}
     for case in record.cases:
         for trial in [] if case.unavailable else case.trials[:1]:
-            told = [f"{reason}\nremedy: {remedy}" if remedy else reason for reason, remedy in story.reasons(trial)]
+            told = [f"{reason}\nremedy: {remedy}" if remedy else reason for reason, remedy in trouble.reasons(trial)]
             whole = "\n".join(told) or "no reason was recorded"
             # The same end is seen by whoever looks first, in words of his own.
             ended = _LAST_WORDS.search(whole)

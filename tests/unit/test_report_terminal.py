@@ -12,7 +12,7 @@ from rich.console import Console
 
 from harness.model import DurabilityClass, TrialStatus, Verdict
 from harness.record import AtLeast, CaseRecord, Expectation, FaultResult, Guarantee, RunRecord, TrialRecord, Unknown
-from reports import figures, story, words
+from reports import figures, story, trouble, words
 from reports.columns import BECAME, columns
 from reports.encoding import writable
 from reports.terminal import print_run
@@ -309,11 +309,11 @@ class TestReasons:
                 "worker w1 (pid 3) ended unexpectedly: boom",
             ],
         )
-        assert [reason for reason, _ in story.reasons(trial)] == [
+        assert [reason for reason, _ in trouble.reasons(trial)] == [
             "worker w1 ended by itself with status 1: boom",
             f"worker w10 ended by itself with status 1: {self.FULL}",
         ]
-        assert story.reasons(trial)[1][1] == ""  # its last words say it
+        assert trouble.reasons(trial)[1][1] == ""  # its last words say it
         assert story.sentence(records.case(trials=[trial])) == (
             "no verdict: INVALID — worker w1 ended by itself with status 1: boom."
         )
@@ -321,23 +321,23 @@ class TestReasons:
     def test_an_agent_that_took_shards_with_it_is_told(self) -> None:
         warnings = ["agent 0 (pid 12) ended with status -9, and with it p0, w0"]
         trial = records.invalid_trial(reasons=["producer p0 ended by itself"], warnings=warnings)
-        assert story.reasons(trial)[0][0] == "producer p0 ended by itself: agent 0 (pid 12) ended with status -9"
+        assert trouble.reasons(trial)[0][0] == "producer p0 ended by itself: agent 0 (pid 12) ended with status -9"
 
     def test_an_exit_status_is_not_told_twice(self) -> None:
         warnings = ["producer p0 (pid 12) ended unexpectedly: exit status -9"]
         trial = records.invalid_trial(reasons=["producer p0 ended by itself with status -9"], warnings=warnings)
-        assert story.reasons(trial)[0][0] == "producer p0 ended by itself with status -9"
+        assert trouble.reasons(trial)[0][0] == "producer p0 ended by itself with status -9"
 
     def test_what_follows_from_a_load_that_ended_early_has_no_remedy(self) -> None:
         early = "the load ended early: the broker does not serve after 60 s\nits last words:\nOOM"
         trial = records.invalid_trial(reasons=[early, "nothing was sent", "producer p0 ended by itself"])
-        assert [bool(remedy) for _, remedy in story.reasons(trial)] == [True, False, False]
+        assert [bool(remedy) for _, remedy in trouble.reasons(trial)] == [True, False, False]
         alone = records.invalid_trial(reasons=["nothing was sent"])
-        assert "the producers never reached the broker" in story.reasons(alone)[0][1]
+        assert "the producers never reached the broker" in trouble.reasons(alone)[0][1]
 
     def test_a_remedy_stands_once(self) -> None:
         trial = records.invalid_trial(reasons=["slots missing: 1 of w0 found", "slots missing: 2 of w1 found"])
-        assert [bool(remedy) for _, remedy in story.reasons(trial)] == [False, True]
+        assert [bool(remedy) for _, remedy in trouble.reasons(trial)] == [False, True]
 
     def test_the_last_words_of_a_broker_stand_below_and_not_in_the_verdict(self) -> None:
         trial = records.invalid_trial(reasons=["the load ended early: no broker\nits last words:\nOOM"])
@@ -374,20 +374,20 @@ class TestReasons:
             records.run([records.case(trials=[records.trial(warnings=[warning])])])
         )
         lost = records.trial(lost=3, warnings=[warning])
-        assert story.warning(warning, lost) == warning  # nothing could come any more: no drain helps
+        assert trouble.warning(warning, lost) == warning  # nothing could come any more: no drain helps
         ledger = lost.ledger
         assert ledger is not None
         some = lost.model_copy(
             update={"ledger": ledger.model_copy(update={"classes": ledger.classes | {"stranded": 1}})}
         )
-        assert story.warning(warning, some).endswith("; remedy: raise phases.drain, so that workers can finish")
+        assert trouble.warning(warning, some).endswith("; remedy: raise phases.drain, so that workers can finish")
 
     def test_what_an_interrupted_trial_did_not_reach_has_no_remedy(self) -> None:
         reasons = ["interrupted by Ctrl-C", "fault never fired: pause broker"]
         trial = records.trial(status=TrialStatus.INTERRUPTED, reasons=reasons)
-        assert story.reasons(trial) == [(reason, "") for reason in reasons]
+        assert trouble.reasons(trial) == [(reason, "") for reason in reasons]
         own = trial.model_copy(update={"reasons": ["interrupted by Ctrl-C", "worker w1 ended by itself"]})
-        assert "see the log of that name" in story.reasons(own)[1][1]
+        assert "see the log of that name" in trouble.reasons(own)[1][1]
 
 
 class TestSigns:
