@@ -77,6 +77,27 @@ class _Cli(click.Group):
             raise KeyboardInterrupt from error
 
 
+class _Whole(click.IntRange):
+    """A whole number, refused in our words."""
+
+    def __init__(self, least: int, most: int, example: int) -> None:
+        super().__init__(least, most)
+        self._words = f"a whole number from {least} to {most}"
+        self._example = example
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Returns the number; raises UsageError for what is none, too small or too large."""
+        try:
+            return int(super().convert(value, param, ctx))
+        except click.BadParameter as error:
+            option = param.opts[0] if param else "the value"
+            raise UsageError(
+                f"{option} {value}: not a value that it takes",
+                expected=self._words,
+                remedy=f"for example {option} {self._example}",
+            ) from error
+
+
 @click.group(cls=_Cli, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="brokerbench")
 def cli() -> None:
@@ -86,14 +107,14 @@ def cli() -> None:
 @cli.command()
 @click.argument("scenario")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help=SET_HELP)
-@click.option("--trials", type=click.IntRange(1, 1000), help="Repetitions per case, each on a fresh broker.")
+@click.option("--trials", type=_Whole(1, 1000, 3), help="Repetitions per case, each on a fresh broker.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), default=OUTPUT, help="Folder for run folders.")
 @click.option("--json", "as_json", is_flag=True, help="Print run.json on stdout and nothing else.")
 @click.option("--quiet", is_flag=True, help="No progress on stderr.")
 @click.option("--web", is_flag=True, help="Serve Locust's page on 127.0.0.1 while the load runs.")
 @click.option(
     "--metrics",
-    type=click.IntRange(0, 65535),
+    type=_Whole(0, 65535, 9464),
     metavar="PORT",
     help="Serve the run's figures for Prometheus on 127.0.0.1:PORT while it runs; 0 takes a free port.",
 )

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from scenario_support import MINIMAL, read_text
 
+from harness.cli.commands import cli
 from harness.deployments.contract import Broker, BrokerOptions
-from harness.errors import UnavailableError
+from harness.errors import UnavailableError, UsageError
 from harness.model import NO_CHOICE, Setup, Site
 from harness.run.progress import Deaf
 from harness.run.runner import Run, RunOptions
@@ -71,3 +72,20 @@ def test_many_cases_with_one_reason_are_counted(tmp_path: Path):
 
 def test_what_keeps_every_case_from_running_names_none(tmp_path: Path):
     assert refusal(tmp_path, dict.fromkeys(("bridge", "host", "overlay"), "no engine")) == "all 3 cases: no engine"
+
+
+@pytest.mark.parametrize(
+    ("words", "expected", "remedy"),
+    [
+        (["--metrics", "abc"], "a whole number from 0 to 65535", "for example --metrics 9464"),
+        (["--metrics", "65536"], "a whole number from 0 to 65535", "for example --metrics 9464"),
+        (["--trials", "0"], "a whole number from 1 to 1000", "for example --trials 3"),
+    ],
+)
+def test_a_number_that_an_option_does_not_take_is_refused_with_the_remedy(
+    words: list[str], expected: str, remedy: str
+) -> None:
+    with pytest.raises(UsageError) as refused:
+        cli.main(["run", "quickstart", *words], standalone_mode=False)
+    assert refused.value.problem == f"{' '.join(words)}: not a value that it takes"
+    assert (refused.value.expected, refused.value.remedy) == (expected, remedy)
