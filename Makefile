@@ -14,7 +14,7 @@ quickstart: setup
 	@$(BIN)/brokerbench run quickstart
 
 test: setup-dev
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup $(TESTS)
+	$(BIN)/python -m pytest --numprocesses 3 --dist loadgroup $(TESTS)
 
 setup: $(VENV)/.installed
 
