@@ -31,12 +31,12 @@ from harness.cli.places import (
     why_not_docker,
     why_not_embedded,
 )
+from harness.cli.result import page_or_why_not, print_result, told, unwritten
 from harness.cli.setups import up
 from harness.clock import now_ns
 from harness.deployments.embedded import EmbeddedDeployment
-from harness.errors import BrokenRunFolderError, BrokerbenchError, ExitCode, Interrupted, UsageError, one_line
+from harness.errors import BrokerbenchError, ExitCode, UsageError
 from harness.faults import faults
-from harness.files import is_barred
 from harness.model import Setup
 from harness.record import RunRecord
 from harness.redaction import hide, is_ambiguous
@@ -52,7 +52,6 @@ from harness.scenario.sites import CONTAINER_PARAMETERS
 from harness.store import RunFolder, record_schema
 from harness.sweeping import LEFT
 from harness.sweeping import down as sweep_everything
-from reports import write_reports
 from reports.containers import ground
 from reports.encoding import printably
 
@@ -157,8 +156,8 @@ def run(
                 say(_first_line(this_run.record, this_run.folder), err=True)
         record = this_run.run()
         listener.notice(PhaseChanged(phase="writing the report", t_ns=now_ns()))
-        page = _page_or_why_not(this_run.folder)
-    return _told(record, this_run.folder, page, as_json=as_json)
+        page = page_or_why_not(this_run.folder)
+    return told(record, this_run.folder, page, as_json=as_json)
 
 
 def _listener(ending: ExitStack, metrics: int | None, *, quiet: bool) -> Listener:
@@ -188,10 +187,10 @@ def report(run_folder: Path, as_json: bool) -> int:
     folder = RunFolder.open(run_folder)
     record, damaged, unkept = recompute(folder)
     if damaged:  # the figures of better days stay in the folder
-        _print_result(record, folder, None, as_json=as_json)
+        print_result(record, folder, None, as_json=as_json)
         raise BrokerbenchError("\n".join(damaged), remedy="the folder was left as it was")
-    page = _unwritten(folder, unkept[0], "what was computed") if unkept else _page_or_why_not(folder, record)
-    return _told(record, folder, page, as_json=as_json)
+    page = unwritten(folder, unkept[0], "what was computed") if unkept else page_or_why_not(folder, record)
+    return told(record, folder, page, as_json=as_json)
 
 
 @cli.command()
@@ -304,63 +303,6 @@ cli.add_command(agent)
 cli.add_command(compare)
 cli.add_command(images)
 cli.add_command(up)
-
-
-def _print_result(record: RunRecord, folder: RunFolder, page: Path | None, *, as_json: bool) -> None:
-    from reports.terminal import print_run  # noqa: PLC0415 - nobody waits for what lays tables out before there is one
-
-    with readers_may_leave():
-        if as_json:
-            click.echo((folder.path / "run.json").read_text() if page else record.model_dump_json(indent=1))
-        else:
-            print_run(record, Console(), report=page)
-
-
-def _told(record: RunRecord, folder: RunFolder, page: Path | BrokerbenchError, *, as_json: bool) -> int:
-    """Prints what a run has shown, whatever became of its page; returns the exit code.
-
-    Raises:
-        BrokerbenchError: why there is no page.
-    """
-    written = page if isinstance(page, Path) else None
-    _print_result(record, folder, written, as_json=as_json)
-    if isinstance(page, BrokerbenchError):
-        raise page
-    return int(record.exit_code or 0)
-
-
-def _page_or_why_not(folder: RunFolder, record: RunRecord | None = None) -> Path | BrokerbenchError:
-    """Writes the pages, after the record where one is given; whatever breaks there, the figures can be told."""
-    try:
-        if record is not None:
-            folder.save(record)
-        return write_reports(folder)
-    except KeyboardInterrupt:
-        return Interrupted(f"interrupted; the page: {_report_command(folder)}")
-    except (BrokerbenchError, OSError) as error:
-        return _unwritten(folder, error)
-    except Exception as error:  # a mistake of ours in a page must not cost the figures
-        return BrokerbenchError(
-            f"the report of {folder.path} could not be made: {type(error).__name__}: {error}",
-            remedy=f"report this as a bug of brokerbench; the record is whole: {folder.path / 'run.json'}",
-        )
-
-
-def _unwritten(folder: RunFolder, error: BrokerbenchError | OSError, what: str = "the page") -> BrokerbenchError:
-    if isinstance(error, BrokenRunFolderError):
-        return error
-    cause = error if isinstance(error, OSError) else error.__cause__
-    why = error.problem if isinstance(error, BrokerbenchError) else one_line(error)
-    path = folder.path
-    if is_barred(cause):
-        remedy = f"get the right to write in {path}, or copy it to where you have it, then: {_report_command(folder)}"
-    else:
-        remedy = f"free space in {path} (df -h {path}), then: {_report_command(folder)}"
-    return BrokerbenchError(f"{what} could not be written: {why}", remedy=remedy)
-
-
-def _report_command(folder: RunFolder) -> str:
-    return shlex.join(["brokerbench", "report", str(folder.path)])
 
 
 def catalogue(default: Callable[[Sequence[Setup]], str] = default_deployment) -> Catalogue:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.cli import commands
+from harness.cli import result
 from harness.cli.commands import cli
 from harness.errors import BrokerbenchError
 from harness.files import lost_place
@@ -49,7 +49,7 @@ def test_figures_are_printed_where_the_page_cannot_be_written(
         error = OSError(number, os.strerror(number))
         raise lost_place(run.path / "report.html", error) from error
 
-    monkeypatch.setattr(commands, "write_reports", refused)
+    monkeypatch.setattr(result, "write_reports", refused)
     with pytest.raises(BrokerbenchError) as told:
         cli.main(["report", "--json", str(folder.path)], standalone_mode=False)
     why = f"{folder.path / 'report.html'} cannot be written: {os.strerror(number)}"
@@ -64,7 +64,7 @@ def test_figures_are_printed_where_a_ctrl_c_comes_while_the_page_is_written(
     def interrupted(run: RunFolder) -> Path:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(commands, "write_reports", interrupted)
+    monkeypatch.setattr(result, "write_reports", interrupted)
     with pytest.raises(BrokerbenchError) as told:
         cli.main(["report", str(folder.path)], standalone_mode=False)
     assert (told.value.exit_code, str(told.value)) == (
