@@ -32,6 +32,14 @@ make_cluster() {
     printf 'host all all all %s\n' "${method:-$(postgres -C password_encryption "$@")}"
   } >>"$PGDATA/pg_hba.conf"
 
+  # The official image starts a server here in any case; where there is nothing to tell it, a cluster would come up later for it.
+  shopt -s nullglob
+  local scripts=(/docker-entrypoint-initdb.d/*)
+  if [ "$database" = postgres ] && [ ${#scripts[@]} = 0 ]; then
+    echo 'PostgreSQL init process complete; ready for start up.'
+    return
+  fi
+
   # A server on its socket only, for as long as the cluster is made.
   listen=(-c "listen_addresses=" -p 5432)
   NOTIFY_SOCKET='' PGUSER=$user pg_ctl -D "$PGDATA" -o "$(printf '%q ' "$@" "${listen[@]}")" -w start
@@ -41,7 +49,7 @@ make_cluster() {
     "${sql[@]}" --dbname postgres --set db="$database" <<<'CREATE DATABASE :"db" ;'
   fi
   local script
-  for script in /docker-entrypoint-initdb.d/*; do
+  for script in "${scripts[@]}"; do
     case "$script" in
     *.sh) if [ -x "$script" ]; then "$script"; else . "$script"; fi ;;
     *.sql) "${sql[@]}" --dbname "$database" -f "$script" ;;
