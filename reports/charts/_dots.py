@@ -5,7 +5,7 @@ What is only "at least" has an arrow; what is unknown stands in words; what is n
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from textwrap import fill
 from typing import TYPE_CHECKING, Any
@@ -85,6 +85,14 @@ def _of(value: Figure | None, told: str, *, counts: bool, main: bool) -> Dot:
         known = value.at_least if told.startswith("≥") else None
         return Dot(value=known, words=told, at_least=True, counts=counts, main=main)
     return Dot(value=value, words=told, counts=counts, main=main)
+
+
+def explained(dots: Sequence[Dot]) -> Iterator[str]:
+    """Yields what the looks of these dots mean, as far as there is anything but a main dot of a valid trial."""
+    if any(not dot.main for dot in dots):
+        yield "Small hollow dots: the other trials; the words are of the middle one."
+    if any(not dot.counts for dot in dots):
+        yield "Grey crosses: no trial of the case is valid, so this is no result."
 
 
 def draw(groups: Sequence[tuple[str, Sequence[Row]]], columns: Sequence[Column]) -> Picture:

@@ -8,7 +8,7 @@ from harness.record import Figure
 from harness.units import format_bytes, format_duration
 from reports import figures, words
 from reports.charts import Chart, DataTable, Drawing
-from reports.charts._dots import Column, Dot, Row, cell, draw
+from reports.charts._dots import Column, Dot, Row, cell, draw, explained
 from reports.charts._words import (
     durability,
     groups,
@@ -31,8 +31,6 @@ COLUMNS = {
     "cost.disk_bytes_per_message": Column(title="written to disk per message", axis="bytes", tick=format_bytes),
     "cost.broker_memory_peak": Column(title="memory of the broker, highest sample", axis="bytes", tick=format_bytes),
 }
-_SMALL = "Small hollow dots: the other trials; the words are of the middle one."
-_NO_RESULT = "Grey crosses: no trial of the case is valid, so this is no result."
 
 
 def of_cases(views: Sequence[CaseView]) -> Drawing | None:
@@ -79,10 +77,7 @@ def _row(view: CaseView, names: Sequence[str]) -> Row:
 def _notes(every: Sequence[CaseView], names: Sequence[str]) -> Iterable[str]:
     yield f"{words.COST[0].upper()}{words.COST[1:]}."
     told = [dot for view in every for name in names for dot in _cell(view, name)]
-    if any(not dot.main for dot in told):
-        yield _SMALL
-    if any(not dot.counts for dot in told):
-        yield _NO_RESULT
+    yield from explained(told)
 
 
 def _table(every: Sequence[CaseView], names: Sequence[str]) -> DataTable:

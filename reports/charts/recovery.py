@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from harness.record import FaultResult, TrialRecord
 from reports import figures, words
 from reports.charts import Chart, DataTable, Drawing
-from reports.charts._dots import Column, Dot, Row, cell, draw
+from reports.charts._dots import Column, Dot, Row, cell, draw, explained
 from reports.charts._words import (
     durability,
     groups,
@@ -30,8 +30,6 @@ _TITLES = {
 }
 _NOT_SEEN = "not seen"
 _AT_LEAST = "A hollow dot with an arrow: at least that long; it was not over when it could no longer be watched."
-_SMALL = "Small hollow dots: the other trials; the words are of the middle one."
-_NO_RESULT = "Grey crosses: no trial of the case is valid, so this is no result."
 
 
 _Struck = tuple[CaseView, tuple[tuple[TrialRecord, FaultResult], ...]]
@@ -98,10 +96,7 @@ def _notes(every: Sequence[_Struck], names: Sequence[str]) -> Iterable[str]:
         yield _AT_LEAST
     if any(dot.words == _NOT_SEEN for dot in told):
         yield f"{_NOT_SEEN}: {words.GLOSSARY[_NOT_SEEN]}."
-    if any(not dot.main for dot in told):
-        yield _SMALL
-    if any(not dot.counts for dot in told):
-        yield _NO_RESULT
+    yield from explained(told)
 
 
 def _table(every: Sequence[_Struck], names: Sequence[str]) -> DataTable:
