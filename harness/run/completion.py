@@ -37,9 +37,10 @@ def completed(work: Callable[[], Result]) -> tuple[Result, bool]:
     except KeyboardInterrupt:  # which may have come before the thread
         interrupted = True
         attempt()
-    while not outcome.done():
+    while True:
         try:
             wait([outcome])
+            break
         except KeyboardInterrupt:
             interrupted = True
     return outcome.result(), interrupted

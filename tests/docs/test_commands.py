@@ -114,8 +114,8 @@ def as_set_up() -> list[str]:
 
 def test_make_test_runs_every_test(home: Path) -> None:
     done = typed(["make", "--file", str(ROOT / "Makefile"), "--dry-run", "test", *as_set_up()], home)
-    two_at_once = ["--numprocesses", "2", "--dist", "loadgroup"]
-    assert done.stdout.split() == [f"{sys.prefix}/bin/python", "-m", "pytest", *two_at_once]
+    three_at_once = ["--numprocesses", "3", "--dist", "loadgroup"]
+    assert done.stdout.split() == [f"{sys.prefix}/bin/python", "-m", "pytest", *three_at_once]
 
 
 @pytest.mark.slow

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 
@@ -92,12 +93,27 @@ def test_a_library_that_tells_of_a_full_disk_in_its_own_words_is_told_in_ours() 
     assert error.problem == "/r/t.parquet cannot be written: No space left on device"
 
 
-def test_a_ctrl_c_waits_for_work_that_must_be_completed() -> None:
+@pytest.fixture
+def heard() -> Iterator[threading.Event]:
+    """Set once a Ctrl-C was heard, also where the tests run in the background, which ignores it."""
+    event = threading.Event()
+
+    def hear(*_: object) -> None:
+        event.set()
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, hear)
+    yield event
+    signal.signal(signal.SIGINT, before)
+
+
+def test_a_ctrl_c_waits_for_work_that_must_be_completed(heard: threading.Event) -> None:
     main = threading.main_thread().ident
     assert main is not None
 
     def work() -> int:
         signal.pthread_kill(main, signal.SIGINT)
+        assert heard.wait(10)
         return 7
 
     assert completed(work) == (7, True)
