@@ -73,7 +73,7 @@ class Lent:
     def wait_for(self, words: str) -> None:
         eventually(lambda: words in self.text, f"{words!r} in {self.text!r}")
 
-    def end(self, limit_s: float = 60.0) -> int:
+    def end(self, limit_s: float = 180.0) -> int:
         return self.process.wait(limit_s)
 
 
