@@ -111,14 +111,17 @@ def _at_rank(known: Sequence[Figure], *, more_is_better: bool) -> Figure:
 
 
 def together(values: Sequence[Figure]) -> Found:
-    """Returns the sum and the range of one count of each trial: of the middle one a loss in a single trial would be 0."""
+    """Returns the sum and the range of one count of each trial: of the middle one a loss in a single trial would be 0.
+
+    Where a trial's count is unknown, or only "at least", so is the sum "at least": what is unknown is not none.
+    """
     found = middle(values)
     known = [value for value in values if not isinstance(value, Unknown)]
     if not known:
         return found
     total = sum(_size(value)[0] for value in known)
-    censored = any(isinstance(value, AtLeast) for value in known)
-    return Found(AtLeast(at_least=total) if censored else total, found.lowest, found.highest)
+    at_least = len(known) < len(values) or any(isinstance(value, AtLeast) for value in known)
+    return Found(AtLeast(at_least=total) if at_least else total, found.lowest, found.highest)
 
 
 def lost(trials: Sequence[TrialRecord]) -> Loss | None:

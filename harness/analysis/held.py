@@ -90,8 +90,9 @@ def swallowed_by(
     first = own.join(again.select(_KEY), on=_KEY, how="semi").group_by(_KEY).agg(first_ns=pl.col("received_ns").min())
     found = again.join(first, on=_KEY).filter(pl.col("received_ns") == pl.col("first_ns")).collect()
     at = KeyIndex(moments.keys).find(identity_keys(found["producer"].to_numpy(), found["seq"].to_numpy()))
+    found, at = found.filter(at >= 0), at[at >= 0]  # what nobody sent is a phantom
     came_ns, sent_ns = found["received_ns"].to_numpy(), moments.sent_ns[at]
-    sure = (at >= 0) & exposed(moments, fault, facts, settles_itself=False)[at]
+    sure = exposed(moments, fault, facts, settles_itself=False)[at]
     for other in facts.faults:
         if other.kind in BROKER_FAULTS and other.injected_ns is not None:
             start, end = span(other, facts)

@@ -607,6 +607,9 @@ class TestPrinted:
         assert figures.together(at_least) == figures.Found(
             AtLeast(at_least=3.0), AtLeast(at_least=0.0), AtLeast(at_least=3.0)
         )
+        assert figures.together([3.0, Unknown(unknown="not known")]).middle == AtLeast(
+            at_least=3.0
+        )  # unknown is not none
 
     def test_slo_lines_say_met_missed_or_unknown(self) -> None:
         slo = [records.slo(True, 0.01), records.slo(False), records.slo(None, None)]
