@@ -152,7 +152,7 @@ def test_agents_serve_trial_after_trial_through_a_killed_worker_and_one_too_many
     without = machines.agent(at)
     third.wait_for("has the 2 agents that it asks for")
     ids = machines.journals()
-    assert (wrong.end(), without.end()) == (2, 2)
+    assert (wrong.end(), without.end()) == (2, 2), wrong.text + without.text
     assert "does not answer to this secret" in wrong.text
     assert "asks for a secret" in without.text
     finished = bench.finish(process)
