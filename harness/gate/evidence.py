@@ -1,0 +1,68 @@
+"""What there is to judge a case by: trials of B, and of A where there is something to compare with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from harness.analysis.comparable import Comparability
+from harness.analysis.signed_rank import Look
+from harness.record import TrialRecord
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Judged:
+    """One trial.
+
+    Args:
+        record: as its run has it. place: run folder and trial, as shown.
+    """
+
+    record: TrialRecord
+    place: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pair:
+    """A trial of A and one of B, run one after the other.
+
+    Args:
+        number: from 1. first: ``a`` or ``b``, by a coin. discarded: why it does not count, "" = it does.
+    """
+
+    number: int
+    a: Judged
+    b: Judged
+    first: str
+    discarded: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Evidence:
+    """All that there is of one case.
+
+    Args:
+        case: the id that is shown (B's). ids: those that a rule's pattern may match.
+        pairs: of an ``ab``, in the order of time, discarded ones too; () otherwise.
+        a, b: trials that were not run as pairs: of a baseline and of a run.
+        looks: planned in advance, of an ``ab``. more: further pairs may come.
+        comparability: of A and B; None = there is no A.
+        unsound: why nothing of it proves anything (interrupted, too many discards …); "" = it may.
+        sigma_d: metric → noise from a calibration of this very environment, scenario and case; empty = not calibrated.
+    """
+
+    case: str
+    ids: tuple[str, ...]
+    pairs: tuple[Pair, ...] = ()
+    a: tuple[Judged, ...] = ()
+    b: tuple[Judged, ...] = ()
+    looks: tuple[Look, ...] = ()
+    more: bool = False
+    comparability: Comparability | None = None
+    unsound: str = ""
+    sigma_d: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def counted(self) -> Sequence[Pair]:
+        """Returns the pairs that were not discarded."""
+        return [pair for pair in self.pairs if not pair.discarded]
