@@ -9,8 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any
 
@@ -241,9 +241,58 @@ ASKED = ("load", "workers", "phases", "faults", "agents")
 """The parts of a scenario that are asked of every case; its words, its setups, its bounds and its trials are not."""
 
 
-def comparability(a: Side, b: Side) -> Comparability:
-    """Returns what differs between two cases and whether they may be compared."""
-    return Comparability(differences=tuple(_differences(a, b)))
+OF_A_PYTHON = ("brokerbench", "commit of brokerbench", "image of the load", "Python", "client libraries")
+"""What another Python declares to be the subject of a comparison. How figures are measured is not among it."""
+
+OF_AN_IMAGE = ("image of the broker", "server")
+"""What another image of the broker declares."""
+
+OF_A_LATER_RUN = ("brokerbench", "commit of brokerbench", "image of the load", *OF_AN_IMAGE)
+"""What may have changed since a baseline was made: what a gate is there to judge."""
+
+_OF_SETUPS = ("setup", "parameters", "durability class", "read back", *OF_AN_IMAGE)
+_OF_A_PLACE = ("network", "where the load ran")
+_OF_A_KEY = {
+    "setups": _OF_SETUPS,
+    "network": _OF_A_PLACE,
+    "client": _OF_A_PLACE,
+    "deployment": ("deployment", *_OF_A_PLACE, *OF_AN_IMAGE, "image of the load", "filesystem of the broker's data"),
+    "address": ("address of the broker", *_OF_SETUPS),
+    "load": ("scenario: load", "scenario: ceiling"),
+    "workers": ("scenario: workers",),
+    "phases": ("scenario: phases",),
+    "faults": ("scenario: faults",),
+    "agents": ("scenario: agents", "the agents' machines"),
+    "seed": ("seed",),
+}
+
+
+def declared_by(overrides: Iterable[str]) -> frozenset[str]:
+    """Returns which differences ``key=value`` overrides of one side or the other declare to be what is compared."""
+    keys = (override.partition("=")[0].partition(".")[0].strip() for override in overrides)
+    return frozenset(name for key in keys for name in _OF_A_KEY.get(key, ()))
+
+
+def comparability(a: Side, b: Side, *, declared: Collection[str] | None = None) -> Comparability:
+    """Returns what differs between two cases and whether they may be compared.
+
+    Args:
+        declared: names of what is compared, each with all below it (``parameters`` too says ``parameters: persistence``): a difference
+            in it is one of the subject, and one of the subject that is not in it is refused, as it would be taken for what was asked.
+            None = nobody says, so that whatever the table calls subject is what is compared.
+    """
+    found = _differences(a, b)
+    if declared is not None:
+        found = (_as_declared(difference, declared) for difference in found)
+    return Comparability(differences=tuple(found))
+
+
+def _as_declared(difference: Difference, declared: Collection[str]) -> Difference:
+    if difference.kind is Kind.LIVE:
+        return difference
+    if any(f"{difference.name}:".startswith(f"{name}:") for name in declared):
+        return replace(difference, kind=Kind.SUBJECT)
+    return replace(difference, kind=Kind.IDENTITY) if difference.kind is Kind.SUBJECT else difference
 
 
 def scenario_hash(side: Side) -> str:

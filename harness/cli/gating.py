@@ -93,9 +93,9 @@ class Outputs:
         if whole in [each.resolve() for each in inputs]:
             return "it is read by this command"
         for folder in whole.parents:
-            if any((folder / name).is_file() for name in (RECORD, "ab.json")):
-                if whole.relative_to(folder).parts[0] in OF_A_RUN:
-                    return f"it is a part of the run in {folder}"
+            of_a_run = any((folder / name).is_file() for name in (RECORD, "ab.json"))
+            if of_a_run and whole.relative_to(folder).parts[0] in OF_A_RUN:
+                return f"it is a part of the run in {folder}"
         return "it is a folder" if path.is_dir() else ""
 
 

@@ -7,7 +7,21 @@ from typing import Any
 
 import pytest
 
-from harness.analysis.comparable import CASE, MACHINE, Comparability, Kind, Side, Verdict, comparability, scenario_hash
+from harness.analysis.comparable import (
+    ASKED,
+    CASE,
+    MACHINE,
+    OF_A_LATER_RUN,
+    OF_A_PYTHON,
+    OF_AN_IMAGE,
+    Comparability,
+    Kind,
+    Side,
+    Verdict,
+    comparability,
+    declared_by,
+    scenario_hash,
+)
 from harness.environment import docker_facts, fingerprint
 from harness.errors import ExitCode
 from harness.model import DurabilityClass
@@ -315,3 +329,55 @@ def test_every_field_of_the_table_is_in_a_fingerprint_that_this_machine_makes(tm
     assert missing == ["address of the broker"]  # only of an external one
     assert names["cgroup_cpu_quota"] is not None
     assert [row.kind for row in CASE] == [Kind.SUBJECT] * len(CASE)
+
+
+IMAGE = ImageRecord(reference="redis:8", digest="sha256:1", source="official")
+NEWER = ImageRecord(reference="redis:9", digest="sha256:2", source="official")
+
+
+def test_a_subject_that_nobody_declared_is_refused() -> None:
+    old, new = side(deployment="docker", image=IMAGE), other(deployment="docker", image=NEWER)
+    assert comparability(old, new).verdict is Verdict.COMPARABLE
+    assert comparability(old, new, declared=OF_AN_IMAGE).verdict is Verdict.COMPARABLE
+    assert told(comparability(old, new, declared=OF_A_PYTHON)) == ["identity: image of the broker: sha256:1 / sha256:2"]
+
+
+def test_what_is_declared_is_the_subject_with_all_below_it_and_nothing_beside_it() -> None:
+    asked = other(scenario={"workers": {"count": 2, "prefetch": 1}})
+    assert comparability(side(), asked).verdict is Verdict.REFUSED
+    found = comparability(side(), asked, declared=declared_by(["workers.prefetch=1"]))
+    assert told(found) == ["subject: scenario: workers: prefetch: 100 / 1"]
+    drifted = other(told=changed("drift", "python", value="3.12.0"))
+    assert comparability(side(), drifted, declared=OF_AN_IMAGE).verdict is Verdict.FLAGGED
+    assert comparability(side(), drifted, declared=OF_A_PYTHON).verdict is Verdict.COMPARABLE
+
+
+def test_a_setup_that_is_declared_may_read_back_what_it_was_asked_for() -> None:
+    always = {"found": READ_BACK["found"] | {"appendfsync": "always"}, "also": {}}
+    asked = other(parameters={"persistence": "aof-always"}, settings=(always,))
+    declared = declared_by(["setups.redis-stream.persistence=aof-always"])
+    assert comparability(side(), asked, declared=declared).verdict is Verdict.COMPARABLE
+    assert comparability(side(), asked, declared=OF_A_LATER_RUN).verdict is Verdict.REFUSED
+
+
+def test_every_name_that_can_be_declared_is_one_of_a_difference() -> None:
+    known = {row.name for row in (*MACHINE, *CASE)} | {
+        "read back",
+        *(f"scenario: {part}" for part in (*ASKED, "ceiling")),
+    }
+    keys = (
+        "setups",
+        "network",
+        "client",
+        "deployment",
+        "address",
+        "load",
+        "workers",
+        "phases",
+        "faults",
+        "agents",
+        "seed",
+    )
+    names = declared_by(f"{key}.x=1" for key in keys) | {*OF_A_PYTHON, *OF_AN_IMAGE, *OF_A_LATER_RUN}
+    assert names - known == set()
+    assert declared_by(["question=Why?", "trials=3"]) == set()
