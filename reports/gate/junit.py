@@ -1,0 +1,89 @@
+"""JUnit XML: a test case per rule and case, as every CI server reads it.
+
+It keeps to what both common schemas allow: that of Jenkins' xUnit plugin and the older one of Ant. A FAIL is a ``failure``; INVALID and
+NOT COMPARABLE are an ``error``, since nothing was tested; INCONCLUSIVE is ``skipped``, or a ``failure`` where the gate ends by it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Literal
+from xml.etree import ElementTree as ET
+
+from harness.gate.outcome import Outcome, Row, Verdict
+from reports.escape import printable
+from reports.gate import told
+from reports.gate.terminal import plain
+
+_FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+"""All but the production ``Char`` of XML 1.0."""
+
+_ELEMENTS = {Verdict.FAIL: "failure", Verdict.INVALID: "error", Verdict.NOT_COMPARABLE: "error"}
+
+
+def junit(outcome: Outcome, *, inconclusive: Literal["fail", "warn"] = "fail") -> str:
+    """Returns the document.
+
+    Args:
+        inconclusive: ``fail``: INCONCLUSIVE is a failure, as the gate ends by it; ``warn``: it is skipped.
+    """
+    elements = {**_ELEMENTS, Verdict.INCONCLUSIVE: "failure" if inconclusive == "fail" else "skipped"}
+    found = [elements.get(row.verdict, "") for row in outcome.rows] or ["error"]
+    counts = {"tests": str(len(found)), "failures": str(found.count("failure")), "errors": str(found.count("error"))}
+    document = ET.Element("testsuites", {"name": "brokerbench gate", **counts, "time": "0"})
+    suite = _suite(document, outcome, {**counts, "skipped": str(found.count("skipped"))})
+    if not outcome.rows:
+        test = ET.SubElement(suite, "testcase", {"name": "rules", "classname": _text(outcome.scenario), "time": "0"})
+        ET.SubElement(test, "error", {"type": str(Verdict.INVALID), "message": told.NO_ROWS})
+    for row, element in zip(outcome.rows, found, strict=False):
+        _test(suite, row, element, outcome)
+    ET.SubElement(suite, "system-out").text = _text(plain(outcome))
+    ET.SubElement(suite, "system-err").text = _text("\n".join(outcome.warnings))
+    ET.indent(document)
+    return f'<?xml version="1.0" encoding="UTF-8"?>\n{ET.tostring(document, encoding="unicode")}\n'
+
+
+def _suite(document: ET.Element, outcome: Outcome, counts: dict[str, str]) -> ET.Element:
+    started = min((ran.started_wall_ns for ran in outcome.runs), default=0)
+    suite = ET.SubElement(
+        document,
+        "testsuite",
+        {
+            "name": _text(outcome.scenario),
+            "package": "brokerbench",
+            "id": "0",
+            **counts,
+            "time": "0",
+            "timestamp": f"{datetime.fromtimestamp(started / 1e9, UTC):%Y-%m-%dT%H:%M:%S}",
+            "hostname": "localhost",
+        },
+    )
+    properties = ET.SubElement(suite, "properties")
+    for name, value in _properties(outcome):
+        ET.SubElement(properties, "property", {"name": _text(name), "value": _text(value)})
+    return suite
+
+
+def _properties(outcome: Outcome) -> Sequence[tuple[str, str]]:
+    return [
+        ("brokerbench", outcome.tool_version),
+        ("kind", outcome.kind),
+        ("exit code", str(outcome.exit_code)),
+        ("exit reason", outcome.exit_reason),
+        *told.sides(outcome),
+    ]
+
+
+def _test(suite: ET.Element, row: Row, element: str, outcome: Outcome) -> None:
+    where = f"{outcome.scenario}.{row.case}" if row.case else outcome.scenario
+    test = ET.SubElement(suite, "testcase", {"name": _text(row.rule), "classname": _text(where), "time": "0"})
+    if element:
+        said = ET.SubElement(test, element, {"type": str(row.verdict), "message": _text(row.words)})
+        if element != "skipped":  # Ant's schema lets nothing stand in it but a message
+            said.text = _text("\n".join([row.asks, told.figures(row, outcome.kind), *row.notes, *told.values(row)]))
+
+
+def _text(value: str) -> str:
+    return _FORBIDDEN.sub("", printable(value))
