@@ -133,6 +133,7 @@ class TrialFacts:
         visibility_s, sweep_s, prefetch, payload_bytes: as the scenario says.
         auto_ack: the scenario's workers acknowledge by receiving.
         clock_error_s: bound on the difference of clocks between shards (0 = one clock, proven).
+        ceiling_per_s: what the generator can do with such a load on this machine (``calibrate``); None = not known.
         aborted: why the load ended early ("" = it did not): agent lost, generator died …
     """
 
@@ -173,4 +174,5 @@ class TrialFacts:
     payload_bytes: int = 256
     auto_ack: bool = False
     clock_error_s: float = 0.0
+    ceiling_per_s: float | None = None
     aborted: str = ""

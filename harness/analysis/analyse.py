@@ -14,6 +14,7 @@ import polars as pl
 from harness.analysis import guarantees, trust
 from harness.analysis.backlog import Backlog
 from harness.analysis.blocked import Blockage, blockages, blocked_words
+from harness.analysis.ceiling import ceiling_words
 from harness.analysis.claims import with_auto_ack
 from harness.analysis.combine import combine_case, run_exit
 from harness.analysis.examples import examples
@@ -163,6 +164,7 @@ def analyse(tables: TrialTables, facts: TrialFacts, setup: Setup, parameters: Pa
             *facts.warnings,
             *trusted.warnings,
             *others_words(tables.samples, facts),
+            *ceiling_words(facts, latency),
             *(warning for each in recovered.values() for warning in each.warnings),
             *_warnings(
                 facts,

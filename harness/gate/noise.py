@@ -27,9 +27,6 @@ FEWEST = 2
 NOT_IDENTITY = ("filesystem_run",)
 """Of the fingerprint's group *identity*: where reports are written changes no figure (``comparable.MACHINE``)."""
 
-CEILING_SHARE = 0.70
-"""A run above that share of what the generator can do here may show the generator instead of the broker."""
-
 
 def environment_class(fingerprint: Mapping[str, Any]) -> str:
     """Returns 12 hex digits of what a machine is: figures of one class may be held against each other."""

@@ -63,6 +63,7 @@ def harvest(context: TrialContext, seen: Seen) -> TrialFacts:
         payload_bytes=context.case.load.payload_bytes,
         auto_ack=context.case.workers.ack == "auto",
         clock_error_s=UNPROVEN_CLOCK_S if gathered.other_clocks else seen.clock_error_s,
+        ceiling_per_s=seen.ceiling_per_s,
         aborted=seen.aborted,
         memory_peak_bytes=_whole(seen.sampler.highest("broker", "memory_bytes") if seen.sampler else None),
         throttled_broker_s=_used(seen, "broker", "throttled_s"),

@@ -211,11 +211,13 @@ class Run:
 
     def _analysed(self, context: TrialContext, trial: Trial, *, interrupted: bool) -> TrialRecord:
         """Returns the record of a trial; an analysis that breaks yields a failed trial, never a good one."""
+        from harness.run.ceiling import known_ceiling  # noqa: PLC0415 - likewise
         from harness.run.harvest import harvest  # noqa: PLC0415 - imported once the load has ended: no first message waits for it
         from harness.run.recompute import analysed_trial  # noqa: PLC0415 - likewise
 
         name = self.folder.relative(context.folder)
         try:
+            trial.seen.ceiling_per_s = known_ceiling(self.record.fingerprint, context.case, self._scenario.agents)
             harvest(context, trial.seen)
             analysed = analysed_trial(
                 context.folder,

@@ -78,6 +78,7 @@ class Seen:
     incidents: list[IncidentRecord] = field(default_factory=list)
     load_place: str = ""
     shared_clock: bool | None = None
+    ceiling_per_s: float | None = None
     agents_stay: bool | None = (
         None  # agents of other machines were told that another trial follows; None = none was told
     )
