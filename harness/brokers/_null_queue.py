@@ -1,7 +1,8 @@
 """One queue of the null broker: an honest lease queue in memory, and what it does to messages on request.
 
 Every wrong is told to ``log`` when it is done, with the identity of the message: this is the truth that a ledger is held against.
-Pure but for its log: the time is handed in. Neighbours: ``_null_mischief`` (which messages), ``_null_server`` (who asks).
+Pure but for its log: the time is handed in. Neighbours: ``_null_mischief`` (which messages), ``_null_pace`` (how fast),
+``_null_server`` (who asks).
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import numpy.typing as npt
 
 from harness import envelope
 from harness.brokers._null_mischief import KINDS, NONE, Mischief
+from harness.brokers._null_pace import Pace
 from harness.brokers._null_protocol import Messages
 from harness.brokers.contract import Flags, Ints
 from harness.clock import NS_PER_S
@@ -73,11 +75,13 @@ class Queue:
         mischief: what to do to which messages.
         log: takes one record per wrong done.
         new_entry: returns an id that no other copy of this broker has or had.
+        pace: how fast it hands out.
     """
 
     mischief: Mischief
     log: Log
     new_entry: Callable[[], int]
+    pace: Pace = field(default_factory=lambda: Pace(None))
     _ready: deque[Message] = field(default_factory=deque)
     _held: dict[int, Message] = field(default_factory=dict)
     _delayed: list[tuple[int, int, Message]] = field(default_factory=list)
@@ -113,9 +117,14 @@ class Queue:
         return np.flatnonzero(confirmed).astype(np.uint32)
 
     def fetch(self, max_n: int, client: str, now_ns: int, *, auto_ack: bool = False) -> Messages:
-        """Hands out up to ``max_n`` messages, each held by ``client`` until it is settled or reclaimed."""
+        """Hands out up to ``max_n`` messages as the pace allows, each held by ``client`` until it is settled or reclaimed."""
         self.advance(now_ns)
         given: list[Message] = []
+        if self._ready:
+            allowed = self.pace.allows(now_ns)
+            if allowed == 1 and (self._ready[0].with_next or self._ready[0].twice):
+                allowed = 2  # whole, or nobody could see the order; the next one leaves later
+            max_n = int(min(max_n, allowed))
         while self._ready and len(given) < max_n:
             message = self._ready[0]
             if (message.with_next or message.twice) and given and len(given) + 2 > max_n:
@@ -125,6 +134,7 @@ class Queue:
             given.append(message)
             if message.twice:
                 self._hand_out_again(message, given, max_n)
+        self.pace.gave(len(given))
         for message in {id(m): m for m in given}.values():
             message.count += 1
             if not auto_ack:
@@ -179,9 +189,11 @@ class Queue:
         times += [until_ns for until_ns, _, _ in self._delayed[:1]]
         return min(times, default=None)
 
-    def any_ready(self) -> bool:
-        """Returns whether a fetch would get something."""
-        return bool(self._ready)
+    def gives_ns(self, now_ns: int) -> int | None:
+        """Returns from when a fetch would get something, ``now_ns`` or later; None = nothing is ready."""
+        if not self._ready:
+            return None
+        return now_ns if self.pace.allows(now_ns) else self.pace.next_ns()
 
     def depth(self) -> tuple[int, int, int, int]:
         """Returns how many are ready, in flight, delayed, dead."""

@@ -1,7 +1,7 @@
 """The null broker: a real server process on 127.0.0.1 that keeps its queues in memory, and lies about them on request.
 
 ``python -m harness.brokers._null_server --port P --seed S --log FILE``. One thread, many queues; see ``_null_protocol`` for what it
-understands and ``_null_mischief`` for what it can be asked to do. What it did wrong is in the log, a JSON line each, written before
+understands, ``_null_mischief`` and ``_null_pace`` for what it can be asked to do. What it did wrong is in the log, a JSON line each, written before
 the answer leaves; a server that is started again on its log goes on counting.
 """
 
@@ -24,6 +24,7 @@ import numpy as np
 
 from harness.brokers import _null_protocol as wire
 from harness.brokers._null_mischief import KINDS, Mischief
+from harness.brokers._null_pace import Pace, parse_service_rate
 from harness.brokers._null_protocol import Op
 from harness.brokers._null_queue import PLACES, Queue
 from harness.clock import NS_PER_S, now_ns
@@ -88,7 +89,14 @@ class Server:
         """Returns how long nothing happens by itself; at most a second, so that a signal is seen."""
         times = [client.fetch[2] for client in self._waiting if client.fetch]
         times += [t_ns for queue in self._queues.values() if (t_ns := queue.next_ns()) is not None]
-        return min(1.0, max(0.0, (min(times) - now_ns()) / NS_PER_S)) if times else 1.0
+        now = now_ns()
+        times += [t_ns for queue in self._asked() if (t_ns := queue.gives_ns(now)) is not None]
+        return min(1.0, max(0.0, (min(times) - now) / NS_PER_S)) if times else 1.0
+
+    def _asked(self) -> list[Queue]:
+        """Returns the queues that a fetch waits for."""
+        names = {client.queue for client in self._waiting if client.fetch}
+        return [queue for name, queue in self._queues.items() if name in names]
 
     def _accept(self) -> None:
         line, _ = self._listener.accept()
@@ -154,9 +162,10 @@ class Server:
             doses = {kind: str(wanted["parameters"].get(kind, "")) for kind in KINDS}
             struck = self._struck.get(client.queue, Counter())
             mischief = Mischief(doses, seed=self._seed, queue=client.queue, struck=struck)
-            name = client.queue
-            self._queues[name] = Queue(mischief, lambda record: self._tell(name, record), self._new_entry)
-            self._doses[name] = doses
+            name, rate = client.queue, str(wanted["parameters"].get("service_rate", ""))
+            pace = Pace(parse_service_rate(rate))
+            self._queues[name] = Queue(mischief, lambda record: self._tell(name, record), self._new_entry, pace)
+            self._doses[name] = doses | {"service_rate": rate}
         found = {"version": VERSION, "seed": self._seed, "parameters": self._doses[client.queue]}
         return json.dumps(found).encode()
 
@@ -179,7 +188,8 @@ class Server:
                 continue
             number, max_n, deadline_ns, auto_ack = client.fetch
             queue_now = self._queues.get(client.queue)
-            if queue_now is not None and not queue_now.any_ready() and now < deadline_ns:
+            gives_ns = queue_now.gives_ns(now) if queue_now else None
+            if queue_now is not None and (gives_ns is None or gives_ns > now) and now < deadline_ns:
                 self._waiting.append(client)
                 continue
             client.fetch = None
@@ -191,6 +201,10 @@ class Server:
                     self._send(client, Op.CONSUME, number, wire.pack_messages(found))
             except OSError:
                 self._drop(client)
+        asked = self._asked()
+        for queue in self._queues.values():
+            if queue not in asked or queue.gives_ns(now) is None:
+                queue.pace.rests()
 
     def _new_entry(self) -> int:
         self._entry += 1

@@ -17,6 +17,7 @@ import numpy as np
 from harness.brokers import _null_protocol as wire
 from harness.brokers._null_link import Link
 from harness.brokers._null_mischief import KINDS, parse_dose
+from harness.brokers._null_pace import parse_service_rate
 from harness.brokers._null_protocol import Op
 from harness.brokers._null_queue import PLACES
 from harness.brokers._outcomes import Outcomes
@@ -82,7 +83,7 @@ class NullDriver:
         self._hello(self._options.answer_timeout_s)
         return Effective(
             version=self._found["version"],
-            asked={kind: self._doses.get(kind, "") for kind in KINDS},
+            asked={parameter.name: self._doses.get(parameter.name, "") for parameter in SETUP.parameters},
             found=self._found["parameters"],
             also={"seed": str(self._found["seed"])},
         )
@@ -232,7 +233,14 @@ SETUP = Setup(
     summary="a server of our own that keeps messages in memory, and wrongs them in known numbers on request",
     traits=Traits(entry_ids=True, reclaims=True, settle_detects_stale=True),
     schemes=("null",),
-    parameters=tuple(Parameter(name=kind, check=parse_dose, meaning=meaning) for kind, meaning in KINDS.items()),
+    parameters=(
+        *(Parameter(name=kind, check=parse_dose, meaning=meaning) for kind, meaning in KINDS.items()),
+        Parameter(
+            name="service_rate",
+            check=parse_service_rate,
+            meaning="no message is wronged, but no more are handed out, evenly, than for example `2000/s`",
+        ),
+    ),
     durability=_durability,
     claims=_claims,
 )
