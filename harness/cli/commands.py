@@ -33,6 +33,7 @@ from harness.cli.places import (
 )
 from harness.cli.result import page_or_why_not, print_result, told, unwritten
 from harness.cli.setups import up
+from harness.cli.sweeping import sweep
 from harness.clock import now_ns
 from harness.deployments.embedded import EmbeddedDeployment
 from harness.errors import BrokerbenchError, ExitCode, UsageError
@@ -302,6 +303,7 @@ def down(addresses: tuple[str, ...], as_json: bool) -> int:
 cli.add_command(agent)
 cli.add_command(compare)
 cli.add_command(images)
+cli.add_command(sweep)
 cli.add_command(up)
 
 

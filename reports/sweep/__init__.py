@@ -1,0 +1,1 @@
+"""A sweep for people: ``told`` has its words, ``terminal`` prints them, ``picture`` draws the curves."""

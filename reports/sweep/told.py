@@ -1,0 +1,143 @@
+"""What a sweep says, in sentences: the knee of every curve, and what its points do not show.
+
+Neighbours: ``terminal`` prints them beside the table, ``picture`` puts them under the curves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from harness.analysis.sweep import SHARE, Curve, Knee, Point, SweepRecord
+from harness.metrics import METRICS
+from harness.model import TrialStatus
+from harness.record import Figure
+from reports import words
+from reports.charts._words import durability
+from reports.figures import UNSUSTAINED
+
+NAMES = {"throughput": "throughput", "latency.end_to_end.p99": "p99 end to end"}
+"""Of figures as headings; others go by their name."""
+DEFINITION = f"the knee is the smallest value whose median reaches {SHARE:.0%} of the best"
+
+
+def name_of(metric: str) -> str:
+    """Returns what a figure is called in headings."""
+    return NAMES.get(metric, metric)
+
+
+def knee(record: SweepRecord, curve: Curve) -> str:
+    """Returns in one sentence where a curve bends, or why nowhere."""
+    found = curve.knee
+    if found is None:
+        return "no knee yet: the sweep is not over"
+    metric, key = record.metric, record.key
+    reached = SHARE if found.reached is None else found.reached
+    best = f"{found.best} ({_median(curve, found.best, metric)})"
+    match found.found:
+        case "knee" | "first":
+            seen = _median(curve, found.value, metric)
+            of = "the best itself" if found.value == found.best else f"{reached:.1%} of the best, {best}"
+            told = f"knee at {key}={found.value}: its median {name_of(metric)} is {seen}, {of}"
+            return f"{told}{_also(found)}"
+        case "rising":
+            return (
+                f"no knee up to {key}={found.best}: that is the best ({_median(curve, found.best, metric)}), and the best of the"
+                f" others reaches {reached:.1%} of it: go on with {'larger' if _ascending(curve) else 'other'} values"
+            )
+        case "words":
+            return f"no knee: the values of {key} have no order; the best is {best}"
+        case "unlike":
+            kinds = " or ".join(dict.fromkeys(durability(point.case) for point in curve.points))
+            return f"no knee: the values differ in what a confirmed message survives ({kinds}), and do not compete"
+        case "unknown":
+            return f"no knee: fewer than two values have a median {name_of(metric)}"
+
+
+def _also(found: Knee) -> str:
+    first = "; it is the smallest that was tried, a smaller one may do as well" if found.found == "first" else ""
+    listed = ", ".join(found.missing)
+    missing = f"; of {listed} nothing is known, so the knee may be below" if found.missing else ""
+    return first + missing
+
+
+def _ascending(curve: Curve) -> bool:
+    return all(point.at is not None for point in curve.points)
+
+
+def _median(curve: Curve, value: str | None, metric: str) -> str:
+    point = next((point for point in curve.points if point.value == value), None)
+    return words.figure(metric, point.seen[metric].median) if point else words.NOT_MEASURED
+
+
+def cell(point: Point, metric: str) -> tuple[str, str]:
+    """Returns the median of a figure, and the range where there are several trials ("" otherwise)."""
+    seen = point.seen.get(metric)
+    if seen is None:
+        return words.NOT_MEASURED, ""
+    known = [each for each in seen.each if isinstance(each, float)]
+    several = len(known) > 1
+    span = f"{words.figure(metric, min(known))} … {words.figure(metric, max(known))}" if several else ""
+    return words.figure(metric, seen.median), span
+
+
+def counted(point: Point) -> str:
+    """Returns how many trials of a value are valid: ``3``, ``2 of 3``."""
+    valid = sum(trial.status is TrialStatus.VALID for trial in point.case.trials)
+    of = len(point.runs)
+    return str(of) if valid == of else f"{valid} of {of}"
+
+
+def flow(point: Point) -> str:
+    """Returns ``filling`` or ``draining`` where the throughput of a valid trial was not sustained, "" otherwise."""
+    found = [
+        trial.throughput_label.get("steady", "") for trial in point.case.trials if trial.status is TrialStatus.VALID
+    ]
+    return ", ".join(label for label in UNSUSTAINED if label in found)
+
+
+def reasons(record: SweepRecord) -> Iterator[str]:
+    """Yields what speaks against trials that do not count, each reason once with the values that it holds for."""
+    told: dict[str, dict[str, None]] = {}
+    for point in (point for curve in record.curves for point in curve.points):
+        for trial in point.case.trials:
+            if trial.status is not TrialStatus.VALID:
+                status = words.OF_STATUS[trial.status].word
+                for reason in trial.reasons[:1] or ["no reason was recorded"]:
+                    told.setdefault(f"{status}: {reason}", {})[f"{record.key}={point.value}"] = None
+    for reason, places in told.items():
+        yield f"{', '.join(places)}: {reason}"
+
+
+def notes(record: SweepRecord) -> Iterator[str]:
+    """Yields what a reader of table and chart must know."""
+    points = [point for curve in record.curves for point in curve.points]
+    yield DEFINITION
+    yield from _of_metric(record)
+    if record.trials == 1:
+        yield "one trial of each value: how much trials scatter is not seen; --trials 3 shows it"
+    labels = {label for point in points for label in flow(point).split(", ") if label}
+    if "filling" in labels:
+        yield "filling: more was offered than worked off; the throughput is what the workers carried, and latencies grow with the load's length"
+    if "draining" in labels:
+        yield "draining: more was worked off than offered: a backlog went down meanwhile"
+
+
+def _of_metric(record: SweepRecord) -> Iterator[str]:
+    metric = METRICS[record.metric]
+    if not metric.higher_is_better:
+        yield f"of {name_of(record.metric)} the lowest is the best; a median reaches {SHARE:.0%} of it up to {1 / SHARE:.3f} times as much"
+
+
+def is_figure(figure: Figure | None) -> bool:
+    """Returns whether there is a number to draw."""
+    return isinstance(figure, float)
+
+
+def several(record: SweepRecord) -> bool:
+    """Returns whether there is more than one curve."""
+    return len(record.curves) > 1
+
+
+def durabilities(curves: Sequence[Curve]) -> str:
+    """Returns what confirms survive in these curves, each once, with the settings behind it."""
+    return "; ".join(dict.fromkeys(durability(point.case) for curve in curves for point in curve.points))
