@@ -15,8 +15,8 @@ ROOT = Path(__file__).parents[2]
 FLOORS = {
     "clock": 0, "errors": 0, "facts": 0, "files": 0, "metrics": 0, "model": 0, "record": 0, "redaction": 0, "tables": 0, "units": 0,
     "analysis": 1, "envelope": 1, "gate": 1, "histogram": 1, "scenario": 1, "schedule": 1,
-    "brokers": 2, "calibrations": 2, "containers": 2, "deployments": 2, "environment": 2, "faults": 2, "gather": 2, "journal": 2, "ledger": 2, "minder": 2,
-    "mounts": 2, "processes": 2, "programs": 2, "proxy": 2, "stalls": 2, "store": 2, "sweepers": 2, "sweeping": 2,
+    "baselines": 2, "brokers": 2, "calibrations": 2, "containers": 2, "deployments": 2, "environment": 2, "faults": 2, "gather": 2, "journal": 2, "ledger": 2, "minder": 2,
+    "mounts": 2, "pairs_folder": 2, "processes": 2, "programs": 2, "proxy": 2, "stalls": 2, "store": 2, "sweepers": 2, "sweeping": 2,
     "timeline": 2,
     "load": 3,
     "doctor": 4, "run": 4,
