@@ -5,7 +5,7 @@ The floors, imports going downwards only (``tests/unit/test_floors.py`` enforces
 ====  ================================================================================================================
 0     ``model facts errors units clock record tables metrics files redaction``
 1     pure: ``scenario schedule envelope histogram analysis gate``
-2     ``ledger gather store pairs_folder timeline``, ``journal sweeping sweepers minder processes programs mounts``, ``environment stalls calibrations``, ``containers brokers deployments faults proxy``
+2     ``ledger gather store pairs_folder timeline``, ``journal sweeping sweepers minder processes programs mounts``, ``environment stalls baselines calibrations``, ``containers brokers deployments faults proxy``
 3     ``load``: shard loops, and ``load.fleet``, the only module that imports locust
 4     ``run``: the phases of a trial, in order; it reads as the story; ``doctor``: what this machine can do
 5     ``experiment``: pairs, calibration, search and sweep, of runs

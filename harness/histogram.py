@@ -28,6 +28,12 @@ def add(counts: npt.NDArray[np.uint64], latency_ns: npt.NDArray[np.int64]) -> No
     np.add.at(counts, bucket_of(latency_ns), np.uint64(1))
 
 
+def sparse(latency_ns: npt.NDArray[np.int64]) -> list[int]:
+    """Returns bucket, count, bucket, count … of the buckets that hold something, ascending; shape (n,) → twice as many as those."""
+    buckets, counts = np.unique(bucket_of(latency_ns), return_counts=True)
+    return [int(number) for number in np.column_stack((buckets, counts)).ravel()]
+
+
 def percentile_s(counts: npt.NDArray[np.uint64], percent: float) -> float | None:
     """Returns the nearest-rank percentile in seconds (upper edge of its bucket), None without data, inf in the overflow."""
     total = int(counts.sum())

@@ -360,11 +360,11 @@ def _settings(a: Side, b: Side) -> Iterator[Difference]:
     """Yields what of the durability settings, as read back, is not the same; between cases that were asked for the same, or of one."""
     if not a.settings or not b.settings:
         return
-    one, other = _read_back(a), _read_back(b)
+    one, other = read_back(a), read_back(b)
     kind = Kind.IDENTITY if _declared(a) == _declared(b) else Kind.SUBJECT
     if kind is Kind.SUBJECT and a.case.setup != b.case.setup:
         return  # two brokers have no setting in common
-    row = Field(kind=kind, name="read back", read=_read_back)
+    row = Field(kind=kind, name="read back", read=read_back)
     if not one or not other:
         yield from _flat(row, row.name, "known" if one else None, "known" if other else None)
         return
@@ -381,7 +381,7 @@ _OWN_NAME = re.compile(r"\bbb_[0-9a-f]{16}_\d+")
 """Queues and tables carry run and trial in their names, settings that point to them too."""
 
 
-def _read_back(side: Side) -> dict[str, str] | None:
+def read_back(side: Side) -> dict[str, str] | None:
     """Returns the settings that the broker answered in every trial; None where that is not known of one."""
     found: dict[str, set[str]] = {}
     for settings in side.settings:

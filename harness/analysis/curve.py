@@ -11,7 +11,7 @@ Neighbours: ``percentiles`` says which are printed, ``reports.charts.percentiles
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -60,15 +60,18 @@ class Curve:
 
 def curve_of(moments: Moments, facts: TrialFacts, faults: Sequence[FaultResult]) -> Curve:
     """Returns the percentile curves of a trial."""
+    return Curve(windows={name: points_of(spread) for name, spread in spreads(moments, facts, faults)})
+
+
+def spreads(moments: Moments, facts: TrialFacts, faults: Sequence[FaultResult]) -> Iterator[tuple[str, Distribution]]:
+    """Yields the end-to-end latencies of each window (``steady``, ``whole``) that has messages, with its name."""
     windows = all_windows(facts, _recovered_ns(facts, faults))
-    named = {name: window for name, window in (("steady", windows.steady), ("whole", windows.whole)) if window}
     until_ns, counted = end_ns(facts, moments), is_counted(moments)
-    found: dict[str, Points] = {}
-    for name, window in named.items():
-        spread = end_to_end(moments, inside(window, moments.intended_ns) & counted, until_ns)
-        if len(spread.values_ns):
-            found[name] = points_of(spread)
-    return Curve(windows=found)
+    for name, window in (("steady", windows.steady), ("whole", windows.whole)):
+        if window:
+            spread = end_to_end(moments, inside(window, moments.intended_ns) & counted, until_ns)
+            if len(spread.values_ns):
+                yield name, spread
 
 
 def points_of(spread: Distribution) -> Points:

@@ -50,6 +50,14 @@ _EXIT = {
 SEVERITY = tuple(_EXIT)
 
 
+def outcome_schema() -> dict[str, Any]:
+    """Returns the JSON schema (draft 2020-12) of an outcome."""
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **Outcome.model_json_schema(mode="serialization"),
+    }
+
+
 def severest(verdicts: Iterable[Verdict]) -> Verdict | None:
     """Returns the severest of several verdicts (FAIL > INVALID > NOT COMPARABLE > INCONCLUSIVE > PASS), None of none."""
     return min(verdicts, key=SEVERITY.index, default=None)
@@ -136,6 +144,10 @@ class Outcome(Part):
     question: str = ""
     sides: list[Told] = []
     rows: list[Row]
+    information: list[Row] = Field(
+        default=[],
+        description="ratios of sides that are not comparable, with `--cross-machine`: told, and no verdict stands on them",
+    )
     runs: list[Ran] = []
     discarded: dict[str, dict[str, int]] = Field(
         default={}, description="case → `a`, `b` → how many pairs were discarded for what befell that side's trial"
