@@ -30,7 +30,7 @@ def annotations(outcome: Outcome) -> list[str]:
 
 
 def _of(row: Row) -> tuple[str, str]:
-    return f"{row.verdict}: {row.rule}", f"{told.case(row)}: {row.words}"
+    return f"{row.verdict}: {row.rule}", f"{told.case(row.case)}: {row.words}"
 
 
 def _commands(kind: str, told_of: Sequence[tuple[str, str]]) -> list[str]:

@@ -78,11 +78,12 @@ def _properties(outcome: Outcome) -> Sequence[tuple[str, str]]:
 
 def _test(suite: ET.Element, row: Row, element: str, outcome: Outcome) -> None:
     where = f"{outcome.scenario}.{row.case}" if row.case else outcome.scenario
+    names = told.names(outcome)
     test = ET.SubElement(suite, "testcase", {"name": _text(row.rule), "classname": _text(where), "time": "0"})
     if element:
         said = ET.SubElement(test, element, {"type": str(row.verdict), "message": _text(row.words)})
         if element != "skipped":  # Ant's schema lets nothing stand in it but a message
-            said.text = _text("\n".join([row.asks, told.figures(row, outcome.kind), *row.notes, *told.values(row)]))
+            said.text = _text("\n".join([row.asks, *told.figures(row, names), *row.notes, *told.values(row)]))
 
 
 def _text(value: str) -> str:

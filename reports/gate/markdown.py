@@ -1,4 +1,4 @@
-"""A job's summary in Markdown: the verdict first, the ten worst rows, all of them in a block to unfold, then what could be seen at all.
+"""A job's summary in Markdown: the verdict first, the ten worst rows, what could be seen at all; then all rows in a block to unfold.
 
 GitHub takes 1 MiB for a step, and throws away the whole of more: so rows are left out, the best first, and the page says how many.
 """
@@ -7,95 +7,138 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from harness.gate.outcome import Outcome, Row
+from harness.gate.outcome import Outcome, Row, Verdict
 from reports.escape import code, table, text
 from reports.gate import told
 from reports.markdown import clipped, within
 
-MAX_BYTES = 1024 * 1024
+MAX_BYTES = 1_000_000
+"""Below 1 MiB, as another command of the same step may have something to say."""
+
 WORST = 10
 MAX_LINES = 50
-RUNS_BYTES = 64 * 1024
-POWER_BYTES = 128 * 1024
+TABLE_BYTES = 64 * 1024
+SOURCE = "`--json`"
+_HEADINGS = ["", "rule", "case", "what was seen", "worse by", "bounds", "tolerated", "n"]
 
 
 def summary(outcome: Outcome) -> str:
     """Returns the page, below 1 MiB."""
-    head, tail = [*_head(outcome), *_power(outcome)], list(_tail(outcome))
-    room = MAX_BYTES - len("\n\n".join([*head, *tail]).encode()) - 2000
-    return "\n\n".join([*head, *_every(outcome, room), *tail]) + "\n"
+    rows = told.worst_first(outcome.rows)
+    head = [*_head(outcome, rows), *_power(outcome)]
+    tail = [
+        *_information(outcome),
+        *_trials(outcome, rows),
+        *_runs(outcome),
+        f"brokerbench {text(clipped(outcome.tool_version))}",
+    ]
+    room = MAX_BYTES - len("\n\n".join([*head, *tail]).encode()) - 2000  # headings, and what is left out
+    return "\n\n".join([*head, *_every(outcome, rows, room), *tail]) + "\n"
 
 
-def _head(outcome: Outcome) -> Iterator[str]:
+def _head(outcome: Outcome, rows: Sequence[Row]) -> Iterator[str]:
     yield f"# Gate: {text(clipped(outcome.scenario))}"
     yield f"**VERDICT: {text(told.headline(outcome))}**"
-    rows = told.worst_first(outcome.rows)
-    if rows:
-        yield within(MAX_BYTES // 8, _HEADINGS, [_cells(row, outcome) for row in rows[:WORST]], source="`--json`")
+    worst = rows[:WORST]
+    if worst:
+        yield _table(outcome, worst, TABLE_BYTES)
     if len(rows) > WORST:
         yield f"The {WORST} worst of {len(rows):,}; all are below."
     facts = [["Question", text(clipped(outcome.question))]] if outcome.question else []
     facts += [[text(clipped(name)), text(clipped(what))] for name, what in told.sides(outcome)[:MAX_LINES]]
     if facts:
         yield table(["", ""], facts)
-    yield f"{text(clipped(told.exit_line(outcome)))}"
+    yield f"**{text(clipped(told.exit_line(outcome)))}**"
+    yield from _list("Warnings", outcome.warnings)
+    yield from _list("Drift: what else changed", outcome.flags)
 
 
-_HEADINGS = ["", "rule", "case", "what was seen", "times worse", "bounds", "tolerated", "n"]
+def _table(outcome: Outcome, rows: Sequence[Row], room: int, *, whole: bool = False) -> str:
+    """Returns rows as a table within ``room`` bytes, with what they have in common below it; ``whole``: with the sides' figures."""
+    single, shared = told.notes(rows)
+    cells = [_cells(row, single[at], whole=whole) for at, row in enumerate(rows)]
+    headings = [*_HEADINGS, *(filter(None, told.names(outcome)) if whole else ())]
+    notes = [text(clipped(note)) for note in shared[:MAX_LINES]]
+    return "\n\n".join([within(room, headings, cells, right=4, source=SOURCE), *notes])
 
 
-def _cells(row: Row, outcome: Outcome) -> list[str]:
-    said = "<br>".join(text(clipped(line)) for line in (row.words, *row.notes[:MAX_LINES]))
-    figures = (told.worse(row), told.bounds(row), told.tolerated(row), told.number(row, outcome.kind))
-    where = code(clipped(row.case)) or text(told.case(row))
+def _cells(row: Row, notes: Sequence[str], *, whole: bool) -> list[str]:
+    said = "<br>".join(text(clipped(line)) for line in (row.words, *notes[:MAX_LINES]))
+    figures = [told.worse(row), told.bounds(row), told.tolerated(row), told.number(row)]
+    if whole:
+        figures += [told.seen(row, "a"), told.seen(row, "b")]
+    where = code(clipped(row.case)) or text(told.case(row.case))
     return [text(str(told.SIGNS[row.verdict])), code(clipped(row.rule)), where, said, *map(text, figures)]
 
 
 def _power(outcome: Outcome) -> Iterator[str]:
-    rows = told.powers(outcome)
+    rows = told.powers(outcome)[:MAX_LINES]
     if rows:
-        yield "## What could have been seen at all"
         cells = [
-            [code(clipped(row.rule)), code(clipped(row.case)), *map(text, _seeable(row))] for row in rows[:MAX_LINES]
+            [code(clipped(row.rule)), code(clipped(row.case))]
+            + [text(cell) for cell in (told.noise(row), told.detectable(row), told.tolerated(row), told.level(row))]
+            for row in rows
         ]
-        headings = ["rule", "case", "σ_d", "seen in 80 of 100", "tolerated", "level"]
-        yield within(POWER_BYTES, headings, cells, right=2, source="`--json`")
-        yield f"{text(told.DETECTABLE_IS)}."
+        yield "## What could have been seen at all"
+        yield within(
+            TABLE_BYTES, ["rule", "case", "σ_d", told.SEEN_IN, "tolerated", "level"], cells, right=2, source=SOURCE
+        )
+        yield f"{text(told.POWER_IS)}."
 
 
-def _seeable(row: Row) -> tuple[str, ...]:
-    return told.noise(row), told.detectable(row), told.tolerated(row), told.level(row)
-
-
-def _every(outcome: Outcome, room: int) -> Iterator[str]:
-    rows = told.worst_first(outcome.rows)
+def _every(outcome: Outcome, rows: Sequence[Row], room: int) -> Iterator[str]:
     if not rows:
         return
+    asked = within(
+        TABLE_BYTES,
+        ["rule", "what it asks"],
+        [[code(clipped(rule)), text(clipped(asks))] for rule, asks in told.asked(outcome).items()],
+        source=SOURCE,
+    )
+    legend = "\n".join(f"- {text(line)}" for line in told.legend(outcome, rows))
+    parts = [_table(outcome, rows, room - len(asked.encode()), whole=True), legend, asked]
+    yield _folded(f"All {len(rows):,} rows: rule by rule, case by case", [part for part in parts if part])
+
+
+def _information(outcome: Outcome) -> Iterator[str]:
+    if outcome.information:
+        yield _folded(told.INFORMATION, [_table(outcome, outcome.information, TABLE_BYTES, whole=True)])
+
+
+def _trials(outcome: Outcome, rows: Sequence[Row]) -> Iterator[str]:
+    """Yields every trial's figure of the worst rows that did not pass."""
     cells = [
-        [*_cells(row, outcome), text(told.seen(row, "a")), text(told.seen(row, "b")), text(clipped(row.asks))]
-        for row in rows
+        [code(clipped(row.rule)), code(clipped(row.case)), name, text(clipped(told.in_a_row(row, side), 4000))]
+        for row in [row for row in rows if row.verdict is not Verdict.PASS][:WORST]
+        for name, side in zip(told.names(outcome), ("a", "b"), strict=True)
+        if told.in_a_row(row, side)
     ]
-    whole = within(room, [*_HEADINGS, "A", "B", "asked"], cells, source="`--json`")
-    notes = f"{text(told.RATIO_IS)}; {text(told.PER_RULE)}."
-    yield f"<details>\n<summary>All {len(rows):,} rules and cases</summary>\n\n{whole}\n\n{notes}\n\n</details>"
+    if cells:
+        figures = within(TABLE_BYTES, ["rule", "case", "", "in the order of the pairs"], cells, source=SOURCE)
+        yield _folded("Every trial's figure of what did not pass", [figures])
 
 
-def _tail(outcome: Outcome) -> Iterator[str]:
-    yield from _list("Warnings", outcome.warnings)
-    yield from _list("What differs besides", outcome.flags)
+def _runs(outcome: Outcome) -> Iterator[str]:
+    parts: list[str] = []
     if outcome.runs:
-        yield "## Order of the runs, by coin"
         rows = [[code(clipped(name)), text(clipped(runs, 4000))] for name, runs in told.order(outcome)]
-        yield within(RUNS_BYTES, ["case", text(told.order_legend(outcome))], rows, source="`--json`")
-    yield from _list("What being second did", told.effects(outcome))
+        legend = f"{text(told.order_legend(outcome))}."
+        parts += [within(TABLE_BYTES, ["case", "order of the runs, by coin"], rows, source=SOURCE), legend]
+    parts += _list("What being second did", told.effects(outcome))
     discards = [*told.discards(outcome), *told.why_discarded(outcome)]
-    yield from _list("Discarded pairs, by whose trial was disturbed", discards)
-    yield f"brokerbench {text(clipped(outcome.tool_version))}"
+    parts += _list("Discarded pairs, by whose trial was disturbed", discards)
+    if parts:
+        yield _folded("The runs", parts)
+
+
+def _folded(title: str, parts: Sequence[str]) -> str:
+    """Returns a block to unfold; the empty lines let Markdown go on inside of it."""
+    return "\n\n".join([f"<details>\n<summary>{title}</summary>", *parts, "</details>"])
 
 
 def _list(title: str, lines: Sequence[str]) -> Iterator[str]:
     if lines:
         left_out = len(lines) - MAX_LINES
-        more = [f"- … and {left_out:,} more: `--json` has them"] if left_out > 0 else []
-        yield f"## {title}"
+        more = [f"- … and {left_out:,} more: {SOURCE} has them"] if left_out > 0 else []
+        yield f"**{title}**"
         yield "\n".join([*(f"- {text(clipped(line))}" for line in lines[:MAX_LINES]), *more])

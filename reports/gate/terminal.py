@@ -10,8 +10,7 @@ import re
 from collections.abc import Callable, Sequence
 
 from rich.cells import cell_len
-from rich.console import Console, JustifyMethod
-from rich.table import Table
+from rich.console import Console
 from rich.text import Text
 
 from harness.gate.outcome import Outcome, Row, Verdict
@@ -23,6 +22,7 @@ from reports.words import NOT_MEASURED
 MAX_ROWS = 100
 MAX_SENTENCES = 20
 MAX_LINES = 20
+GAP = 2
 _COMMAND = re.compile(r"^((?:\s|\x1b\[[0-9;]*m)*):(?=:)", re.MULTILINE)
 
 Column = tuple[str, Callable[[Row], str]]
@@ -55,7 +55,7 @@ def _print_all(outcome: Outcome, console: Console) -> None:
     _print_asked(outcome, console)
     _print_power(outcome, console)
     _print_runs(outcome, console)
-    _print_list("What differs besides", outcome.flags, console)
+    _print_list("Drift: what else changed", outcome.flags, console)
     _print_list("Warnings", outcome.warnings, console)
     console.print()
     console.print(Text(told.exit_line(outcome)))
@@ -70,10 +70,10 @@ def _print_verdict(outcome: Outcome, console: Console) -> None:
     lines = pairs(1)
     for row in open_ones[:MAX_SENTENCES]:
         sign = told.SIGNS[row.verdict]
-        sentence = Text.assemble((row.rule, "bold"), f", {told.case(row)}: {row.words}")
-        for note in row.notes:
-            sentence.append(f"\n{note}", style="dim")
-        lines.add_row(Text(sign.symbol, style=sign.style), sentence)
+        lines.add_row(
+            Text(sign.symbol, style=sign.style),
+            Text.assemble((row.rule, "bold"), f", {told.case(row.case)}: {row.words}"),
+        )
     print_indented(lines, 1, console)
     _print_more(len(open_ones) - MAX_SENTENCES, console)
 
@@ -95,61 +95,90 @@ def _print_sides(outcome: Outcome, console: Console) -> None:
 
 
 def _print_rows(outcome: Outcome, console: Console) -> None:
-    if not outcome.rows:
-        return
-    _title("Rules, case by case", console)
-    every = told.worst_first(outcome.rows)
+    rows = told.worst_first(outcome.rows)
+    if rows:
+        _title("Rule by rule", console)
+        _print_some(outcome, rows, [("verdict", lambda row: str(told.SIGNS[row.verdict]))], console)
+    if outcome.information:
+        _title(told.INFORMATION, console)
+        _print_some(outcome, outcome.information, [], console)
+
+
+def _print_some(outcome: Outcome, every: Sequence[Row], first: Sequence[Column], console: Console) -> None:
+    a, b = told.names(outcome)
     rows = every[:MAX_ROWS]
     columns: list[Column] = [
+        *first,
         ("rule", lambda row: row.rule),
-        ("case", told.case),
-        ("A", lambda row: told.seen(row, "a")),
-        ("B" if outcome.kind != "run" else "seen", lambda row: told.seen(row, "b")),
-        ("times worse", told.worse),
+        (a, lambda row: told.seen(row, "a")),
+        (b, lambda row: told.seen(row, "b")),
+        ("worse by", told.worse),
         ("bounds", told.bounds),
         ("tolerated", told.tolerated),
-        ("n", lambda row: told.number(row, outcome.kind)),
+        ("n", told.number),
     ]
     if not _print_table(rows, columns, console):
-        _print_stacked(rows, outcome.kind, console)
+        _print_stacked(rows, lambda row: told.figures(row, (a, b)), console, signed=bool(first))
     _print_more(len(every) - len(rows), console)
-    if any(row.estimate is not None for row in rows):
-        for note in (told.RATIO_IS, told.PER_RULE):
-            print_indented(Text(note, style="dim"), INDENT, console)
+    print_lines(told.notes(rows)[1], INDENT, console)
+    _print_legend(told.legend(outcome, rows), console)
 
 
 def _print_table(rows: Sequence[Row], columns: Sequence[Column], console: Console) -> bool:
-    """Prints a table; returns False, having printed nothing, where it does not fit."""
-    cells = [[cell(row) for _, cell in columns] for row in rows]
-    shown = [
-        at
-        for at, (heading, _) in enumerate(columns)
-        if heading in ("rule", "case") or any(line[at] != NOT_MEASURED for line in cells)
-    ]
-    signs = [told.SIGNS[row.verdict] for row in rows]
-    widths = [max(len("verdict"), *(cell_len(str(sign)) for sign in signs))]
-    widths += [max(cell_len(columns[at][0]), *(cell_len(line[at]) for line in cells)) for at in shown]
-    gap = 2
-    if INDENT + sum(widths) + gap * len(widths) > console.width:
+    """Prints rows below their cases, without columns that are empty; returns False, having printed nothing, where it does not fit."""
+    shown = [(heading, cell) for heading, cell in columns if any(cell(row) != NOT_MEASURED for row in rows)]
+    headings = [heading for heading, _ in shown]
+    lines = [[cell(row) for _, cell in shown] for row in rows]
+    widths = [max(map(cell_len, column)) for column in zip(headings, *lines, strict=True)]
+    if 2 * INDENT + sum(widths) + GAP * (len(widths) - 1) > console.width:
         return False
-    table = Table(box=None, padding=(0, gap, 0, 0), pad_edge=False, header_style="dim")
-    table.add_column("verdict", width=widths[0])
-    for at, width in zip(shown, widths[1:], strict=True):
-        side: JustifyMethod = "left" if columns[at][0] in ("rule", "case") else "right"
-        table.add_column(columns[at][0], justify=side, width=width)
-    for sign, line in zip(signs, cells, strict=True):
-        table.add_row(Text(str(sign), style=sign.style), *(Text(line[at]) for at in shown))
-    print_indented(table, INDENT, console)
+    print_indented(Text(_line(headings, headings, widths), style="dim"), 2 * INDENT, console)
+    single, _ = told.notes(rows)
+    for name, places in _by_case(rows):
+        print_indented(Text(told.case(name), style="bold", overflow="fold"), INDENT, console)
+        for at in places:
+            print_indented(_styled(rows[at], _line(lines[at], headings, widths)), 2 * INDENT, console)
+            _print_legend(single[at], console, 3 * INDENT)
     return True
 
 
-def _print_stacked(rows: Sequence[Row], kind: str, console: Console) -> None:
-    for row in rows:
-        sign = told.SIGNS[row.verdict]
-        head = Text.assemble((str(sign), sign.style), f"  {row.rule}, ", (told.case(row), "bold"), overflow="fold")
-        print_indented(head, INDENT, console)
-        if line := told.figures(row, kind):
-            print_indented(Text(line), 2 * INDENT, console)
+def _by_case(rows: Sequence[Row]) -> list[tuple[str, list[int]]]:
+    """Returns the cases with the places of their rows, the worst case first."""
+    found: dict[str, list[int]] = {}
+    for at, row in enumerate(rows):
+        found.setdefault(row.case, []).append(at)
+    return list(found.items())
+
+
+def _line(cells: Sequence[str], headings: Sequence[str], widths: Sequence[int]) -> str:
+    """Returns cells side by side: words to the left, figures to the right."""
+    told_of = []
+    for cell, heading, width in zip(cells, headings, widths, strict=True):
+        room = " " * (width - cell_len(cell))
+        told_of.append(cell + room if heading in ("verdict", "rule") else room + cell)
+    return (" " * GAP).join(told_of).rstrip()
+
+
+def _styled(row: Row, line: str) -> Text:
+    """Returns a line in which the verdict, where it begins with one, has its colour."""
+    text = Text(line)
+    sign = told.SIGNS[row.verdict]
+    if line.startswith(str(sign)):
+        text.stylize(sign.style, 0, len(str(sign)))
+    return text
+
+
+def _print_stacked(
+    rows: Sequence[Row], figures: Callable[[Row], Sequence[str]], console: Console, *, signed: bool
+) -> None:
+    single, _ = told.notes(rows)
+    for name, places in _by_case(rows):
+        print_indented(Text(told.case(name), style="bold", overflow="fold"), INDENT, console)
+        for at in places:
+            sign = f"{told.SIGNS[rows[at].verdict]}  " if signed else ""
+            print_indented(_styled(rows[at], f"{sign}{rows[at].rule}"), 2 * INDENT, console)
+            print_lines(figures(rows[at]), 3 * INDENT, console)
+            _print_legend(single[at], console, 3 * INDENT)
 
 
 def _print_asked(outcome: Outcome, console: Console) -> None:
@@ -163,24 +192,25 @@ def _print_asked(outcome: Outcome, console: Console) -> None:
 
 
 def _print_power(outcome: Outcome, console: Console) -> None:
-    rows = told.powers(outcome)[:MAX_ROWS]
+    rows = [row.model_copy(update={"notes": []}) for row in told.powers(outcome)[:MAX_ROWS]]
     if not rows:
         return
     _title("What could have been seen at all", console)
     columns: list[Column] = [
         ("rule", lambda row: row.rule),
-        ("case", told.case),
         ("σ_d", told.noise),
-        ("seen in 80 of 100", told.detectable),
+        (told.SEEN_IN, told.detectable),
         ("tolerated", told.tolerated),
         ("level", told.level),
     ]
     if not _print_table(rows, columns, console):
-        for row in rows:
-            print_indented(Text.assemble(f"{row.rule}, ", (told.case(row), "bold"), overflow="fold"), INDENT, console)
-            line = f"σ_d {told.noise(row)}, seen in 80 of 100: {told.detectable(row)}, tolerated {told.tolerated(row)}, level {told.level(row)}"
-            print_indented(Text(line), 2 * INDENT, console)
-    print_indented(Text(told.DETECTABLE_IS, style="dim"), INDENT, console)
+        _print_stacked(rows, lambda row: [told.power(row)], console, signed=False)
+    _print_legend([told.POWER_IS], console)
+
+
+def _print_legend(notes: Sequence[str], console: Console, indent: int = INDENT) -> None:
+    for note in notes:
+        print_indented(Text(note, style="dim"), indent, console)
 
 
 def _print_runs(outcome: Outcome, console: Console) -> None:
@@ -188,7 +218,7 @@ def _print_runs(outcome: Outcome, console: Console) -> None:
         _title("Order of the runs, by coin", console)
         for name, runs in told.order(outcome):
             print_lines([f"{name}: {runs}"], INDENT, console)
-        print_indented(Text(told.order_legend(outcome), style="dim"), INDENT, console)
+        _print_legend([told.order_legend(outcome)], console)
     _print_list("What being second did", told.effects(outcome), console)
     discards = told.discards(outcome)
     _print_list("Discarded pairs, by whose trial was disturbed", [*discards, *told.why_discarded(outcome)], console)

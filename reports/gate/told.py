@@ -19,16 +19,17 @@ SIGNS = {
 }
 """A symbol and a word each, so that nothing depends on colour."""
 
+INFORMATION = "For information: figures of sides that are not comparable; no verdict stands on them"
 NO_ROWS = "INVALID: no rule was applied to any case, so nothing is proven."
 
-_HEADLINES = {
+_STATES = {
     Verdict.FAIL: "broken",
     Verdict.INVALID: "without evidence that proves anything",
     Verdict.NOT_COMPARABLE: "not comparable",
     Verdict.INCONCLUSIVE: "neither held nor broken",
     Verdict.PASS: "held",
 }
-_MEANING = {
+_MEANINGS = {
     Verdict.INVALID: "What was not measured soundly never passes.",
     Verdict.NOT_COMPARABLE: "The two sides ran under different conditions: their difference says nothing about them.",
     Verdict.INCONCLUSIVE: "The trials are too few, or too noisy, to tell.",
@@ -44,9 +45,18 @@ EXITS = {
     ExitCode.INTERRUPTED: "interrupted",
 }
 
-RATIO_IS = "times worse: of B against A, more than 1 is worse, for a throughput too; between its one-sided bounds"
-PER_RULE = "a bound is wrong with at most 5 % per rule and case, over all looks: of many rules some fail by chance"
-DETECTABLE_IS = "σ_d: how much the trials of a pair differ by chance; seen in 80 of 100: what would have been called FAIL in 80 of 100 such comparisons"
+WORSE_BY_IS = (
+    "worse by: how much higher {b} is than {a}, or {a} than {b} where more is better; between its one-sided bounds"
+)
+PER_RULE = "a bound is wrong in at most 5 of 100 comparisons, for each rule and case: of many identical ones some fail by chance"
+TWICE = 2.0
+"""A ratio from which on "so many times" reads better than "so many percent"."""
+
+SEEN_IN = "seen in 80 of 100"
+POWER_IS = (
+    "σ_d: how much two trials of a pair differ by chance; seen in 80 of 100: a change for the worse that would have been FAIL in "
+    "80 of 100 comparisons like this one; level: how often one bound is wrong at this look"
+)
 
 
 def worst_first(rows: Sequence[Row]) -> list[Row]:
@@ -55,30 +65,35 @@ def worst_first(rows: Sequence[Row]) -> list[Row]:
 
 
 def headline(outcome: Outcome) -> str:
-    """Returns the verdict in plain words: ``FAIL: 1 of 4 rules broken; 1 neither held nor broken, 2 held.``"""
-    worst = severest(row.verdict for row in outcome.rows)
+    """Returns the verdict in plain words: ``FAIL: 1 of 3 rules broken; 1 neither held nor broken, 1 held.``
+
+    A rule counts by its severest verdict over all cases.
+    """
+    of_rules = verdicts(outcome)
+    worst = severest(of_rules.values())
     if worst is None:
         return NO_ROWS
-    counts = Counter(row.verdict for row in outcome.rows)
-    if len(counts) == 1 and worst is Verdict.PASS:
-        return f"PASS: {_all(outcome.rows)} held."
-    rest = ", ".join(f"{counts[each]} {_HEADLINES[each]}" for each in SEVERITY if each is not worst and counts[each])
-    meaning = f" {_MEANING[worst]}" if worst in _MEANING else ""
+    counts = Counter(of_rules.values())
+    cases = len({row.case for row in outcome.rows})
+    over = f" ({cases} cases)" if cases > 1 else ""
+    rest = ", ".join(f"{counts[each]} {_STATES[each]}" for each in SEVERITY if each is not worst and counts[each])
+    meaning = f" {_MEANINGS[worst]}" if worst in _MEANINGS else ""
     more = " More pairs are still to come." if any(not row.decided for row in outcome.rows) else ""
-    first = f"{counts[worst]} of {_counted(outcome.rows)} {_HEADLINES[worst]}"
-    return f"{worst}: {first}{f'; {rest}' if rest else ''}.{meaning}{more}"
+    return f"{worst}: {_share(counts[worst], len(of_rules))} {_STATES[worst]}{f'; {rest}' if rest else ''}{over}.{meaning}{more}"
 
 
-def _all(rows: Sequence[Row]) -> str:
-    return "the rule" if len(rows) == 1 else f"all {_counted(rows)}"
+def verdicts(outcome: Outcome) -> dict[str, Verdict]:
+    """Returns rule → its severest verdict over all cases."""
+    found: dict[str, Verdict] = {}
+    for row in worst_first(outcome.rows):
+        found.setdefault(row.rule, row.verdict)
+    return found
 
 
-def _counted(rows: Sequence[Row]) -> str:
-    """Returns ``4 rules``, or ``12 verdicts (4 rules, 3 cases)`` where rules hold for several cases."""
-    rules = words.count(len({row.rule for row in rows}), "rule")
-    if len({row.rule for row in rows}) == len(rows):
-        return rules
-    return f"{words.count(len(rows), 'verdict')} ({rules}, {words.count(len({row.case for row in rows}), 'case')})"
+def _share(number: int, of: int) -> str:
+    if of == 1:
+        return "the rule"
+    return f"all {of} rules" if number == of else f"{number} of {of} rules"
 
 
 def exit_line(outcome: Outcome) -> str:
@@ -87,33 +102,58 @@ def exit_line(outcome: Outcome) -> str:
     return f"Exit code {outcome.exit_code}{known}" + (f": {outcome.exit_reason}" if outcome.exit_reason else "")
 
 
-def case(row: Row) -> str:
-    """Returns the case of a row in words."""
-    return row.case or "no case"
+def case(name: str) -> str:
+    """Returns a case's id, or that there is none."""
+    return name or "no case at all"
 
 
 def worse(row: Row) -> str:
-    """Returns ``×1.42``, ``—`` where a rule compares nothing or it cannot be told."""
-    return NOT_MEASURED if row.estimate is None else times(row.estimate)
+    """Returns ``+42.0 %``, ``−3.1 %`` where B is better, ``—`` where a rule compares nothing or it cannot be told."""
+    return _signed(row.estimate)
 
 
 def bounds(row: Row) -> str:
-    """Returns ``1.31 – 1.55``; ``…``: no bound on that side; ``—``: none at all."""
-    if row.lower is None and row.upper is None:
+    """Returns ``+30.7 % to +55.2 %``, ``—`` where there are none."""
+    if not row.lower and row.upper is None:
         return NOT_MEASURED
-    exact = any(end is not None and ratios.is_close(end) for end in (row.lower, row.upper))
-    low, high = (ratios.number(end, exact=exact) if end else "…" for end in (row.lower, row.upper))
-    return f"{low} – {high}"
+    low, high = _signed(row.lower or None), _signed(row.upper)
+    if row.lower and row.upper is not None:
+        return f"{low} to {high}"
+    return f"{low} or more" if row.lower else f"{high} or less"
 
 
 def tolerated(row: Row) -> str:
-    """Returns ``×1.25``, ``—`` where a rule is not about a ratio."""
-    return NOT_MEASURED if row.tolerated is None else times(row.tolerated)
+    """Returns ``+25.0 %``, ``—`` where a rule is not about a ratio."""
+    return _signed(row.tolerated)
 
 
-def times(ratio: float) -> str:
-    """Returns a ratio with three digits behind the point near 1, where two would hide on which side of a tolerance it is."""
-    return f"×{ratios.number(ratio, exact=0.5 <= ratio < 2)}"
+def _signed(ratio: float | None) -> str:
+    """Returns ``+25.0 %``, ``−10.0 %``, from twice on ``3.4 times``."""
+    if ratio is None:
+        return NOT_MEASURED
+    if ratio >= TWICE:
+        return f"{ratios.number(ratio)} times"
+    return f"{'+' if ratio >= 1 else '−'}{abs(ratio - 1) * 100:.1f} %"
+
+
+def names(outcome: Outcome) -> tuple[str, str]:
+    """Returns what the two sides are called above their figures."""
+    return {"pairs": ("A", "B"), "baseline": ("baseline", "run"), "run": ("", "seen")}[outcome.kind]
+
+
+def legend(outcome: Outcome, rows: Sequence[Row]) -> list[str]:
+    """Returns what the columns mean, as far as there is anything in them."""
+    if all(row.estimate is None for row in rows):
+        return []
+    a, b = names(outcome)
+    return [WORSE_BY_IS.format(a=a, b=b), PER_RULE]
+
+
+def notes(rows: Sequence[Row]) -> tuple[dict[int, list[str]], list[str]]:
+    """Returns the notes of single rows, by the row's place, and those that several rows share, to be told once."""
+    of = Counter(note for row in rows for note in dict.fromkeys(row.notes))
+    single = {at: [note for note in dict.fromkeys(row.notes) if of[note] == 1] for at, row in enumerate(rows)}
+    return single, [f"{note} ({words.count(number, 'row')})" for note, number in of.items() if number > 1]
 
 
 def seen(row: Row, side: str) -> str:
@@ -121,13 +161,10 @@ def seen(row: Row, side: str) -> str:
     return ratios.figure(row.metric, row.seen_a if side == "a" else row.seen_b)
 
 
-def number(row: Row, kind: str) -> str:
+def number(row: Row) -> str:
     """Returns ``6 pairs``, ``12 trials``, ``—`` where nothing counts."""
-    return (
-        words.count(row.n, "pair" if kind == "pairs" and row.estimate is not None else "trial")
-        if row.n
-        else NOT_MEASURED
-    )
+    paired = any(value.pair is not None for value in row.a)
+    return words.count(row.n, "pair" if paired else "trial") if row.n else NOT_MEASURED
 
 
 def noise(row: Row) -> str:
@@ -136,13 +173,18 @@ def noise(row: Row) -> str:
 
 
 def detectable(row: Row) -> str:
-    """Returns the smallest ratio that would have been seen."""
-    return NOT_MEASURED if row.detectable is None else times(row.detectable)
+    """Returns the smallest change for the worse that would have been seen."""
+    return _signed(row.detectable)
 
 
 def level(row: Row) -> str:
     """Returns with what probability one bound is wrong."""
     return NOT_MEASURED if row.level is None else words.ratio(row.level)
+
+
+def power(row: Row) -> str:
+    """Returns what a row could have seen, on one line."""
+    return f"σ_d {noise(row)}, {SEEN_IN}: {detectable(row)}, tolerated {tolerated(row)}, level {level(row)}"
 
 
 def powers(outcome: Outcome) -> list[Row]:
@@ -152,7 +194,7 @@ def powers(outcome: Outcome) -> list[Row]:
 
 def asked(outcome: Outcome) -> dict[str, str]:
     """Returns rule → what it asks, in words."""
-    return {row.rule: row.asks for row in outcome.rows}
+    return {row.rule: row.asks for row in (*outcome.rows, *outcome.information)}
 
 
 def effects(outcome: Outcome) -> list[str]:
@@ -161,9 +203,9 @@ def effects(outcome: Outcome) -> list[str]:
 
 
 def effect(told: OrderEffect) -> str:
-    """Returns ``redis@embedded, throughput: the second of a pair is ×1.012 the first (6 pairs)``."""
+    """Returns ``redis@embedded, throughput: second / first = 0.988 (6 pairs)``."""
     where = f"{told.case}, {told.metric}" if told.case else told.metric
-    return f"{where}: the second of a pair is {times(told.ratio)} the first ({words.count(told.pairs, 'pair')})"
+    return f"{where}: second / first = {ratios.number(told.ratio, exact=True)} ({words.count(told.pairs, 'pair')})"
 
 
 def discards(outcome: Outcome) -> list[str]:
@@ -223,19 +265,21 @@ def values(row: Row) -> Iterator[str]:
         yield f"{pair}{side}: {ratios.figure(row.metric, value.figure)} ({value.trial})"
 
 
-def figures(row: Row, kind: str) -> str:
-    """Returns the figures of a row on one line: ``×1.42 worse, bounds 1.31 – 1.55, tolerated ×1.25, 6 pairs``."""
-    parts = []
+def in_a_row(row: Row, side: str) -> str:
+    """Returns the figures of a side's trials in the order of the pairs: ``12.3 ms, 12.1 ms, n too small``."""
+    return ", ".join(ratios.figure(row.metric, value.figure) for value in (row.a if side == "a" else row.b))
+
+
+def figures(row: Row, of: tuple[str, str]) -> list[str]:
+    """Returns the figures of a row in lines: ``worse by +42.0 % (+30.7 % to +55.2 %), tolerated +10.0 %``, ``A 12,310/s, B 8,670/s, 6 pairs``.
+
+    Args:
+        of: what the sides are called.
+    """
+    lines = []
     if row.estimate is not None:
-        parts.append(f"{worse(row)} worse")
-    if bounds(row) != NOT_MEASURED:
-        parts.append(f"bounds {bounds(row)}")
-    if row.tolerated is not None:
-        parts.append(f"tolerated {tolerated(row)}")
-    if row.seen_a is not None:
-        parts.append(f"A {seen(row, 'a')}")
-    if row.seen_b is not None:
-        parts.append(f"{'B' if row.seen_a is not None else 'seen'} {seen(row, 'b')}")
-    if row.n:
-        parts.append(number(row, kind))
-    return ", ".join(parts)
+        found = f" ({bounds(row)})" if bounds(row) != NOT_MEASURED else ""
+        lines.append(f"worse by {worse(row)}{found}, tolerated {tolerated(row)}")
+    sides = [f"{name} {seen(row, side)}" for name, side in zip(of, ("a", "b"), strict=True)]
+    parts = [*(told for told in sides if not told.endswith(NOT_MEASURED)), *([number(row)] if row.n else [])]
+    return [*lines, ", ".join(parts)] if parts else lines

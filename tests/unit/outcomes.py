@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from harness.gate.outcome import OrderEffect, Outcome, Ran, Row, Told, Value, Verdict, exit_of
-from harness.record import Unknown
+from harness.record import Figure, Unknown
 
 REDIS = "redis-stream[persistence=aof,fsync=always]@embedded"
 POSTGRES = "postgres-skip-locked@embedded"
@@ -13,17 +14,25 @@ MINUTE_NS = 60 * 10**9
 STARTED_NS = 1_795_255_200 * 10**9  # 2026-11-21 10:00 UTC
 
 
+def values(side: Literal["a", "b"], figures: Sequence[Figure], *, paired: bool = True) -> list[Value]:
+    """Returns the figures of a side's trials, one for each pair."""
+    return [
+        Value(pair=n if paired else None, trial=f"{n:04}-{side}/0", figure=figure)
+        for n, figure in enumerate(figures, 1)
+    ]
+
+
 def regression(**changed: Any) -> Row:
     """Returns a throughput that fell by more than a tenth, after six pairs."""
     return _row(
         changed,
         rule="throughput",
-        asks="throughput (steady) at most 10 % worse",
+        asks="throughput (steady) at most 10 % worse (at least 90.9 % of A's)",
         metric="throughput",
         window="steady",
         case=REDIS,
         verdict=Verdict.FAIL,
-        words="×1.42 worse, at least ×1.31: more than the ×1.10 tolerated",
+        words="B is 42.0 % worse than A (+30.7 % to +55.2 %, 6 pairs); 10 % is tolerated",
         seen_a=12_310.0,
         seen_b=8_670.0,
         estimate=1.4198,
@@ -34,8 +43,8 @@ def regression(**changed: Any) -> Row:
         level=1 / 64,
         sigma_d=0.031,
         detectable=1.129,
-        a=[Value(pair=n, trial=f"{n:04}-a/0", figure=12_000.0 + n) for n in range(1, 7)],
-        b=[Value(pair=n, trial=f"{n:04}-b/0", figure=8_500.0 + n) for n in range(1, 7)],
+        a=values("a", [12_101, 12_440, 12_310, 11_980, 12_650, 12_290]),
+        b=values("b", [8_440, 8_911, 8_670, 8_101, 8_802, 8_590]),
     )
 
 
@@ -49,18 +58,19 @@ def held(**changed: Any) -> Row:
         window="steady",
         case=POSTGRES,
         verdict=Verdict.PASS,
-        words="×1.04 worse, at most ×1.07: within the ×1.25 tolerated",
+        words="B is 4.4 % worse than A (+1.6 % to +7.3 %, 16 pairs): slower, but within the 25 % that are tolerated",
         seen_a=0.0123,
         seen_b=0.0128,
         estimate=1.043938,
         lower=1.016129,
         upper=1.073045,
+        a=values("a", [0.0123] * 16),
+        b=values("b", [0.0128] * 16),
         tolerated=1.25,
         n=16,
         level=1266 / 65536,
         sigma_d=0.046,
         detectable=1.31,
-        notes=["slower, within tolerance"],
     )
 
 
@@ -74,12 +84,14 @@ def undecided(**changed: Any) -> Row:
         window="steady",
         case=REDIS,
         verdict=Verdict.INCONCLUSIVE,
-        words="×1.18 worse, between ×0.91 and ×1.62: the ×1.25 tolerated lies between",
+        words="B is 18.0 % worse than A (−8.8 % to +62.0 %, 10 pairs): neither within 25 % nor beyond is proven",
         seen_a=0.0031,
         seen_b=0.0037,
         estimate=1.18,
         lower=0.912,
         upper=1.62,
+        a=values("a", [0.0031] * 10),
+        b=values("b", [0.0037] * 10),
         tolerated=1.25,
         n=10,
         level=19 / 1024,
@@ -93,7 +105,7 @@ def lossless(**changed: Any) -> Row:
     return _row(
         changed,
         rule="no-loss",
-        asks="loss.confirmed == 0 in every trial",
+        asks="loss.confirmed is 0 in every trial",
         metric="loss.confirmed",
         case=REDIS,
         verdict=Verdict.PASS,
@@ -120,7 +132,7 @@ def incomparable(**changed: Any) -> Row:
     return regression(
         **{
             "verdict": Verdict.NOT_COMPARABLE,
-            "words": "CPU model differs: AMD EPYC 7763 and Intel Xeon 8370C",
+            "words": "the sides are not comparable: CPU model: AMD EPYC 7763 and Intel Xeon 8370C",
             "estimate": None,
             "lower": None,
             "upper": None,
@@ -128,6 +140,19 @@ def incomparable(**changed: Any) -> Row:
             "sigma_d": None,
             "detectable": None,
             "level": None,
+            **changed,
+        }
+    )
+
+
+def information(**changed: Any) -> Row:
+    """Returns a ratio that is told though the sides ran on two machines."""
+    return incomparable(
+        **{
+            "words": "B is 42.0 % worse than A: information only",
+            "verdict": Verdict.INCONCLUSIVE,
+            "estimate": 1.42,
+            "tolerated": None,
             **changed,
         }
     )
@@ -157,7 +182,7 @@ def unmeasured(**changed: Any) -> Row:
         window="steady",
         case=POSTGRES,
         verdict=Verdict.INVALID,
-        words="pair 2, B: n too small",
+        words="latency.end_to_end.p99_9 of B of pair 2 is not known: n too small",
         seen_b=Unknown(unknown="n too small"),
         tolerated=1.25,
     )
