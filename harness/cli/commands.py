@@ -20,6 +20,7 @@ from harness import __version__
 from harness.brokers import is_ours, setups
 from harness.cli.comparing import compare
 from harness.cli.images import images
+from harness.cli.judging import baseline, gate
 from harness.cli.lending import DEFAULT_WAIT, DOOR, SECRET_FILE, WAIT, agent, door_of_run
 from harness.cli.output import readers_may_leave, say
 from harness.cli.places import (
@@ -264,12 +265,26 @@ def doctor(as_json: bool) -> int:
 @click.option(
     "--comparison", "which", flag_value="comparison", help="The schema of what `compare --json` prints instead."
 )
+@click.option(
+    "--outcome", "which", flag_value="outcome", help="The schema of what `gate --json` and `ab --json` print."
+)
+@click.option(
+    "--baseline", "which", flag_value="baseline", help="The schema of the files that `baseline update` writes."
+)
 def schema(which: str | None) -> None:
     """Print the JSON schema of scenario files, for editors."""
     from harness.doctor.finding import diagnosis_schema  # noqa: PLC0415 - as in `run`
+    from harness.gate.baseline import baseline_schema  # noqa: PLC0415 - as in `run`
+    from harness.gate.outcome import outcome_schema  # noqa: PLC0415 - as in `run`
     from reports.compared import comparison_schema  # noqa: PLC0415 - as in `run`
 
-    kinds = {"record": record_schema, "doctor": diagnosis_schema, "comparison": comparison_schema}
+    kinds = {
+        "record": record_schema,
+        "doctor": diagnosis_schema,
+        "comparison": comparison_schema,
+        "outcome": outcome_schema,
+        "baseline": baseline_schema,
+    }
     wanted = kinds.get(which or "", lambda: json_schema(catalogue()))
     with readers_may_leave():
         click.echo(json.dumps(wanted(), indent=1))
@@ -301,7 +316,9 @@ def down(addresses: tuple[str, ...], as_json: bool) -> int:
 
 
 cli.add_command(agent)
+cli.add_command(baseline)
 cli.add_command(compare)
+cli.add_command(gate)
 cli.add_command(images)
 cli.add_command(sweep)
 cli.add_command(up)

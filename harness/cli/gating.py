@@ -159,6 +159,10 @@ def write_outputs(outcome: Outcome, outputs: Outputs) -> int:
             _print(outcome, outputs)
     except BrokerbenchError as error:
         problems.append(error)
+    except Exception as error:  # a mistake of ours in a table must not cost the verdict
+        with readers_may_leave():
+            say(f"{outcome.exit_reason}: exit code {outcome.exit_code}")
+        problems.append(_bug("the table of the verdicts", error))
     for path, make, keep in _files(outcome, outputs):
         try:
             keep(path, make())
@@ -239,10 +243,10 @@ def _unwritable(path: Path) -> str:
     return ""
 
 
-def _bug(path: Path, error: Exception) -> BrokerbenchError:
+def _bug(path: Path | str, error: Exception) -> BrokerbenchError:
     return BrokerbenchError(
         f"{path} could not be made: {type(error).__name__}: {error}",
-        remedy="report this as a bug of brokerbench; the verdict was printed",
+        remedy="report this as a bug of brokerbench; --json prints the verdicts",
     )
 
 

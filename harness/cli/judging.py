@@ -1,0 +1,304 @@
+"""``brokerbench gate`` and ``brokerbench baseline``: what is stored is judged, or kept to be judged against; nothing is run.
+
+Neighbours: ``gating`` has the outputs, ``harness.gate`` judges, ``harness.baselines`` keeps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from harness.cli.gating import EXIT_CODES, Outputs, Policy, output_options, write_outputs
+from harness.cli.output import readers_may_leave, say
+from harness.errors import BrokenRunFolderError, UsageError, one_line
+from harness.pairs_folder import PAIRS, is_pairs
+from harness.store import RECORD, RunFolder
+
+if TYPE_CHECKING:
+    from harness.analysis.comparable import Comparability
+    from harness.gate.baseline import Baseline
+    from harness.gate.evidence import Evidence
+    from harness.gate.outcome import Outcome, Told
+    from harness.gate.rules import Rule
+    from harness.record import CaseRecord, RunRecord
+
+BASELINES = Path("baselines")
+
+WEAKER = "a stored baseline is weaker than `brokerbench ab`: whatever else changed on this machine since it was made looks like a difference"
+
+
+@click.command(epilog=EXIT_CODES)
+@click.argument("run", metavar="RUN", type=click.Path(path_type=Path))
+@click.option(
+    "--rules", "rules_file", required=True, metavar="FILE", type=click.Path(path_type=Path), help="What is asked: TOML."
+)
+@click.option(
+    "--baseline",
+    "baselines",
+    multiple=True,
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="What RUN is held against: files, or a folder of files, that `baseline update` wrote.",
+)
+@click.option(
+    "--cross-machine",
+    is_flag=True,
+    help="Tell ratios of unlike environments too: information, no evidence; contracts are judged all the same.",
+)
+@output_options
+def gate(*, run: Path, rules_file: Path, baselines: tuple[Path, ...], cross_machine: bool, outputs: Outputs) -> int:
+    """Judge RUN, a run's folder or a folder of pairs that `ab` made, by rules: what it may lose, and by how much it may be worse.
+
+    Rules on loss, guarantees and bounds stand on the run alone. Relative rules need pairs, or a baseline of the same environment.
+    """
+    outputs.require_places([rules_file, *(path for path in baselines if path.is_file())])
+    outcome = gated(run, rules_file, baselines, cross_machine=cross_machine, inconclusive=outputs.inconclusive)
+    return write_outputs(outcome, outputs)
+
+
+def gated(
+    run: Path,
+    rules_file: Path,
+    baselines: Sequence[Path] = (),
+    *,
+    cross_machine: bool = False,
+    inconclusive: Policy = "fail",
+) -> Outcome:
+    """Returns the verdicts on a stored run or folder of pairs.
+
+    Args:
+        run: folder, or its ``run.json`` or ``ab.json``. rules_file: TOML. baselines: files, or folders of files.
+        cross_machine: ratios of environments that are not comparable are told as information.
+        inconclusive: ``warn``: ends with 0 where nothing is worse than INCONCLUSIVE.
+
+    Raises:
+        UsageError: a file is missing or broken, a relative rule has nothing to compare with, or cannot pass at the noise of this machine.
+    """
+    from harness import baselines as kept  # noqa: PLC0415 - analysis takes 0.5 s to import; `list` needs none of it
+    from harness.gate.answer import answered  # noqa: PLC0415 - as above
+    from harness.gate.read import read_rules  # noqa: PLC0415 - as above
+
+    rules = read_rules(rules_file)
+    _require_reference(rules, run, baselines)
+    if is_pairs(run):
+        found: _Found = _of_pairs(run)
+    else:
+        found = _of_run(run, _matching([each for path in baselines for each in kept.read(path)]))
+    return answered(rules, found.evidences, cross_machine=cross_machine, inconclusive=inconclusive, **found.told)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Found:
+    """What there is to judge by. ``told``: what the outcome says of it besides."""
+
+    evidences: list[Evidence]
+    told: dict[str, Any]
+
+
+def _require_reference(rules: Sequence[Rule], run: Path, baselines: Sequence[Path]) -> None:
+    """Refuses relative rules with nothing to compare with, and a baseline beside pairs, which have their own reference.
+
+    Raises:
+        UsageError: as said.
+    """
+    from harness.gate.rules import RelativeRule  # noqa: PLC0415 - as above
+
+    if is_pairs(run) and baselines:
+        raise UsageError(
+            f"--baseline {baselines[0]}: {run} is a folder of pairs, in which B is held against A",
+            expected="a run's folder with --baseline, or a folder of pairs without",
+            remedy="leave --baseline out",
+        )
+    relative = [rule.id for rule in rules if isinstance(rule, RelativeRule)]
+    if relative and not baselines and not is_pairs(run):
+        raise UsageError(
+            f"{'rule' if len(relative) == 1 else 'rules'} {', '.join(relative)}: relative, and there is nothing to compare {run} with",
+            expected="a folder of pairs (brokerbench ab), or a baseline of the same environment",
+            remedy="--baseline FILE (made by: brokerbench baseline update RUN), or without these rules",
+        )
+
+
+# A run, alone or against baselines.
+
+
+def _of_run(path: Path, baselines: dict[tuple[str, str], list[tuple[Path, Baseline]]]) -> _Found:
+    folder = _opened(path)
+    record = folder.load()
+    evidences, warnings, used = [], [], {}
+    for case in record.cases:
+        candidates = baselines.get((record.scenario, case.id), [])
+        evidence, chosen = _of_case(folder, record, case, candidates)
+        evidences.append(evidence)
+        if chosen is not None:
+            used[chosen[0]] = chosen[1]
+        elif baselines:
+            warnings.append(f"{case.id} has no baseline: brokerbench baseline update {folder.path} makes one")
+    warnings += _unused(record, baselines)
+    if used:
+        warnings.insert(0, WEAKER)
+    told = {
+        "kind": "baseline" if baselines else "run",
+        "scenario": record.scenario,
+        "question": record.question,
+        "sides": [*_told_baselines(used), _told_run(folder, record)],
+        "warnings": warnings,
+    }
+    return _Found(evidences=evidences, told=told)
+
+
+def _opened(path: Path) -> RunFolder:
+    try:
+        return RunFolder.open(path)
+    except BrokenRunFolderError as error:
+        if path.is_dir() or path.exists():
+            raise BrokenRunFolderError(
+                error.problem,
+                expected=f"a folder with {RECORD} (brokerbench run) or {PAIRS} (brokerbench ab) in it",
+                remedy=error.remedy,
+            ) from error
+        raise
+
+
+def _of_case(
+    folder: RunFolder, record: RunRecord, case: CaseRecord, candidates: Sequence[tuple[Path, Baseline]]
+) -> tuple[Evidence, tuple[Path, Baseline] | None]:
+    """Returns what there is to judge a case by, and the baseline that it is held against."""
+    from harness.analysis.comparable import OF_A_LATER_RUN, Side, comparability  # noqa: PLC0415 - as above
+    from harness.gate.evidence import Evidence, Judged  # noqa: PLC0415 - as above
+
+    side = Side(run=record, case=case, settings=list(_settings(folder, case)))
+    compared = [(each, comparability(each[1].side, side, declared=OF_A_LATER_RUN)) for each in candidates]
+    chosen = min(compared, key=lambda pair: _unlikeness(pair[1]), default=None)
+    evidence = Evidence(
+        case=case.id,
+        ids=(case.id,),
+        a=chosen[0][1].judged(str(chosen[0][0])) if chosen else (),
+        b=tuple(Judged(record=trial, place=trial.folder) for trial in case.trials),
+        comparability=chosen[1] if chosen else None,
+        unsound=_unsound(record, case),
+    )
+    return evidence, chosen[0] if chosen else None
+
+
+def _unlikeness(found: Comparability) -> tuple[int, int]:
+    """Returns how much stands against a comparison, for the choice of the nearest baseline."""
+    from harness.analysis.comparable import Kind  # noqa: PLC0415 - as above
+
+    return len(found.of(Kind.IDENTITY)), len(found.of(Kind.DRIFT))
+
+
+def _settings(folder: RunFolder, case: CaseRecord) -> Iterator[dict[str, Any] | None]:
+    """Yields ``settings.json`` of each trial that was run, None where it cannot be read."""
+    for trial in case.trials:
+        try:
+            yield folder.trial_at(trial.folder).read_settings()
+        except BrokenRunFolderError:
+            yield None
+
+
+def _unsound(record: RunRecord, case: CaseRecord) -> str:
+    """Returns why a run proves nothing of a case, "" where its trials decide."""
+    match record.status:
+        case "interrupted":
+            return "the run was interrupted"
+        case "failed":
+            return "the run failed before its end"
+        case "running" | "loaded":
+            return "the run has not come to its end: it runs still, or was killed"
+    if case.unavailable:
+        return f"it was not run: {one_line(Exception(case.unavailable))}"
+    return "" if case.trials else "it has no trial"
+
+
+def _matching(read: Sequence[tuple[Path, Baseline]]) -> dict[tuple[str, str], list[tuple[Path, Baseline]]]:
+    """Returns baselines by scenario and case.
+
+    Raises:
+        UsageError: two are of the same scenario, case and environment.
+    """
+    found: dict[tuple[str, str], list[tuple[Path, Baseline]]] = {}
+    for path, baseline in read:
+        others = found.setdefault((baseline.scenario, baseline.case_id), [])
+        for other, same in others:
+            if same.environment == baseline.environment:
+                raise UsageError(
+                    f"{other} and {path} are both baselines of {baseline.case_id} of {baseline.scenario} on the same machine",
+                    expected="one baseline per scenario, case and environment",
+                    remedy="name one of them",
+                )
+        others.append((path, baseline))
+    return found
+
+
+def _unused(record: RunRecord, baselines: dict[tuple[str, str], list[tuple[Path, Baseline]]]) -> Iterator[str]:
+    """Yields what was named and is of no case of the run."""
+    mine = {(record.scenario, case.id) for case in record.cases}
+    for (scenario, case), those in baselines.items():
+        if (scenario, case) not in mine:
+            yield f"{those[0][0]} is of {case} of the scenario {scenario}, which is no case of this run: not used"
+
+
+def _told_baselines(used: dict[Path, Baseline]) -> list[Told]:
+    from harness.gate.outcome import Told  # noqa: PLC0415 - as above
+
+    if not used:
+        return []
+    versions = dict.fromkeys(f"brokerbench {each.tool_version}" for each in used.values())
+    servers = dict.fromkeys(str(each.case["server"]) for each in used.values())
+    return [Told(name="baseline", what=", ".join(map(str, used)), versions=[*versions, *servers])]
+
+
+def _told_run(folder: RunFolder, record: RunRecord) -> Told:
+    from harness.gate.outcome import Told  # noqa: PLC0415 - as above
+
+    servers = dict.fromkeys(case.server for case in record.cases if case.server)
+    return Told(name="run", what=str(folder.path), versions=[f"brokerbench {record.tool_version}", *servers])
+
+
+# Pairs.
+
+
+def _of_pairs(path: Path) -> _Found:
+    from harness.gate.outcome import Told  # noqa: PLC0415 - as above
+    from harness.gate.pairs import evidences  # noqa: PLC0415 - as above
+    from harness.pairs_folder import PairsFolder  # noqa: PLC0415 - as above
+
+    folder = PairsFolder.open(path)
+    record = folder.load()
+    told = {
+        "kind": "pairs",
+        "scenario": record.scenario,
+        "question": record.question,
+        "sides": [Told(name="A", what=record.a.what), Told(name="B", what=record.b.what)],
+        "runs": record.trials,
+    }
+    return _Found(evidences=evidences(record, folder.trials(record)), told=told)
+
+
+@click.group()
+def baseline() -> None:
+    """Keep figures of a run as files that are reviewed and committed like code."""
+
+
+@baseline.command()
+@click.argument("run", metavar="RUN", type=click.Path(path_type=Path))
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), default=BASELINES, show_default=True, help="Folder of the files."
+)
+def update(*, run: Path, output: Path) -> None:
+    """Write a baseline file for every case of RUN, in the place of an older one of the same environment.
+
+    The same run makes the same bytes; another run changes nothing but figures. Ends with 13 for a run that was interrupted or has an
+    invalid trial.
+    """
+    from harness import baselines as kept  # noqa: PLC0415 - as above
+
+    made = kept.made(RunFolder.open(run))
+    written = [kept.write(output, each) for each in made]
+    with readers_may_leave():
+        for path, what in written:
+            say(f"{path}: {what}")
