@@ -27,6 +27,19 @@ class Metric:
     meaning: str
     higher_is_better: bool = False
 
+    @property
+    def can_be_zero(self) -> bool:
+        """Whether 0 is a figure like any other: a ratio then needs a size below which figures do not differ (``min_abs``)."""
+        return self.unit in ("count", "s/million") or self.name.startswith(_CAN_BE_ZERO)
+
+    @property
+    def resolution(self) -> float:
+        """The steps in which it is measured, in its unit; 0 = next to none."""
+        return _RESOLUTION.get(self.name, 0.0)
+
+
+_CAN_BE_ZERO = ("loss.", "blocked", "lag.", "recovery.first_", "recovery.p99", "recovery.backlog", "cost.disk")
+_RESOLUTION = {"recovery.p99": 1.0, "recovery.backlog": 1.0}  # they are found in slices of a second
 
 PERCENTILES = ("p50", "p90", "p99", "p99_9", "max")
 _LATENCIES = {

@@ -29,7 +29,6 @@ MIXED = "mixed"
 NOT_KNOWN = "not known on both sides"
 ONE_TRIAL = "one trial: no interval"
 UNLIKE = "unlike environments: no interval"
-RESOLUTION_S = {"recovery.p99": 1.0, "recovery.backlog": 1.0}  # they are found in slices of a second
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,7 +224,7 @@ def _interval(
     if mine is None or other is None:
         return "of a trial not known, or 0: no interval"
     found = independent_ratio(
-        other, mine, resolution=RESOLUTION_S.get(metric, 0.0)
+        other, mine, resolution=METRICS[metric].resolution
     )  # not better or worse: the plain ratio
     if not found.bounded:
         return f"{len(mine)} and {len(other)} trials: too few for an interval"

@@ -1,0 +1,224 @@
+"""Losses: whether they were put to the test, how often they may come, and which side has more of them (``gate.md``, *Loss*).
+
+Losses come in batches: a crash takes what was not on disk, all of it. So the unit is the fresh deployment with one clean, exercised
+fault, lossy or not. A *budget* holds Clopper and Pearson's bounds on the share of lossy ones against what is allowed; A against B only
+the *discordant* pairs count, in which one side lost and the other did not. The contract, no loss at all, is an absolute rule.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from harness.analysis.bounds import (
+    LEVEL,
+    clean_deployments_upper,
+    clopper_pearson_lower,
+    clopper_pearson_upper,
+    discordant_tail,
+)
+from harness.analysis.combine import proves
+from harness.analysis.signed_rank import Look
+from harness.gate import phrases
+from harness.gate.evidence import Evidence
+from harness.gate.figures import Seen, is_number, least, most, seen, why_not_usable, worst_of
+from harness.gate.outcome import Row, Verdict
+from harness.gate.rows import latched, outlook, planned, row, still_open
+from harness.gate.rules import BudgetRule, RelativeRule, Rule
+from harness.model import FaultKind
+from harness.model import Verdict as Claimed
+from harness.record import TrialRecord
+
+NO_FAULT = FaultKind.NONE.value
+
+
+def why_not_exercised(trial: TrialRecord) -> str:
+    """Returns why a trial without a loss proves nothing about its faults, "" where each kind of them was put to the test.
+
+    A trial whose scenario has no fault was put to the test if anything was confirmed in it.
+    """
+    if trial.ledger is not None and not trial.ledger.outcomes.get("CONFIRMED", 0):
+        return "nothing was confirmed"
+    given = {each.fault: each for each in trial.guarantees}
+    for kind in dict.fromkeys(fault.kind for fault in trial.faults):
+        claimed = given.get(kind)
+        if claimed is not None and claimed.verdict is Claimed.NOT_EXERCISED:
+            return f"{kind} NOT EXERCISED: {'; '.join(claimed.notes) or claimed.evidence}"
+        struck = [fault for fault in trial.faults if fault.kind == kind and fault.hit and fault.exposed]
+        if not struck and (claimed is None or claimed.verdict is Claimed.NO_CLAIM):
+            return f"{kind} NOT EXERCISED: nothing shows that it hit a confirmed message"
+    return ""
+
+
+def clean_bound(trials: Sequence[Seen]) -> str:
+    """Returns how many of such deployments may lose all the same, of trials with faults none of which lost anything; "" = no fault."""
+    count = sum(bool(each.trial.faults) for each in trials)
+    if not count:
+        return ""
+    deployments = "1 fresh deployment with its faults" if count == 1 else f"{count} fresh deployments with their faults"
+    return f"{deployments} and no loss: at most {clean_deployments_upper(count):.0%} of such would lose (95 %)"
+
+
+def discordant(rule: RelativeRule, evidence: Evidence, a: Sequence[Seen], b: Sequence[Seen]) -> Row:
+    """Returns the row of a rule on losses of B against A: FAIL where pairs in which only B lost are too many for a fair coin, PASS
+    where even the bound of their share is allowed."""
+    if not evidence.counted:
+        words = "which side loses more is only told by pairs"
+        return row(rule, evidence.case, Verdict.INVALID, words, notes=[PAIRS_ONLY], a=a, b=b)
+    looks, allowed = planned(evidence), rule.max_ratio - 1
+
+    def at(look: Look) -> Row:
+        first_a, first_b = a[: look.pairs], b[: look.pairs]
+        if why := _why_not_lossy([*first_a, *first_b], rule):
+            return row(rule, evidence.case, Verdict.INVALID, why, a=a, b=b)
+        worse, better = _discordant_pairs(first_a, first_b)
+        upper = clopper_pearson_upper(worse, look.pairs, float(1 - look.level)) if look.c else 1.0
+        failed = look.c > 0 and discordant_tail(worse, better) <= look.level
+        verdict = Verdict.FAIL if failed else Verdict.PASS if upper <= allowed else Verdict.INCONCLUSIVE
+        told = f"only B lost in {worse} of {look.pairs} pairs, only A in {better}"
+        words = {
+            Verdict.FAIL: f"{told}: a fair coin would rarely do that",
+            Verdict.PASS: f"{told}: B loses where A does not in at most {phrases.percent(upper)}, {phrases.percent(allowed)} are allowed",
+            Verdict.INCONCLUSIVE: f"{told}: B may lose where A does not in up to {phrases.percent(upper)}, {phrases.percent(allowed)} are allowed",
+        }[verdict]
+        return row(rule, evidence.case, verdict, words, n=look.pairs, level=float(look.level) or None, a=a, b=b)
+
+    found = latched(looks, len(a), at)
+    if found is not None and found.verdict is not Verdict.INCONCLUSIVE:
+        return found
+    if why := _why_not_lossy([*a, *b], rule):
+        return row(rule, evidence.case, Verdict.INVALID, why, a=a, b=b)
+    waits = still_open(evidence, looks)
+    if found is None:
+        worse, better = _discordant_pairs(a, b)
+        words = f"only B lost in {worse} of {phrases.count(len(a), 'pair')}, only A in {better}"
+        found = row(rule, evidence.case, Verdict.INCONCLUSIVE, words, n=len(a), a=a, b=b)
+    return found.model_copy(update={"decided": not waits, "words": found.words + outlook(evidence, looks)})
+
+
+PAIRS_ONLY = "run `ab`, or write require = '== 0' or max_lossy instead"
+
+
+def _discordant_pairs(a: Sequence[Seen], b: Sequence[Seen]) -> tuple[int, int]:
+    """Returns in how many pairs only B lost, and in how many only A."""
+    lossy = [(is_lossy(one), is_lossy(other)) for one, other in zip(a, b, strict=True)]
+    return lossy.count((False, True)), lossy.count((True, False))
+
+
+def budget(rule: BudgetRule, evidence: Evidence) -> Row:
+    """Returns the row of a budget of lossy deployments: no single one may lose too much, and not too many may lose anything."""
+    every, trials = seen(evidence, rule, "b", discarded=True), seen(evidence, rule, "b")
+    if found := _too_much_at_once(rule, evidence, every):
+        return found
+    if why := _why_no_budget(rule, evidence, trials):
+        return row(rule, evidence.case, Verdict.INVALID, why, n=len(trials), b=trials)
+    looks = planned(evidence)
+
+    def at(look: Look) -> Row:
+        return _share(rule, evidence, trials[: look.pairs], float(1 - look.level) if look.c else 1.0, every=trials)
+
+    found = latched(looks, len(trials), at) if looks else _share(rule, evidence, trials, LEVEL, every=trials)
+    if found is not None and found.verdict is not Verdict.INCONCLUSIVE:
+        return found
+    waits = still_open(evidence, looks)
+    if found is None:
+        words = f"{sum(map(is_lossy, trials))} of {phrases.count(len(trials), 'deployment')} lost something"
+        found = row(rule, evidence.case, Verdict.INCONCLUSIVE, words, n=len(trials), b=trials)
+    return found.model_copy(update={"decided": not waits, "words": found.words + outlook(evidence, looks)})
+
+
+def _share(rule: BudgetRule, evidence: Evidence, trials: Sequence[Seen], level: float, *, every: Sequence[Seen]) -> Row:
+    lossy, of = sum(map(is_lossy, trials)), len(trials)
+    lower, upper = (
+        (0.0, 1.0)
+        if level == 1
+        else (bound(lossy, of, level) for bound in (clopper_pearson_lower, clopper_pearson_upper))
+    )
+    verdict = (
+        Verdict.PASS if upper <= rule.max_lossy else Verdict.FAIL if lower > rule.max_lossy else Verdict.INCONCLUSIVE
+    )
+    words = (
+        f"{lossy} of {phrases.count(of, 'deployment')} lost something, so {phrases.percent(lower)} to {phrases.percent(upper)} of such"
+        f" would; {phrases.percent(rule.max_lossy)} are allowed"
+    )
+    shown = worst_of([each.figure for each in trials], highest=True)
+    return row(rule, evidence.case, verdict, words, n=of, level=1 - level, seen_b=shown, b=every)
+
+
+def _too_much_at_once(rule: BudgetRule, evidence: Evidence, trials: Sequence[Seen]) -> Row | None:
+    """Returns the row of a deployment that provably lost more than any may."""
+    allowed = rule.max_lost_per_fault
+    if allowed is None:
+        return None
+    proving = [each for each in trials if proves(each.trial) and is_number(each.figure)]
+    over = [each for each in proving if is_number(each.figure) and least(each.figure) > allowed]
+    if not over:
+        return None
+    shown = worst_of([each.figure for each in over], highest=True)
+    words = (
+        f"{phrases.figure(rule.metric, shown)} messages lost in one deployment ({over[0].name}{' and others' if len(over) > 1 else ''});"
+        f" {phrases.count(allowed, 'message')} at most {'is' if allowed == 1 else 'are'} allowed"
+    )
+    return row(rule, evidence.case, Verdict.FAIL, words, n=len(trials), seen_b=shown, b=trials)
+
+
+def _why_no_budget(rule: BudgetRule, evidence: Evidence, trials: Sequence[Seen]) -> str:
+    """Returns why the trials are no deployments with one clean, exercised fault each."""
+    if evidence.unsound:
+        return evidence.unsound
+    if not trials and not evidence.more:
+        return "no trial was run"
+    for each in trials:
+        if len(each.trial.faults) != 1 and not each.why_invalid:
+            have = "no fault" if not each.trial.faults else f"{len(each.trial.faults)} faults"
+            return f"{each.name} has {have}; a budget is of deployments with one fault each"
+        if not each.why_invalid and (why := why_not_exercised(each.trial)):
+            return f"{each.name}: {why}"
+    if why := _why_not_lossy(trials, rule):
+        return why
+    allowed = rule.max_lost_per_fault
+    unsure = [
+        each.name for each in trials if allowed is not None and is_number(each.figure) and most(each.figure) > allowed
+    ]
+    return f"whether {phrases.listed(unsure)} lost more than {allowed} cannot be told" if unsure else ""
+
+
+def _why_not_lossy(trials: Sequence[Seen], rule: Rule) -> str:
+    """Returns why it is not known of a trial whether it lost anything, "" where it is of all."""
+    for each in trials:
+        if why := each.why_invalid or why_not_usable(each, rule):
+            return why
+        assert is_number(each.figure)  # `why_not_usable` has said so
+        if least(each.figure) == 0 and most(each.figure) > 0:
+            return f"whether {each.name} lost anything cannot be told: messages are undecided"
+    return ""
+
+
+def is_lossy(each: Seen) -> bool:
+    """Returns whether a trial provably lost something."""
+    return is_number(each.figure) and least(each.figure) > 0
+
+
+def why_never(rule: Rule, looks: Sequence[Look] = (), *, deployments: int = 0) -> str:
+    """Returns why a rule on losses could not pass even if nothing is ever lost, with what it would take; "" where it can.
+
+    Args:
+        looks: planned, of pairs. deployments: how many trials there will be where there are none.
+    """
+    match rule:
+        case RelativeRule(metric=phrases.LOSS):
+            allowed = rule.max_ratio - 1
+        case BudgetRule():
+            allowed = rule.max_lossy
+        case _:
+            return ""
+    known = [clopper_pearson_upper(0, look.pairs, float(1 - look.level)) for look in looks if look.c]
+    known += [clopper_pearson_upper(0, deployments)] if deployments else []
+    if not known or min(known) <= allowed:
+        return ""
+    n = max([look.pairs for look in looks], default=deployments)
+    level = float(min((look.level for look in looks if look.c), default=1 - LEVEL))
+    needed = math.ceil(math.log(level) / math.log1p(-allowed)) if 0 < allowed < 1 else 0
+    takes = f", {phrases.percent(allowed)} take about {needed}" if needed else ""
+    of = "pairs" if looks else "deployments"
+    return f"even {n} {of} without any loss leave up to {phrases.percent(min(known))} possible{takes}"
