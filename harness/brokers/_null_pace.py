@@ -30,6 +30,19 @@ def parse_service_rate(text: str) -> float | None:
     return rate_per_s
 
 
+def parse_max_ready(text: str) -> int | None:
+    """Returns how many messages may wait from ``1000``; "" is None: any number.
+
+    Raises:
+        ValueError: no whole number above 0.
+    """
+    if not text.strip():
+        return None
+    if not text.strip().isdecimal() or int(text) < 1:
+        raise ValueError(f"{text!r} is no number of messages; expected a whole number from 1, e.g. 1000")
+    return int(text)
+
+
 class Pace:
     """When the messages of one queue may leave.
 

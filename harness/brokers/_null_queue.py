@@ -76,12 +76,14 @@ class Queue:
         log: takes one record per wrong done.
         new_entry: returns an id that no other copy of this broker has or had.
         pace: how fast it hands out.
+        max_ready: while so many wait in it, nothing more is confirmed; None = it never fills.
     """
 
     mischief: Mischief
     log: Log
     new_entry: Callable[[], int]
     pace: Pace = field(default_factory=lambda: Pace(None))
+    max_ready: int | None = None
     _ready: deque[Message] = field(default_factory=deque)
     _held: dict[int, Message] = field(default_factory=dict)
     _delayed: list[tuple[int, int, Message]] = field(default_factory=list)
@@ -194,6 +196,11 @@ class Queue:
         if not self._ready:
             return None
         return now_ns if self.pace.allows(now_ns) else self.pace.next_ns()
+
+    @property
+    def full(self) -> bool:
+        """Whether publishers have to wait for their confirms."""
+        return self.max_ready is not None and len(self._ready) >= self.max_ready
 
     def depth(self) -> tuple[int, int, int, int]:
         """Returns how many are ready, in flight, delayed, dead."""

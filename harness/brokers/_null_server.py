@@ -24,7 +24,7 @@ import numpy as np
 
 from harness.brokers import _null_protocol as wire
 from harness.brokers._null_mischief import KINDS, Mischief
-from harness.brokers._null_pace import Pace, parse_service_rate
+from harness.brokers._null_pace import Pace, parse_max_ready, parse_service_rate
 from harness.brokers._null_protocol import Op
 from harness.brokers._null_queue import PLACES, Queue
 from harness.clock import NS_PER_S, now_ns
@@ -32,6 +32,7 @@ from harness.model import Settlement
 
 VERSION = "null broker 1"
 _RECEIVE = 1 << 20
+_LIMITS = ("service_rate", "max_ready")
 _READ, _WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
 
 
@@ -63,6 +64,7 @@ class Server:
         self._selector.register(listener, _READ)
         self._clients: set[Client] = set()
         self._waiting: deque[Client] = deque()
+        self._withheld: deque[tuple[Client, int, bytes]] = deque()  # confirms of a full queue: client, number, answer
         self._queues: dict[str, Queue] = {}
         self._doses: dict[str, dict[str, str]] = {}
         # Ids begin where an earlier start of this machine's clock cannot have come: at most 1,024 per ms were given out.
@@ -153,7 +155,10 @@ class Server:
             self._waiting.append(client)
         else:
             answer = self._own[op](client) if op in self._own else _REQUESTS[op](queue, client.name, body)
-            self._send(client, op, number, answer)
+            if op is Op.PUBLISH and queue.full:
+                self._withheld.append((client, number, answer))
+            else:
+                self._send(client, op, number, answer)
 
     def _hello(self, client: Client, wanted: Mapping[str, Any]) -> bytes:
         """Declares the queue; the parameters of the first declaration hold."""
@@ -162,10 +167,15 @@ class Server:
             doses = {kind: str(wanted["parameters"].get(kind, "")) for kind in KINDS}
             struck = self._struck.get(client.queue, Counter())
             mischief = Mischief(doses, seed=self._seed, queue=client.queue, struck=struck)
-            name, rate = client.queue, str(wanted["parameters"].get("service_rate", ""))
-            pace = Pace(parse_service_rate(rate))
-            self._queues[name] = Queue(mischief, lambda record: self._tell(name, record), self._new_entry, pace)
-            self._doses[name] = doses | {"service_rate": rate}
+            name, limits = client.queue, {each: str(wanted["parameters"].get(each, "")) for each in _LIMITS}
+            self._queues[name] = Queue(
+                mischief,
+                lambda record: self._tell(name, record),
+                self._new_entry,
+                Pace(parse_service_rate(limits["service_rate"])),
+                parse_max_ready(limits["max_ready"]),
+            )
+            self._doses[name] = doses | limits
         found = {"version": VERSION, "seed": self._seed, "parameters": self._doses[client.queue]}
         return json.dumps(found).encode()
 
@@ -201,10 +211,24 @@ class Server:
                     self._send(client, Op.CONSUME, number, wire.pack_messages(found))
             except OSError:
                 self._drop(client)
+        self._confirm_withheld()
         asked = self._asked()
         for queue in self._queues.values():
             if queue not in asked or queue.gives_ns(now) is None:
                 queue.pace.rests()
+
+    def _confirm_withheld(self) -> None:
+        """Answers those whose queue has room again, or is gone."""
+        for _ in range(len(self._withheld)):
+            client, number, answer = self._withheld.popleft()
+            queue = self._queues.get(client.queue)
+            if queue is not None and queue.full:
+                self._withheld.append((client, number, answer))
+            elif client in self._clients:
+                try:
+                    self._send(client, Op.PUBLISH, number, answer)
+                except OSError:
+                    self._drop(client)
 
     def _new_entry(self) -> int:
         self._entry += 1

@@ -17,7 +17,7 @@ import numpy as np
 from harness.brokers import _null_protocol as wire
 from harness.brokers._null_link import Link
 from harness.brokers._null_mischief import KINDS, parse_dose
-from harness.brokers._null_pace import parse_service_rate
+from harness.brokers._null_pace import parse_max_ready, parse_service_rate
 from harness.brokers._null_protocol import Op
 from harness.brokers._null_queue import PLACES
 from harness.brokers._outcomes import Outcomes
@@ -239,6 +239,11 @@ SETUP = Setup(
             name="service_rate",
             check=parse_service_rate,
             meaning="no message is wronged, but no more are handed out, evenly, than for example `2000/s`",
+        ),
+        Parameter(
+            name="max_ready",
+            check=parse_max_ready,
+            meaning="no message is wronged, but none is confirmed while so many wait to be handed out, for example `1000`",
         ),
     ),
     durability=_durability,

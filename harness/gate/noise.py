@@ -139,7 +139,9 @@ class Ceiling(Part):
     load: dict[str, Any] = Field(
         description="producers, payload, style, window, batch, workers …: those to which it applies"
     )
-    rate_per_s: float = Field(description="messages per second from publish to settled, middle of the trials")
+    rate_per_s: float = Field(
+        description="messages per second that were confirmed and delivered at one pace, best of the trials"
+    )
     trials: int
     tool_version: str
     measured_wall_ns: int
