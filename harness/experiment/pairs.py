@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -19,9 +18,9 @@ from harness.clock import now_ns, wall_ns
 from harness.errors import BrokenRunFolderError, EvidenceError, UsageError
 from harness.experiment.disturbance import OTHERS_SHARE, disturbance
 from harness.experiment.single import Done
-from harness.gate.evidence import Evidence
-from harness.gate.outcome import Outcome, Ran, Row
-from harness.gate.pairs import LOOKS, Begun, CasePairs, Letter, PairRecord, PairsRecord, SideRecord, evidences
+from harness.gate.jury import Jury
+from harness.gate.outcome import Outcome, Ran
+from harness.gate.pairs import LOOKS, Begun, CasePairs, Letter, PairRecord, PairsRecord, SideRecord
 from harness.model import TrialStatus
 from harness.pairs_folder import PairsFolder
 from harness.run.progress import Event, Listener
@@ -90,32 +89,28 @@ class Watcher(Protocol):
         """Takes one event."""
 
 
-Judge = Callable[[PairsRecord, Sequence[Evidence]], Outcome]
-"""Returns the verdicts of the pairs so far; it stops a case when none of its rows can still be decided by another pair."""
-
-
 def coin(seed: int, case: int, number: int) -> Letter:
     """Returns which trial of a pair is run first: a fair coin for each pair of each case, the same one whenever it is asked for."""
     return "b" if hashlib.sha256(f"{seed}/{case}/{number}".encode()).digest()[0] & 1 else "a"
 
 
 def run_pairs(
-    folder: PairsFolder, record: PairsRecord, arms: tuple[Arm, Arm], watcher: Watcher, judge: Judge | None = None
+    folder: PairsFolder, record: PairsRecord, arms: tuple[Arm, Arm], watcher: Watcher, jury: Jury | None = None
 ) -> PairsRecord:
     """Runs the pairs that a record still lacks and returns it, finished or interrupted by a Ctrl-C; it is saved at every step.
 
-    One pair of each case after the other. A case is over when ``judge`` has decided each of its rules, when ``record.most`` pairs
-    count, or when more than ``record.max_discarded`` were disturbed.
+    One pair of each case after the other. A case is over when each of its rules is decided, when ``record.most`` pairs count, or when
+    more than ``record.max_discarded`` were disturbed.
 
     Args:
         record: new (:func:`new_record`), or of a comparison that was cut short. arms: A and B.
-        judge: without it no case ends before its last pair (a calibration).
+        jury: without one no case ends before its last pair (a calibration).
 
     Raises:
         BrokerbenchError: a trial cannot be run at all, or a folder takes no write; what was run until then is kept.
     """
     a, b = arms
-    return _Pairs(folder, record, {"a": a, "b": b}, watcher, judge).run()
+    return _Pairs(folder, record, {"a": a, "b": b}, watcher, jury).run()
 
 
 def new_record(
@@ -180,13 +175,13 @@ def remaining(record: PairsRecord, case: CasePairs) -> tuple[int, int]:
 
 class _Pairs:
     def __init__(
-        self, folder: PairsFolder, record: PairsRecord, arms: dict[Letter, Arm], watcher: Watcher, judge: Judge | None
+        self, folder: PairsFolder, record: PairsRecord, arms: dict[Letter, Arm], watcher: Watcher, jury: Jury | None
     ) -> None:
         self._folder = folder
         self._record = record
         self._arms = arms
         self._watcher = watcher
-        self._judge = judge
+        self._jury = jury
         self._stop = (
             False  # a Ctrl-C came after the last trial had been measured: its pair is finished, nothing further begun
         )
@@ -271,25 +266,24 @@ class _Pairs:
         return disturbance(RunFolder(self._folder.path / run), trial.record, self._record.others_share)
 
     def _look(self) -> None:
-        """Judges the pairs so far and ends the cases of which every rule is decided."""
-        if self._judge is not None:
-            self._judged()
-            undecided = {row.case for row in self._rows() if not row.decided}
+        """Judges the pairs so far, and ends the cases of which every rule is decided."""
+        if self._jury is not None:
+            outcome = self._judged(self._jury)
             for index, case in enumerate(self._record.cases):
-                if not case.over and case.counted and case.b not in undecided:
+                if not case.over and self._is_decided(self._jury, case, outcome):
                     self._update(index, case.model_copy(update={"over": "decided"}))
-            self._judged()
+            outcome = self._judged(self._jury)  # contracts are kept where no more pairs come
+            self._record = self._record.model_copy(update={"outcome": outcome})
         self._save()
         self._watcher.notice(Standing(record=self._record))
 
-    def _judged(self) -> None:
-        assert self._judge is not None
-        trials = self._folder.trials(self._record)
-        outcome = self._judge(self._record, evidences(self._record, trials, live=True))
-        self._record = self._record.model_copy(update={"outcome": outcome})
+    def _judged(self, jury: Jury) -> Outcome:
+        return jury.outcome(self._record, self._folder.trials(self._record), live=True)
 
-    def _rows(self) -> list[Row]:
-        return self._record.outcome.rows if self._record.outcome else []
+    def _is_decided(self, jury: Jury, case: CasePairs, outcome: Outcome) -> bool:
+        if jury.waits(case.b, outcome):
+            return bool(case.counted) and jury.is_decided(case.b, outcome)
+        return bool(self._record.looks) and len(case.counted) >= self._record.looks[0].pairs
 
     # What an earlier session left.
 

@@ -191,9 +191,7 @@ class Sweep:
         )
 
     def _finish(self, status: Literal["finished", "interrupted", "failed"]) -> None:
-        curves = [
-            curve.model_copy(update={"knee": knee_of(curve.points, self._plan.metric)}) for curve in self.record.curves
-        ]
+        curves = [self._bent(curve) for curve in self.record.curves]
         code, reason = exit_of(self.record.runs, status, self._plan.key)
         update = {
             "status": status,
@@ -204,6 +202,12 @@ class Sweep:
         }
         self.record = self.record.model_copy(update=update)
         self._save()
+
+    def _bent(self, curve: Curve) -> Curve:
+        """Returns a curve with its knee, if every value was run: where one is missing, the best may be there."""
+        if len(curve.points) < len(self._plan.values):
+            return curve
+        return curve.model_copy(update={"knee": knee_of(curve.points, self._plan.metric)})
 
     def _curves(self) -> list[Curve]:
         return [
