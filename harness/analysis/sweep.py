@@ -68,7 +68,7 @@ class Curve(_Part):
 
     label: str = Field(description="the case's id without what the values change in it")
     points: list[Point]
-    knee: Knee | None = Field(default=None, description="null = the sweep is not over")
+    knee: Knee | None = Field(default=None, description="null = not every value was run")
 
 
 class Ran(_Part):

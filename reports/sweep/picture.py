@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 HEIGHT_IN = 2.6
-LOG_FROM = 10.0
+LOG_FROM = 8.0
 """Values of which the largest is so many times the smallest stand on a log scale."""
 MOST_TICKS = 12
 
@@ -52,7 +52,7 @@ def drawing(record: SweepRecord) -> Drawing | None:
     knees = [told.knee(record, curve) for curve in curves]
     return Drawing(
         name="sweep",
-        title=f"{' and '.join(map(told.name_of, shown))} over {record.key}: {told.durabilities(curves)}",
+        title=told.title(record, shown, curves),
         alt=f"Lines of medians over {record.key}. {'; '.join(knees)}.",
         figure=whole,
         table=_table(record, curves, shown),

@@ -10,7 +10,6 @@ from collections.abc import Iterator, Sequence
 from harness.analysis.sweep import SHARE, Curve, Knee, Point, SweepRecord
 from harness.metrics import METRICS
 from harness.model import TrialStatus
-from harness.record import Figure
 from reports import words
 from reports.charts._words import durability
 from reports.figures import UNSUSTAINED
@@ -29,7 +28,7 @@ def knee(record: SweepRecord, curve: Curve) -> str:
     """Returns in one sentence where a curve bends, or why nowhere."""
     found = curve.knee
     if found is None:
-        return "no knee yet: the sweep is not over"
+        return f"no knee: only {len(curve.points)} of {len(record.values)} values were run"
     metric, key = record.metric, record.key
     reached = SHARE if found.reached is None else found.reached
     best = f"{found.best} ({_median(curve, found.best, metric)})"
@@ -128,14 +127,17 @@ def _of_metric(record: SweepRecord) -> Iterator[str]:
         yield f"of {name_of(record.metric)} the lowest is the best; a median reaches {SHARE:.0%} of it up to {1 / SHARE:.3f} times as much"
 
 
-def is_figure(figure: Figure | None) -> bool:
-    """Returns whether there is a number to draw."""
-    return isinstance(figure, float)
-
-
 def several(record: SweepRecord) -> bool:
     """Returns whether there is more than one curve."""
     return len(record.curves) > 1
+
+
+def title(record: SweepRecord, metrics: Sequence[str], curves: Sequence[Curve]) -> str:
+    """Returns the title of a chart: what it shows, of which case where there is one, and what confirms survive there."""
+    shown = " and ".join(map(name_of, metrics))
+    kinds = durabilities(curves)
+    of = f"{curves[0].label} ({kinds})" if len(curves) == 1 else kinds
+    return f"{shown[0].upper()}{shown[1:]} over {record.key}: {of}"
 
 
 def durabilities(curves: Sequence[Curve]) -> str:
