@@ -6,7 +6,6 @@ Neighbours: ``gating`` has the outputs, ``harness.gate`` judges, ``harness.basel
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,8 +26,6 @@ if TYPE_CHECKING:
     from harness.record import CaseRecord, RunRecord
 
 BASELINES = Path("baselines")
-
-WEAKER = "a stored baseline is weaker than `brokerbench ab`: whatever else changed on this machine since it was made looks like a difference"
 
 
 @click.command(epilog=EXIT_CODES)
@@ -78,25 +75,13 @@ def gated(
     Raises:
         UsageError: a file is missing or broken, a relative rule has nothing to compare with, or cannot pass at the noise of this machine.
     """
-    from harness import baselines as kept  # noqa: PLC0415 - analysis takes 0.5 s to import; `list` needs none of it
-    from harness.gate.answer import answered  # noqa: PLC0415 - as above
-    from harness.gate.read import read_rules  # noqa: PLC0415 - as above
+    from harness.gate.read import read_rules  # noqa: PLC0415 - analysis takes 0.5 s to import; `list` needs none of it
 
     rules = read_rules(rules_file)
     _require_reference(rules, run, baselines)
     if is_pairs(run):
-        found: _Found = _of_pairs(run)
-    else:
-        found = _of_run(run, _matching([each for path in baselines for each in kept.read(path)]))
-    return answered(rules, found.evidences, cross_machine=cross_machine, inconclusive=inconclusive, **found.told)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Found:
-    """What there is to judge by. ``told``: what the outcome says of it besides."""
-
-    evidences: list[Evidence]
-    told: dict[str, Any]
+        return _of_pairs(run, rules, cross_machine=cross_machine, inconclusive=inconclusive)
+    return _of_run(run, rules, baselines, cross_machine=cross_machine, inconclusive=inconclusive)
 
 
 def _require_reference(rules: Sequence[Rule], run: Path, baselines: Sequence[Path]) -> None:
@@ -125,29 +110,32 @@ def _require_reference(rules: Sequence[Rule], run: Path, baselines: Sequence[Pat
 # A run, alone or against baselines.
 
 
-def _of_run(path: Path, baselines: dict[tuple[str, str], list[tuple[Path, Baseline]]]) -> _Found:
+def _of_run(
+    path: Path, rules: Sequence[Rule], named: Sequence[Path], *, cross_machine: bool, inconclusive: Policy
+) -> Outcome:
+    from harness import baselines as kept  # noqa: PLC0415 - as above
+    from harness.gate.answer import answer, outcome_of_run  # noqa: PLC0415 - as above
+
+    baselines = _matching([each for path in named for each in kept.read(path)])
     folder = _opened(path)
     record = folder.load()
-    evidences, warnings, used = [], [], {}
+    evidences: list[Evidence] = []
+    used: dict[Path, Baseline] = {}
     for case in record.cases:
-        candidates = baselines.get((record.scenario, case.id), [])
-        evidence, chosen = _of_case(folder, record, case, candidates)
+        evidence, chosen = _of_case(folder, record, case, baselines.get((record.scenario, case.id), []))
         evidences.append(evidence)
         if chosen is not None:
             used[chosen[0]] = chosen[1]
-        elif baselines:
-            warnings.append(f"{case.id} has no baseline: brokerbench baseline update {folder.path} makes one")
-    warnings += _unused(record, baselines)
-    if used:
-        warnings.insert(0, WEAKER)
-    told = {
-        "kind": "baseline" if baselines else "run",
-        "scenario": record.scenario,
-        "question": record.question,
-        "sides": [*_told_baselines(used), _told_run(folder, record)],
-        "warnings": warnings,
-    }
-    return _Found(evidences=evidences, told=told)
+    return outcome_of_run(
+        answer(rules, evidences, cross_machine=cross_machine),
+        evidences,
+        kind="baseline" if baselines else "run",
+        scenario=record.scenario,
+        question=record.question,
+        sides=[*_told_baselines(used), _told_run(folder, record)],
+        inconclusive=inconclusive,
+        warnings=_unused(record, baselines),
+    )
 
 
 def _opened(path: Path) -> RunFolder:
@@ -172,16 +160,21 @@ def _of_case(
 
     side = Side(run=record, case=case, settings=list(_settings(folder, case)))
     compared = [(each, comparability(each[1].side, side, declared=OF_A_LATER_RUN)) for each in candidates]
-    chosen = min(compared, key=lambda pair: _unlikeness(pair[1]), default=None)
+    nearest, likeness = min(compared, key=lambda pair: _unlikeness(pair[1]), default=(None, None))
+    no_a = f"there is no baseline of this case of {record.scenario}: brokerbench baseline update makes one of a run"
+    if nearest is not None and nearest[1].is_of(case):
+        no_a = f"{nearest[0]} was made of this very run, so that it proves nothing: run the scenario again"
+        nearest = likeness = None
     evidence = Evidence(
         case=case.id,
         ids=(case.id,),
-        a=chosen[0][1].judged(str(chosen[0][0])) if chosen else (),
+        a=nearest[1].judged(str(nearest[0])) if nearest else (),
         b=tuple(Judged(record=trial, place=trial.folder) for trial in case.trials),
-        comparability=chosen[1] if chosen else None,
+        no_a=no_a,
+        comparability=likeness,
         unsound=_unsound(record, case),
     )
-    return evidence, chosen[0] if chosen else None
+    return evidence, nearest
 
 
 def _unlikeness(found: Comparability) -> tuple[int, int]:
@@ -262,21 +255,21 @@ def _told_run(folder: RunFolder, record: RunRecord) -> Told:
 # Pairs.
 
 
-def _of_pairs(path: Path) -> _Found:
-    from harness.gate.outcome import Told  # noqa: PLC0415 - as above
+def _of_pairs(path: Path, rules: Sequence[Rule], *, cross_machine: bool, inconclusive: Policy) -> Outcome:
+    from harness.gate.answer import answer  # noqa: PLC0415 - as above
     from harness.gate.pairs import evidences  # noqa: PLC0415 - as above
+    from harness.gate.pairs_outcome import outcome_of_pairs  # noqa: PLC0415 - as above
     from harness.pairs_folder import PairsFolder  # noqa: PLC0415 - as above
 
     folder = PairsFolder.open(path)
     record = folder.load()
-    told = {
-        "kind": "pairs",
-        "scenario": record.scenario,
-        "question": record.question,
-        "sides": [Told(name="A", what=record.a.what), Told(name="B", what=record.b.what)],
-        "runs": record.trials,
-    }
-    return _Found(evidences=evidences(record, folder.trials(record)), told=told)
+    trials = folder.trials(record)
+    judged_by = evidences(record, trials)
+    found = answer(rules, judged_by, cross_machine=cross_machine)
+    outcome = outcome_of_pairs(
+        record, judged_by, found.rows, trials, inconclusive=inconclusive, warnings=found.warnings
+    )
+    return outcome.model_copy(update={"information": found.information})
 
 
 @click.group()

@@ -107,6 +107,10 @@ class Baseline(Part):
         settings = None if self.read_back is None else {"found": self.read_back}
         return Side(run=run, case=CaseRecord.model_validate(self.case), settings=[settings] * self.trials)
 
+    def is_of(self, case: CaseRecord) -> bool:
+        """Returns whether it was made of these very trials: no clock says the same of two runs."""
+        return self.metrics == _metrics(case.trials)
+
     def judged(self, place: str) -> tuple[Judged, ...]:
         """Returns its trials as a rule sees them; ``place``: of the file, as shown."""
         return tuple(

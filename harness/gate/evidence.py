@@ -45,6 +45,7 @@ class Evidence:
         case: the id that is shown (B's). ids: those that a rule's pattern may match.
         pairs: of an ``ab``, in the order of time, discarded ones too; () otherwise.
         a, b: trials that were not run as pairs: of a baseline and of a run.
+        no_a: why there is nothing to compare with, where there is not.
         looks: planned in advance, of an ``ab``. more: further pairs may come.
         comparability: of A and B; None = there is no A.
         unsound: why nothing of it proves anything (interrupted, too many discards …); "" = it may.
@@ -56,6 +57,7 @@ class Evidence:
     pairs: tuple[Pair, ...] = ()
     a: tuple[Judged, ...] = ()
     b: tuple[Judged, ...] = ()
+    no_a: str = ""
     looks: tuple[Look, ...] = ()
     more: bool = False
     comparability: Comparability | None = None

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import zip_longest
 from statistics import median
 from typing import Any
 
@@ -24,6 +26,7 @@ from harness.gate.outcome import Row, Verdict
 from harness.gate.rows import flagged, latched, outlook, planned, row, still_open
 from harness.gate.rules import RelativeRule
 from harness.metrics import METRICS
+from harness.record import AtLeast, Figure
 
 CPU_TICK_S = 0.01
 """In which the kernel counts a process' CPU."""
@@ -36,59 +39,76 @@ WEAKER = (
 )
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Sides:
+    """The figures of both sides, of pairs at the same index."""
+
+    a: list[Seen]
+    b: list[Seen]
+
+    def first(self, pairs: int) -> _Sides:
+        """Returns those of the first pairs."""
+        return _Sides(a=self.a[:pairs], b=self.b[:pairs])
+
+    @property
+    def values(self) -> dict[str, list[Seen]]:
+        """Returns both as a row takes them."""
+        return {"a": self.a, "b": self.b}
+
+    def middle(self, metric: str) -> dict[str, Any]:
+        """Returns the middle figure of each as a row takes them."""
+        return {f"seen_{side}": middle([each.figure for each in those], metric) for side, those in self.values.items()}
+
+
 def relative(rule: RelativeRule, evidence: Evidence, *, cross_machine: bool = False) -> Row:
     """Returns a relative rule's row.
 
     Args:
         cross_machine: sides that are not comparable have the ratio of their middle figures told, as information.
     """
-    sides = {"a": seen(evidence, rule, "a"), "b": seen(evidence, rule, "b")}
-    if why := _nothing_to_compare(evidence, sides["a"]):
+    sides = _Sides(a=seen(evidence, rule, "a"), b=seen(evidence, rule, "b"))
+    if why := _nothing_to_compare(evidence):
         waits = evidence.more and not evidence.counted and not evidence.unsound
         verdict = Verdict.INCONCLUSIVE if waits else Verdict.INVALID
-        return row(rule, evidence.case, verdict, why, decided=not waits, **sides)
+        return row(rule, evidence.case, verdict, why, decided=not waits, **sides.values)
     likeness = evidence.comparability
     if likeness is not None and likeness.verdict is Likeness.REFUSED:
         unlike = [str(difference) for difference in likeness.of(Kind.IDENTITY)]
         return _unlike(rule, evidence, unlike, sides, told=cross_machine)
     if rule.metric == phrases.LOSS:
-        found = discordant(rule, evidence, **sides)
+        found = discordant(rule, evidence, **sides.values)
     else:
-        found = _paired(rule, evidence, **sides) if evidence.counted else _unpaired(rule, evidence, **sides)
+        found = _paired(rule, evidence, sides) if evidence.counted else _unpaired(rule, evidence, sides)
     return flagged(found, likeness)
 
 
-def _nothing_to_compare(evidence: Evidence, a: Sequence[Seen]) -> str:
+def _nothing_to_compare(evidence: Evidence) -> str:
     if evidence.unsound:
         return evidence.unsound
-    if evidence.more and not evidence.counted:
+    if not evidence.counted and evidence.more:
         return "no pair yet"
-    if evidence.looks and not evidence.counted:
+    if not evidence.counted and (evidence.looks or evidence.pairs):
         return "no pair counts"
-    if not a:
-        return "there is nothing to compare with"
+    if not evidence.counted and not evidence.a:
+        return evidence.no_a or "there is nothing to compare with"
     return "" if evidence.comparability is not None else "whether the two sides may be compared is not known"
 
 
-def _unlike(
-    rule: RelativeRule, evidence: Evidence, unlike: Sequence[str], sides: dict[str, list[Seen]], *, told: bool
-) -> Row:
+def _unlike(rule: RelativeRule, evidence: Evidence, unlike: Sequence[str], sides: _Sides, *, told: bool) -> Row:
     """Returns the row of sides that are not comparable; ``told``: with the ratio of their middle figures."""
     notes = [f"must be the same: {each}" for each in unlike]
-    shown: dict[str, Any] = {
-        f"seen_{side}": middle([each.figure for each in those], rule.metric) for side, those in sides.items()
-    }
-    why = f"not comparable: {phrases.listed(unlike)}"
+    shown, why = sides.middle(rule.metric), f"not comparable: {phrases.listed(unlike)}"
     if not told:
-        return row(rule, evidence.case, Verdict.NOT_COMPARABLE, f"the sides are {why}", notes=notes, **shown, **sides)
+        words = f"the sides are {why}"
+        return row(rule, evidence.case, Verdict.NOT_COMPARABLE, words, notes=notes, **shown, **sides.values)
     ratio = _plain_ratio(rule, shown["seen_a"], shown["seen_b"])
     reference, judged = _names(evidence)
     as_told = "no ratio is known" if ratio is None else phrases.compared(ratio, judged, reference)
     words = f"{as_told}; information only, for the sides are {why}"
-    return row(rule, evidence.case, Verdict.NOT_COMPARABLE, words, estimate=ratio, notes=notes, **shown, **sides)
+    return row(rule, evidence.case, Verdict.NOT_COMPARABLE, words, estimate=ratio, notes=notes, **shown, **sides.values)
 
 
-def _plain_ratio(rule: RelativeRule, a: Any, b: Any) -> float | None:
+def _plain_ratio(rule: RelativeRule, a: Figure | None, b: Figure | None) -> float | None:
     """Returns how many times worse one figure is than another, None where that is not a number."""
     if not isinstance(a, float) or not isinstance(b, float):
         return None
@@ -98,53 +118,50 @@ def _plain_ratio(rule: RelativeRule, a: Any, b: Any) -> float | None:
     return other / one if one > 0 and other > 0 else None
 
 
-def _paired(rule: RelativeRule, evidence: Evidence, a: Sequence[Seen], b: Sequence[Seen]) -> Row:
+def _paired(rule: RelativeRule, evidence: Evidence, sides: _Sides) -> Row:
     looks = planned(evidence)
 
     def at(look: Look) -> Row:
-        first_a, first_b = a[: look.pairs], b[: look.pairs]
-        if why := _why_not(rule, first_a, first_b):
-            return row(rule, evidence.case, Verdict.INVALID, why, a=a, b=b)
-        found = paired_ratio(_measured(first_a), _measured(first_b), c=look.c, **_how(rule, first_a, first_b))
-        return _told(rule, evidence, found, first_a, first_b, looks=looks, all_a=a, all_b=b)
+        first = sides.first(look.pairs)
+        if why := _why_not(rule, first):
+            return row(rule, evidence.case, Verdict.INVALID, why, **sides.values)
+        found = paired_ratio(_measured(first.a), _measured(first.b), c=look.c, **_how(rule, first))
+        return _told(rule, evidence, found, first, looks=looks, every=sides)
 
-    found = latched(looks, len(a), at)
+    found = latched(looks, len(sides.a), at)
     if found is not None and found.verdict is not Verdict.INCONCLUSIVE:
         return found
-    last = looks[-1].pairs
-    if why := _why_not(rule, a[:last], b[:last]):  # the next look would meet it
-        return row(rule, evidence.case, Verdict.INVALID, why, a=a, b=b)
+    if why := _why_not(rule, sides.first(looks[-1].pairs)):  # the next look would meet it
+        return row(rule, evidence.case, Verdict.INVALID, why, **sides.values)
     if found is None:
-        so_far = paired_ratio(_measured(a), _measured(b), c=0, **_how(rule, a, b))
-        found = _told(rule, evidence, so_far, a, b, looks=looks, all_a=a, all_b=b)
+        so_far = paired_ratio(_measured(sides.a), _measured(sides.b), c=0, **_how(rule, sides))
+        found = _told(rule, evidence, so_far, sides, looks=looks, every=sides)
     waits = still_open(evidence, looks)
     return found.model_copy(update={"decided": not waits, "words": found.words + outlook(evidence, looks)})
 
 
-def _unpaired(rule: RelativeRule, evidence: Evidence, a: Sequence[Seen], b: Sequence[Seen]) -> Row:
-    if why := _why_not(rule, a, b):
-        return row(rule, evidence.case, Verdict.INVALID, why, a=a, b=b)
-    found = independent_ratio(_measured(a), _measured(b), **_how(rule, a, b))
-    told = _told(rule, evidence, found, a, b, looks=(), all_a=a, all_b=b)
-    few = "" if found.bounded else f"; {len(a)} and {len(b)} trials are too few for bounds, which need 3 of each side"
-    waits = evidence.more
-    return told.model_copy(update={"notes": [WEAKER, *told.notes], "words": told.words + few, "decided": not waits})
+def _unpaired(rule: RelativeRule, evidence: Evidence, sides: _Sides) -> Row:
+    if why := _why_not(rule, sides):
+        return row(rule, evidence.case, Verdict.INVALID, why, **sides.values)
+    found = independent_ratio(_measured(sides.a), _measured(sides.b), **_how(rule, sides))
+    told = _told(rule, evidence, found, sides, looks=(), every=sides)
+    few = "" if found.bounded else ": too few trials for bounds, which need 3 of each side"
+    return told.model_copy(update={"notes": [WEAKER, *told.notes], "words": told.words + few})
 
 
-def _why_not(rule: RelativeRule, a: Sequence[Seen], b: Sequence[Seen]) -> str:
+def _why_not(rule: RelativeRule, sides: _Sides) -> str:
     """Returns why no ratio can be made of these trials, "" where one can."""
-    if not b:
+    if not sides.b:
         return "no trial was run"
-    ordered = [one for pair in zip(a, b, strict=True) for one in pair] if len(a) == len(b) else [*a, *b]
-    for each in ordered:
+    every = [each for pair in zip_longest(sides.a, sides.b) for each in pair if each is not None]
+    for each in every:
         if why := why_not_compared(each, rule):
             return why
         assert is_number(each.figure)  # `why_not_compared` has said so
-        size = max(least(each.figure), rule.min_abs)
-        if not 0 < size < math.inf:
+        if not 0 < max(least(each.figure), rule.min_abs) < math.inf:
             return f"{rule.metric} of {each.name} is {phrases.figure(rule.metric, each.figure)}, which has no ratio"
-    if len({each.window for each in ordered}) > 1:
-        whole = phrases.listed([each.name for each in ordered if each.window != "steady"])
+    if len({each.window for each in every}) > 1:
+        whole = phrases.listed([each.name for each in every if each.window != "steady"])
         return f"{rule.metric} stands in different windows: {whole} had no steady window left"
     return ""
 
@@ -153,11 +170,11 @@ def _measured(trials: Sequence[Seen]) -> list[Measured]:
     return [each.figure for each in trials if is_number(each.figure)]
 
 
-def _how(rule: RelativeRule, a: Sequence[Seen], b: Sequence[Seen]) -> dict[str, Any]:
+def _how(rule: RelativeRule, sides: _Sides) -> dict[str, Any]:
     """Returns how ratios of these figures are made."""
     return {
         "higher_is_better": METRICS[rule.metric].higher_is_better,
-        "resolution": max(resolution(rule.metric, each) for each in (*a, *b)),
+        "resolution": max(resolution(rule.metric, each) for each in (*sides.a, *sides.b)),
         "min_abs": rule.min_abs,
     }
 
@@ -173,63 +190,59 @@ def resolution(metric: str, of: Seen) -> float:
     return CPU_TICK_S / (done / 1e6) if done else 0.0
 
 
-def _tolerated(rule: RelativeRule, a: Sequence[Seen], b: Sequence[Seen]) -> float:
-    better = b if METRICS[rule.metric].higher_is_better else a
+def _tolerated(rule: RelativeRule, sides: _Sides) -> float:
+    better = sides.b if METRICS[rule.metric].higher_is_better else sides.a
     reference = [max(most(each), rule.min_abs) for each in _measured(better)]
     return tolerance(rule.max_ratio, rule.min_abs, reference) if math.isfinite(median(reference)) else rule.max_ratio
 
 
 def _told(
-    rule: RelativeRule,
-    evidence: Evidence,
-    found: Interval,
-    a: Sequence[Seen],
-    b: Sequence[Seen],
-    *,
-    looks: Sequence[Look],
-    all_a: Sequence[Seen],
-    all_b: Sequence[Seen],
+    rule: RelativeRule, evidence: Evidence, found: Interval, sides: _Sides, *, looks: Sequence[Look], every: _Sides
 ) -> Row:
-    """Returns the row of an interval from these trials."""
-    tolerated = _tolerated(rule, a, b)
+    """Returns the row of an interval.
+
+    Args:
+        sides: of which it is. looks: planned; () = there are no pairs. every: all trials that there are.
+    """
+    tolerated = _tolerated(rule, sides)
     decision = decide(found, tolerated)
-    spread = _sigma_d(rule, evidence, a, b)
+    spread = _sigma_d(rule, evidence, sides)
     return row(
         rule,
         evidence.case,
         Verdict(decision.value),
-        _words(rule, evidence, found, decision, tolerated, a, b),
-        seen_a=middle([each.figure for each in a], rule.metric),
-        seen_b=middle([each.figure for each in b], rule.metric),
+        _seen_words(evidence, found, sides) + _verdict_words(rule, found, decision, phrases.percent(tolerated - 1)),
+        **sides.middle(rule.metric),
         estimate=_finite(found.estimate),
-        lower=_finite(found.lower) if found.bounded else None,
+        lower=_finite(found.lower),
         upper=_finite(found.upper),
         tolerated=tolerated,
         n=found.n,
         level=float(found.level) if found.bounded else None,
         sigma_d=spread,
         detectable=None if spread is None or not looks else _finite(power.detectable(looks, tolerated, spread)),
-        notes=_notes(rule, a),
-        a=all_a,
-        b=all_b,
+        notes=_notes(rule, sides),
+        **every.values,
     )
 
 
 def _finite(value: float | None) -> float | None:
+    """Returns a ratio, None where it is none: a bound that says nothing, or what is beyond everything that was seen."""
     return value if value is not None and 0 < value < math.inf else None
 
 
-def _sigma_d(rule: RelativeRule, evidence: Evidence, a: Sequence[Seen], b: Sequence[Seen]) -> float | None:
-    """Returns the noise of these pairs; of fewer than three that of the calibration."""
+def _sigma_d(rule: RelativeRule, evidence: Evidence, sides: _Sides) -> float | None:
+    """Returns the noise of these pairs; of fewer than three, or where it is not known, that of the calibration."""
     known = evidence.sigma_d.get(rule.metric)
-    if not evidence.counted or len(a) < FEWEST:
+    if not evidence.counted or len(sides.a) < FEWEST:
         return known
-    own = noise.sigma_d([each.figure for each in a], [each.figure for each in b], min_abs=rule.min_abs)
+    figures = ([each.figure for each in side] for side in (sides.a, sides.b))
+    own = noise.sigma_d(*figures, min_abs=rule.min_abs)
     return known if own is None else own
 
 
-def _notes(rule: RelativeRule, a: Sequence[Seen]) -> list[str]:
-    if not rule.window and a[0].window == "whole" and not phrases.is_of_the_run(rule.metric):
+def _notes(rule: RelativeRule, sides: _Sides) -> list[str]:
+    if not rule.window and sides.b[0].window == "whole" and not phrases.is_of_the_run(rule.metric):
         return ["no steady window was left: the figures are of the whole run, faults included"]
     return []
 
@@ -238,39 +251,33 @@ def _names(evidence: Evidence) -> tuple[str, str]:
     return ("A", "B") if evidence.pairs else ("the baseline", "this run")
 
 
-def _words(
-    rule: RelativeRule,
-    evidence: Evidence,
-    found: Interval,
-    decision: Decision,
-    tolerated: float,
-    a: Sequence[Seen],
-    b: Sequence[Seen],
-) -> str:
-    """Returns a sentence: how much worse, between which bounds, against what is tolerated."""
+def _seen_words(evidence: Evidence, found: Interval, sides: _Sides) -> str:
+    """Returns by how much B is worse, between which bounds, of how many trials."""
     reference, judged = _names(evidence)
-    unit = f"{found.n} pairs" if evidence.pairs else f"{len(a)} and {len(b)} trials"
-    unit = unit if found.n != 1 or not evidence.pairs else "1 pair"
-    allowed = phrases.percent(tolerated - 1)
-    if found.estimate is None or not 0 < found.estimate < math.inf:
-        told = _beyond(judged, reference, a, b)
-    else:
-        bounds = f"{phrases.interval(_finite(found.lower), _finite(found.upper))}, " if found.bounded else ""
-        told = f"{phrases.compared(found.estimate, judged, reference)} ({bounds}{unit})"
+    of = f"{len(sides.a)} and {phrases.count(len(sides.b), 'trial')}"
+    of = phrases.count(found.n, "pair") if evidence.pairs else of
+    if _finite(found.estimate) is None:
+        return f"{_censored(judged, sides.b)} and {_censored(reference, sides.a)} saw no end of it"
+    assert found.estimate is not None  # as just seen
+    bounds = f"{phrases.interval(_finite(found.lower), _finite(found.upper))}, " if found.bounded else ""
+    return f"{phrases.compared(found.estimate, judged, reference)} ({bounds}{of})"
+
+
+def _verdict_words(rule: RelativeRule, found: Interval, decision: Decision, tolerated: str) -> str:
     match decision:
         case Decision.FAIL:
-            return f"{told}; {allowed} is tolerated"
+            return f"; {tolerated} is tolerated"
         case Decision.PASS:
-            within = f"within the {allowed} that are tolerated"
-            return f"{told}: {_slower(rule)}, but {within}" if found.lower > 1 else f"{told}: {within}"
+            slower = f"{_slower(rule)}, " if found.lower > 1 else ""
+            return f": {slower}within the {tolerated} that is tolerated"
         case _:
-            return f"{told}: neither within {allowed} nor beyond is proven"
+            return f": neither within {tolerated} nor beyond is proven"
 
 
-def _beyond(judged: str, reference: str, a: Sequence[Seen], b: Sequence[Seen]) -> str:
-    """Returns what is said where a figure is only "at least" too often for a ratio."""
-    open_a, open_b = (sum(not isinstance(each.figure, float) for each in side) for side in (a, b))
-    return f"only a lower bound is known in {open_b} of {len(b)} trials of {judged}, and in {open_a} of {len(a)} of {reference}"
+def _censored(name: str, trials: Sequence[Seen]) -> str:
+    """Returns how many trials of a side have only a lower bound."""
+    opened = sum(isinstance(each.figure, AtLeast) for each in trials)
+    return f"{opened} of {phrases.count(len(trials), 'trial')} of {name}"
 
 
 def _slower(rule: RelativeRule) -> str:
