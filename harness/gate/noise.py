@@ -47,7 +47,11 @@ def question(expanded: Mapping[str, Any], case: str, *, ceiling: bool = False) -
     Args:
         expanded: the scenario as the record has it (``harness.scenario.describe.as_dict``). case: its id.
     """
-    run = RunRecord.model_construct(run_id="", scenario_expanded=dict(expanded))
+    told = dict(expanded)
+    if ceiling:  # of the whole scenario, the load stands there as it is offered at its rate
+        window = next(each["ceiling"] for each in told["cases"] if each["id"] == case)
+        told["load"] = {**told["load"], "profile": [], "saturate_window": window, "window": window}
+    run = RunRecord.model_construct(run_id="", scenario_expanded=told)
     return scenario_hash(Side(run=run, case=CaseRecord.model_construct(id=case, ceiling=ceiling), settings=()))
 
 

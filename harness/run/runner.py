@@ -253,7 +253,7 @@ class Run:
             scenario_expanded=as_dict(scenario),
             deployment=self._deployment.name,
             command=self._options.command,
-            fingerprint=_fingerprint(self.folder.path, scenario),
+            fingerprint=fingerprint_of(self.folder.path, scenario),
             cases=[_first_case(case, self._deployment, unavailable.get(case.id, "")) for case in scenario.cases],
         )
 
@@ -334,7 +334,7 @@ def _first_case(case: Case, deployment: Deployment, unavailable: str) -> CaseRec
     )
 
 
-def _fingerprint(folder: Path, scenario: Scenario) -> dict[str, Any]:
+def fingerprint_of(folder: Path, scenario: Scenario) -> dict[str, Any]:
     """Returns the fingerprint of this machine, with that of its engine where the scenario runs on it."""
     found = fingerprint(folder)
     if any(case.site.container for case in scenario.cases):
