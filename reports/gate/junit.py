@@ -35,7 +35,7 @@ def junit(outcome: Outcome, *, inconclusive: Literal["fail", "warn"] = "fail") -
     document = ET.Element("testsuites", {"name": "brokerbench gate", **counts, "time": "0"})
     suite = _suite(document, outcome, {**counts, "skipped": str(found.count("skipped"))})
     if not outcome.rows:
-        test = ET.SubElement(suite, "testcase", {"name": "rules", "classname": _text(outcome.scenario), "time": "0"})
+        test = ET.SubElement(suite, "testcase", {"name": "rules", "classname": _name(outcome.scenario), "time": "0"})
         ET.SubElement(test, "error", {"type": str(Verdict.INVALID), "message": told.NO_ROWS})
     for row, element in zip(outcome.rows, found, strict=False):
         _test(suite, row, element, outcome)
@@ -51,7 +51,7 @@ def _suite(document: ET.Element, outcome: Outcome, counts: dict[str, str]) -> ET
         document,
         "testsuite",
         {
-            "name": _text(outcome.scenario),
+            "name": _name(outcome.scenario),
             "package": "brokerbench",
             "id": "0",
             **counts,
@@ -62,7 +62,7 @@ def _suite(document: ET.Element, outcome: Outcome, counts: dict[str, str]) -> ET
     )
     properties = ET.SubElement(suite, "properties")
     for name, value in _properties(outcome):
-        ET.SubElement(properties, "property", {"name": _text(name), "value": _text(value)})
+        ET.SubElement(properties, "property", {"name": _name(name), "value": _text(value)})
     return suite
 
 
@@ -79,11 +79,17 @@ def _properties(outcome: Outcome) -> Sequence[tuple[str, str]]:
 def _test(suite: ET.Element, row: Row, element: str, outcome: Outcome) -> None:
     where = f"{outcome.scenario}.{row.case}" if row.case else outcome.scenario
     names = told.names(outcome)
-    test = ET.SubElement(suite, "testcase", {"name": _text(row.rule), "classname": _text(where), "time": "0"})
+    test = ET.SubElement(suite, "testcase", {"name": _name(row.rule), "classname": _name(where), "time": "0"})
     if element:
-        said = ET.SubElement(test, element, {"type": str(row.verdict), "message": _text(row.words)})
-        if element != "skipped":  # Ant's schema lets nothing stand in it but a message
+        said = ET.SubElement(test, element, {"message": _text(row.words)})
+        if element != "skipped":  # by Ant's schema that has nothing but a message
+            said.set("type", str(row.verdict))
             said.text = _text("\n".join([row.asks, *told.figures(row, names), *row.notes, *told.values(row)]))
+
+
+def _name(value: str) -> str:
+    """Returns a name on one line that is never empty, as schemas ask for it."""
+    return " ".join(_text(value).split()) or "unnamed"
 
 
 def _text(value: str) -> str:

@@ -19,7 +19,6 @@ WORST = 10
 MAX_LINES = 50
 TABLE_BYTES = 64 * 1024
 SOURCE = "`--json`"
-_HEADINGS = ["", "rule", "case", "what was seen", "worse by", "bounds", "tolerated", "n"]
 
 
 def summary(outcome: Outcome) -> str:
@@ -41,7 +40,7 @@ def _head(outcome: Outcome, rows: Sequence[Row]) -> Iterator[str]:
     yield f"**VERDICT: {text(told.headline(outcome))}**"
     worst = rows[:WORST]
     if worst:
-        yield _table(outcome, worst, TABLE_BYTES)
+        yield _sentences(worst)
     if len(rows) > WORST:
         yield f"The {WORST} worst of {len(rows):,}; all are below."
     facts = [["Question", text(clipped(outcome.question))]] if outcome.question else []
@@ -53,35 +52,54 @@ def _head(outcome: Outcome, rows: Sequence[Row]) -> Iterator[str]:
     yield from _list("Drift: what else changed", outcome.flags)
 
 
-def _table(outcome: Outcome, rows: Sequence[Row], room: int, *, whole: bool = False) -> str:
-    """Returns rows as a table within ``room`` bytes, with what they have in common below it; ``whole``: with the sides' figures."""
+def _sentences(rows: Sequence[Row]) -> str:
+    """Returns rows as a table of sentences, with what they have in common below it."""
     single, shared = told.notes(rows)
-    cells = [_cells(row, single[at], whole=whole) for at, row in enumerate(rows)]
-    headings = [*_HEADINGS, *(filter(None, told.names(outcome)) if whole else ())]
-    notes = [text(clipped(note)) for note in shared[:MAX_LINES]]
-    return "\n\n".join([within(room, headings, cells, right=4, source=SOURCE), *notes])
+    cells = [[_sign(row), _rule(row), _lines([row.words, *single[at]])] for at, row in enumerate(rows)]
+    table_of = within(TABLE_BYTES, ["", "rule, case", "what was seen"], cells, source=SOURCE)
+    return "\n\n".join([table_of, *(text(clipped(note)) for note in shared[:MAX_LINES])])
 
 
-def _cells(row: Row, notes: Sequence[str], *, whole: bool) -> list[str]:
-    said = "<br>".join(text(clipped(line)) for line in (row.words, *notes[:MAX_LINES]))
-    figures = [told.worse(row), told.bounds(row), told.tolerated(row), told.number(row)]
-    if whole:
-        figures += [told.seen(row, "a"), told.seen(row, "b")]
-    where = code(clipped(row.case)) or text(told.case(row.case))
-    return [text(str(told.SIGNS[row.verdict])), code(clipped(row.rule)), where, said, *map(text, figures)]
+def _figures(outcome: Outcome, rows: Sequence[Row], room: int) -> str:
+    """Returns rows as a table of figures within ``room`` bytes; the sentence of what did not pass too, where it is not among the worst."""
+    a, b = told.names(outcome)
+    cells = []
+    for at, row in enumerate(rows):
+        said = "" if at < WORST or row.verdict is Verdict.PASS else f"<br>{_lines([row.words])}"
+        found = "<br>".join(map(_whole, dict.fromkeys((told.worse(row), told.bounds(row)))))
+        figures = [told.seen(row, "a")] if a else []
+        figures += [told.seen(row, "b"), told.tolerated(row), told.number(row)]
+        cells.append([_sign(row), _rule(row) + said, found, *map(_whole, figures)])
+    headings = ["", "rule, case", "worse by, bounds", *([a] if a else []), b, "tolerated", "n"]
+    return within(room, headings, cells, right=2, source=SOURCE)
+
+
+def _whole(cell: str) -> str:
+    """Returns a cell that is not broken into lines."""
+    return text(cell).replace(" ", "&nbsp;")
+
+
+def _sign(row: Row) -> str:
+    return _whole(str(told.SIGNS[row.verdict]))
+
+
+def _rule(row: Row) -> str:
+    return f"{code(clipped(row.rule))}<br>{code(clipped(row.case)) or text(told.case(row.case))}"
+
+
+def _lines(lines: Sequence[str]) -> str:
+    return "<br>".join(text(clipped(line)) for line in lines[:MAX_LINES]).replace(" %", "&nbsp;%")
 
 
 def _power(outcome: Outcome) -> Iterator[str]:
     rows = told.powers(outcome)[:MAX_LINES]
     if rows:
         cells = [
-            [code(clipped(row.rule)), code(clipped(row.case))]
-            + [text(cell) for cell in (told.noise(row), told.detectable(row), told.tolerated(row), told.level(row))]
-            for row in rows
+            [_rule(row), told.noise(row), told.detectable(row), told.tolerated(row), told.level(row)] for row in rows
         ]
         yield "## What could have been seen at all"
         yield within(
-            TABLE_BYTES, ["rule", "case", "σ_d", told.SEEN_IN, "tolerated", "level"], cells, right=2, source=SOURCE
+            TABLE_BYTES, ["rule, case", text("σ_d"), told.SEEN_IN, "tolerated", "level"], cells, right=1, source=SOURCE
         )
         yield f"{text(told.POWER_IS)}."
 
@@ -96,25 +114,25 @@ def _every(outcome: Outcome, rows: Sequence[Row], room: int) -> Iterator[str]:
         source=SOURCE,
     )
     legend = "\n".join(f"- {text(line)}" for line in told.legend(outcome, rows))
-    parts = [_table(outcome, rows, room - len(asked.encode()), whole=True), legend, asked]
+    parts = [_figures(outcome, rows, room - len(asked.encode())), legend, asked]
     yield _folded(f"All {len(rows):,} rows: rule by rule, case by case", [part for part in parts if part])
 
 
 def _information(outcome: Outcome) -> Iterator[str]:
     if outcome.information:
-        yield _folded(told.INFORMATION, [_table(outcome, outcome.information, TABLE_BYTES, whole=True)])
+        yield _folded(told.INFORMATION, [_figures(outcome, outcome.information, TABLE_BYTES)])
 
 
 def _trials(outcome: Outcome, rows: Sequence[Row]) -> Iterator[str]:
     """Yields every trial's figure of the worst rows that did not pass."""
     cells = [
-        [code(clipped(row.rule)), code(clipped(row.case)), name, text(clipped(told.in_a_row(row, side), 4000))]
+        [_rule(row), name, text(clipped(told.in_a_row(row, side), 4000))]
         for row in [row for row in rows if row.verdict is not Verdict.PASS][:WORST]
         for name, side in zip(told.names(outcome), ("a", "b"), strict=True)
         if told.in_a_row(row, side)
     ]
     if cells:
-        figures = within(TABLE_BYTES, ["rule", "case", "", "in the order of the pairs"], cells, source=SOURCE)
+        figures = within(TABLE_BYTES, ["rule, case", "", "in the order of the pairs"], cells, source=SOURCE)
         yield _folded("Every trial's figure of what did not pass", [figures])
 
 
