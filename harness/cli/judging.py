@@ -114,7 +114,7 @@ def _of_run(
     path: Path, rules: Sequence[Rule], named: Sequence[Path], *, cross_machine: bool, inconclusive: Policy
 ) -> Outcome:
     from harness import baselines as kept  # noqa: PLC0415 - as above
-    from harness.gate.answer import answer, outcome_of_run  # noqa: PLC0415 - as above
+    from harness.gate.answer import answered, near_the_ceiling  # noqa: PLC0415 - as above
 
     baselines = _matching([each for path in named for each in kept.read(path)])
     folder = _opened(path)
@@ -126,16 +126,36 @@ def _of_run(
         evidences.append(evidence)
         if chosen is not None:
             used[chosen[0]] = chosen[1]
-    return outcome_of_run(
-        answer(rules, evidences, cross_machine=cross_machine),
+    sight = _sight(rules, record)
+    ceilings = [f"{each.case}: {told}" for each in evidences if (told := near_the_ceiling(each.b))]
+    return answered(
+        rules,
         evidences,
         kind="baseline" if baselines else "run",
         scenario=record.scenario,
+        inconclusive=inconclusive,
+        cross_machine=cross_machine,
+        warnings=[*_unused(record, baselines), *sight, *ceilings],
         question=record.question,
         sides=[*_told_baselines(used), _told_run(folder, record)],
-        inconclusive=inconclusive,
-        warnings=_unused(record, baselines),
     )
+
+
+def _sight(rules: Sequence[Rule], record: RunRecord) -> tuple[str, ...]:
+    """Returns what a calibration says of what relative rules can see here; raises UsageError where one could hardly pass at its noise."""
+    from harness import calibrations  # noqa: PLC0415 - as above
+    from harness.gate.noise import question  # noqa: PLC0415 - as above
+    from harness.gate.sight import Known, outlook  # noqa: PLC0415 - as above
+
+    stored, problem = calibrations.read(record.fingerprint)
+    known = [
+        Known(
+            ids=(case.id,),
+            calibration=stored.of(question(record.scenario_expanded, case.id, ceiling=case.ceiling), case.id),
+        )
+        for case in record.cases
+    ]
+    return (*([problem] if problem else []), *outlook(rules, known).warnings)
 
 
 def _opened(path: Path) -> RunFolder:
@@ -256,20 +276,13 @@ def _told_run(folder: RunFolder, record: RunRecord) -> Told:
 
 
 def _of_pairs(path: Path, rules: Sequence[Rule], *, cross_machine: bool, inconclusive: Policy) -> Outcome:
-    from harness.gate.answer import answer  # noqa: PLC0415 - as above
-    from harness.gate.pairs import evidences  # noqa: PLC0415 - as above
-    from harness.gate.pairs_outcome import outcome_of_pairs  # noqa: PLC0415 - as above
+    from harness.gate.jury import Jury  # noqa: PLC0415 - as above
     from harness.pairs_folder import PairsFolder  # noqa: PLC0415 - as above
 
     folder = PairsFolder.open(path)
     record = folder.load()
-    trials = folder.trials(record)
-    judged_by = evidences(record, trials)
-    found = answer(rules, judged_by, cross_machine=cross_machine)
-    outcome = outcome_of_pairs(
-        record, judged_by, found.rows, trials, inconclusive=inconclusive, warnings=found.warnings
-    )
-    return outcome.model_copy(update={"information": found.information})
+    jury = Jury(rules=tuple(rules), inconclusive=inconclusive, cross_machine=cross_machine)
+    return jury.outcome(record, folder.trials(record))
 
 
 @click.group()
