@@ -6,18 +6,22 @@ Neighbours: ``gate.pairs`` is the model, ``experiment.pairs`` writes, ``gate`` a
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
 from pydantic import ValidationError
 
-from harness.errors import BrokenRunFolderError, first_problem, one_line
+from harness.errors import BrokenRunFolderError, UsageError, first_problem, one_line
 from harness.gate.pairs import SCHEMA_VERSION, Letter, PairsRecord, Trial
 from harness.store import RECORD, RunFolder
 
 PAIRS = "ab.json"
+RULES = "rules.toml"
 
 
 def is_pairs(path: Path) -> bool:
@@ -49,6 +53,27 @@ class PairsFolder:
                 remedy=f"look for it with: ls {folder.parent if folder.parent.is_dir() else 'runs'}",
             )
         return cls(folder)
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keeps other processes from running pairs in this folder too.
+
+        Raises:
+            UsageError: one does already.
+        """
+        handle = os.open(self.path, os.O_RDONLY)
+        try:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise UsageError(
+                    f"{self.path} is in use: another brokerbench runs its pairs now",
+                    expected="a comparison that has ended",
+                    remedy="wait for it, or end it with Ctrl-C where it runs",
+                ) from None
+            yield
+        finally:
+            os.close(handle)
 
     def save(self, record: PairsRecord) -> None:
         """Writes ``ab.json`` whole or not at all; raises BrokerbenchError."""

@@ -23,6 +23,7 @@ from harness.cli.images import images
 from harness.cli.judging import baseline, gate
 from harness.cli.lending import DEFAULT_WAIT, DOOR, SECRET_FILE, WAIT, agent, door_of_run
 from harness.cli.output import readers_may_leave, say
+from harness.cli.pairing import ab
 from harness.cli.places import (
     DEPLOYMENTS,
     DOCKER_BROKERS,
@@ -46,6 +47,7 @@ from harness.run.progress import Deaf, Listener, Listeners, PhaseChanged
 from harness.scenario import shipped
 from harness.scenario.addresses import ENCODE
 from harness.scenario.catalogue import Catalogue
+from harness.scenario.choice import chosen
 from harness.scenario.describe import as_dict, describe
 from harness.scenario.model import Scenario
 from harness.scenario.read import read_scenario
@@ -108,6 +110,7 @@ def cli() -> None:
 @cli.command()
 @click.argument("scenario")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help=SET_HELP)
+@click.option("--case", "cases", multiple=True, metavar="PATTERN", help="Only cases whose id matches, e.g. 'redis-*'.")
 @click.option("--trials", type=_Whole(1, 1000, 3), help="Repetitions per case, each on a fresh broker.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), default=OUTPUT, help="Folder for run folders.")
 @click.option("--json", "as_json", is_flag=True, help="Print run.json on stdout and nothing else.")
@@ -129,6 +132,7 @@ def cli() -> None:
 def run(
     scenario: str,
     overrides: tuple[str, ...],
+    cases: tuple[str, ...],
     trials: int | None,
     output: Path,
     as_json: bool,
@@ -144,7 +148,7 @@ def run(
     """Run SCENARIO (a shipped name or a file) and say what each setup lost, how late messages came, and what it repeated."""
     from harness.run.runner import Run, RunOptions  # noqa: PLC0415 - analysis takes 0.5 s to import; `list` needs none of it
 
-    asked = _read(scenario, overrides, trials, default=_on_this_machine if web else default_deployment)
+    asked = chosen(_read(scenario, overrides, trials, default=_on_this_machine if web else default_deployment), cases)
     if web:
         require_page(asked)
     door = door_of_run(asked, listen, secret_file, wait)
@@ -315,6 +319,7 @@ def down(addresses: tuple[str, ...], as_json: bool) -> int:
     return int(ExitCode.NO_VERDICT if left else ExitCode.PASS)
 
 
+cli.add_command(ab)
 cli.add_command(agent)
 cli.add_command(baseline)
 cli.add_command(compare)

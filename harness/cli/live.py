@@ -72,7 +72,18 @@ def _style(name: str) -> Style:
 class LiveView:
     """The panel: redrawn four times a second by a thread of its own, so that it moves also while nothing happens."""
 
-    def __init__(self, console: Console, now: Callable[[], int] = clock.now_ns) -> None:
+    def __init__(
+        self,
+        console: Console,
+        now: Callable[[], int] = clock.now_ns,
+        above: Callable[[int, int], Sequence[Line]] | None = None,
+    ) -> None:
+        """Shows nothing yet.
+
+        Args:
+            above: width and height of the terminal → lines that stand above the run's own.
+        """
+        self._above = above
         self._console = console
         self._picture = Picture()
         self._now = now
@@ -134,7 +145,11 @@ class LiveView:
 
     def _frame(self) -> Frame:
         width, height = self._console.size
-        lines = panel(self._picture.at(self._now()), width, max(1, height - 1), ending=self.ending)
+        first = [*self._above(width, height)] if self._above else []
+        lines = [
+            *first,
+            *panel(self._picture.at(self._now()), width, max(1, height - 1 - len(first)), ending=self.ending),
+        ]
         self._lengths = [min(width, sum(len(text) for text, _ in pieces)) for pieces in lines]
         return Frame(lines, self._console.encoding)
 

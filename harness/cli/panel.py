@@ -54,12 +54,12 @@ def panel(now: LiveSnapshot, width: int, height: int, *, ending: bool = False) -
     head = [[(_title(now, width, ending=ending), "bold")]]
     foot: list[Line] = [[(ENDING, LOUD)]] if ending else []
     if now.case is None:
-        return [_cut(line, width) for line in [*head, *foot][-max(height, 1) :]]
+        return [cut(line, width) for line in [*head, *foot][-max(height, 1) :]]
     detail = _detail(now, width)
     room = max(1, height - len(head) - len(foot))
     cases = _cases(now, width, max(1, room - len(detail)), ending=ending)
     kept = _most_telling(detail, room - len(cases))
-    return [_cut(_trimmed(line), width) for line in [*head, *cases, *kept, *foot][: max(height, 1)]]
+    return [cut(_trimmed(line), width) for line in [*head, *cases, *kept, *foot][: max(height, 1)]]
 
 
 def _ending(now: LiveSnapshot) -> LiveSnapshot:
@@ -75,7 +75,7 @@ def _ending(now: LiveSnapshot) -> LiveSnapshot:
     )
 
 
-def _cut(line: Line, width: int) -> Line:
+def cut(line: Line, width: int) -> Line:
     """Returns a line of at most ``width`` cells; one that is longer ends in an ellipsis."""
     room = max(1, width)
     if sum(len(text) for text, _ in line) <= room:

@@ -151,6 +151,7 @@ def new_record(
         scenario_path=str(Path(one.path).resolve()),
         scenario_text=one.text,
         question=one.question,
+        deployment=one.deployment,
         command=command,
         seed=secrets.randbits(32) if seed is None else seed,
         stopping=stopping,

@@ -107,6 +107,7 @@ class PairsRecord(Part):
     scenario_path: str = Field(description="where it was read")
     scenario_text: str = Field(description="as written")
     question: str
+    deployment: str = Field(description="where brokers ran, on both sides unless a side says otherwise")
     overrides: list[str] = Field(default=[], description="`key=value` of both sides")
     cases_asked: list[str] = Field(default=[], description="patterns of `--case`; empty = all cases")
     command: str
@@ -115,8 +116,9 @@ class PairsRecord(Part):
     most: int = Field(description="pairs of a case that count, at most")
     others_share: float = Field(description="share of the machine's CPUs that others may use during a trial")
     max_discarded: int = Field(description="discarded pairs of a case, at most")
-    rules_file: str = Field(default="", description="where the rules were read; empty = the default rules")
-    rules_text: str = Field(default="", description="the rules as written")
+    rules_file: str = Field(
+        default="", description="where the rules were read, of which `rules.toml` is a copy; empty = the default rules"
+    )
     max_worse: float | None = Field(default=None, description="tolerated ratio of the default rules, e.g. 1.25")
     a: SideRecord
     b: SideRecord
