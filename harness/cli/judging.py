@@ -6,6 +6,7 @@ Neighbours: ``gating`` has the outputs, ``harness.gate`` judges, ``harness.basel
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from harness.store import RECORD, RunFolder
 
 if TYPE_CHECKING:
     from harness.analysis.comparable import Comparability
+    from harness.analysis.signed_rank import Look
     from harness.gate.baseline import Baseline
     from harness.gate.evidence import Evidence
     from harness.gate.outcome import Outcome, Told
@@ -119,14 +121,14 @@ def _of_run(
     baselines = _matching([each for path in named for each in kept.read(path)])
     folder = _opened(path)
     record = folder.load()
+    noise, warnings = _sight(rules, [(record, case) for case in record.cases])
     evidences: list[Evidence] = []
     used: dict[Path, Baseline] = {}
     for case in record.cases:
         evidence, chosen = _of_case(folder, record, case, baselines.get((record.scenario, case.id), []))
-        evidences.append(evidence)
+        evidences.append(replace(evidence, sigma_d=noise.get(case.id, {})))
         if chosen is not None:
             used[chosen[0]] = chosen[1]
-    sight = _sight(rules, record)
     ceilings = [f"{each.case}: {told}" for each in evidences if (told := near_the_ceiling(each.b))]
     return answered(
         rules,
@@ -135,27 +137,35 @@ def _of_run(
         scenario=record.scenario,
         inconclusive=inconclusive,
         cross_machine=cross_machine,
-        warnings=[*_unused(record, baselines), *sight, *ceilings],
+        warnings=[*_unused(record, baselines), *warnings, *ceilings],
         question=record.question,
         sides=[*_told_baselines(used), _told_run(folder, record)],
     )
 
 
-def _sight(rules: Sequence[Rule], record: RunRecord) -> tuple[str, ...]:
-    """Returns what a calibration says of what relative rules can see here; raises UsageError where one could hardly pass at its noise."""
+def _sight(
+    rules: Sequence[Rule], cases: Sequence[tuple[RunRecord, CaseRecord]], looks: Sequence[Look] = ()
+) -> tuple[dict[str, dict[str, float]], tuple[str, ...]]:
+    """Returns of each case the noise of this machine by metric, and what a calibration says of what relative rules can see.
+
+    Args:
+        cases: as they were run. looks: of pairs.
+
+    Raises:
+        UsageError: a rule could hardly pass at that noise.
+    """
     from harness import calibrations  # noqa: PLC0415 - as above
     from harness.gate.noise import question  # noqa: PLC0415 - as above
     from harness.gate.sight import Known, outlook  # noqa: PLC0415 - as above
 
-    stored, problem = calibrations.read(record.fingerprint)
-    known = [
-        Known(
-            ids=(case.id,),
-            calibration=stored.of(question(record.scenario_expanded, case.id, ceiling=case.ceiling), case.id),
-        )
-        for case in record.cases
-    ]
-    return (*([problem] if problem else []), *outlook(rules, known).warnings)
+    known, problems = [], []
+    for run, case in cases:
+        stored, problem = calibrations.read(run.fingerprint)
+        found = stored.of(question(run.scenario_expanded, case.id, ceiling=case.ceiling), case.id)
+        known.append(Known(ids=(case.id,), calibration=found))
+        problems += [problem] if problem else []
+    noise = {each.ids[0]: each.calibration.sigma_d for each in known if each.calibration}
+    return noise, (*problems, *outlook(rules, known, looks).warnings)
 
 
 def _opened(path: Path) -> RunFolder:
@@ -281,8 +291,17 @@ def _of_pairs(path: Path, rules: Sequence[Rule], *, cross_machine: bool, inconcl
 
     folder = PairsFolder.open(path)
     record = folder.load()
-    jury = Jury(rules=tuple(rules), inconclusive=inconclusive, cross_machine=cross_machine)
-    return jury.outcome(record, folder.trials(record))
+    trials = folder.trials(record)
+    ran = [trials[case.pairs[0].b].run for case in record.cases if case.pairs]
+    noise, warnings = _sight(rules, [(run, run.cases[0]) for run in ran], record.looks)
+    jury = Jury(
+        rules=tuple(rules),
+        inconclusive=inconclusive,
+        cross_machine=cross_machine,
+        sigma_d=noise,
+        warnings=warnings,
+    )
+    return jury.outcome(record, trials)
 
 
 @click.group()

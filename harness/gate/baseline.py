@@ -159,7 +159,7 @@ def baseline_of(side: Side, latencies: Mapping[str, Sequence[list[int]]]) -> Bas
     run, case = side.run, side.case
     trials = case.trials
     asked = {name: run.scenario_expanded.get(name) for name in (*ASKED, "seed", "address")}
-    varied = next(
+    varied: dict[str, Any] = next(
         (each.get("workers", {}) for each in run.scenario_expanded.get("cases", []) if each.get("id") == case.id), {}
     )
     return Baseline(
