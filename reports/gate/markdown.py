@@ -11,6 +11,7 @@ from harness.gate.outcome import Outcome, Row, Verdict
 from reports.escape import code, table, text
 from reports.gate import told
 from reports.markdown import clipped, within
+from reports.words import NOT_MEASURED
 
 MAX_BYTES = 1_000_000
 """Below 1 MiB, as another command of the same step may have something to say."""
@@ -19,6 +20,7 @@ WORST = 10
 MAX_LINES = 50
 TABLE_BYTES = 64 * 1024
 SOURCE = "`--json`"
+NO_BREAK = "\u00a0"
 
 
 def summary(outcome: Outcome) -> str:
@@ -60,23 +62,24 @@ def _sentences(rows: Sequence[Row]) -> str:
     return "\n\n".join([table_of, *(text(clipped(note)) for note in shared[:MAX_LINES])])
 
 
-def _figures(outcome: Outcome, rows: Sequence[Row], room: int) -> str:
+def _figures(outcome: Outcome, rows: Sequence[Row], room: int, *, signed: bool = True) -> str:
     """Returns rows as a table of figures within ``room`` bytes; the sentence of what did not pass too, where it is not among the worst."""
     a, b = told.names(outcome)
     cells = []
     for at, row in enumerate(rows):
         said = "" if at < WORST or row.verdict is Verdict.PASS else f"<br>{_lines([row.words])}"
-        found = "<br>".join(map(_whole, dict.fromkeys((told.worse(row), told.bounds(row)))))
+        found = [each for each in (told.worse(row), told.bounds(row)) if each != NOT_MEASURED]
         figures = [told.seen(row, "a")] if a else []
         figures += [told.seen(row, "b"), told.tolerated(row), told.number(row)]
-        cells.append([_sign(row), _rule(row) + said, found, *map(_whole, figures)])
-    headings = ["", "rule, case", "worse by, bounds", *([a] if a else []), b, "tolerated", "n"]
-    return within(room, headings, cells, right=2, source=SOURCE)
+        ratio = "<br>".join(map(_whole, found or [NOT_MEASURED]))
+        cells.append([*([_sign(row)] if signed else []), _rule(row) + said, ratio, *map(_whole, figures)])
+    headings = [*([""] if signed else []), "rule, case", "worse by, bounds", *([a] if a else []), b, "tolerated", "n"]
+    return within(room, headings, cells, right=1 + signed, source=SOURCE)
 
 
 def _whole(cell: str) -> str:
     """Returns a cell that is not broken into lines."""
-    return text(cell).replace(" ", "&nbsp;")
+    return text(cell).replace(" ", NO_BREAK)
 
 
 def _sign(row: Row) -> str:
@@ -88,7 +91,7 @@ def _rule(row: Row) -> str:
 
 
 def _lines(lines: Sequence[str]) -> str:
-    return "<br>".join(text(clipped(line)) for line in lines[:MAX_LINES]).replace(" %", "&nbsp;%")
+    return "<br>".join(text(clipped(line)) for line in lines[:MAX_LINES]).replace(" %", f"{NO_BREAK}%")
 
 
 def _power(outcome: Outcome) -> Iterator[str]:
@@ -120,7 +123,7 @@ def _every(outcome: Outcome, rows: Sequence[Row], room: int) -> Iterator[str]:
 
 def _information(outcome: Outcome) -> Iterator[str]:
     if outcome.information:
-        yield _folded(told.INFORMATION, [_figures(outcome, outcome.information, TABLE_BYTES)])
+        yield _folded(told.INFORMATION, [_figures(outcome, outcome.information, TABLE_BYTES, signed=False)])
 
 
 def _trials(outcome: Outcome, rows: Sequence[Row]) -> Iterator[str]:

@@ -24,6 +24,8 @@ MAX_SENTENCES = 20
 MAX_LINES = 20
 GAP = 2
 _COMMAND = re.compile(r"^((?:\s|\x1b\[[0-9;]*m)*):(?=:)", re.MULTILINE)
+_BLANKS = re.compile(r" +$", re.MULTILINE)
+"""With which rich fills its grids."""
 
 Column = tuple[str, Callable[[Row], str]]
 
@@ -32,7 +34,7 @@ def print_outcome(outcome: Outcome, console: Console) -> None:
     """Prints an outcome. Signs that the console cannot write are told in others, and no line of it is a command to a CI runner."""
     with console.capture() as captured, writably(console):
         _print_all(outcome, console)
-    console.out(_no_commands(captured.get()), end="", highlight=False)
+    console.out(_no_commands(_BLANKS.sub("", captured.get())), end="", highlight=False)
 
 
 def plain(outcome: Outcome, width: int = 100) -> str:

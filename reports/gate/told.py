@@ -65,7 +65,7 @@ def worst_first(rows: Sequence[Row]) -> list[Row]:
 
 
 def headline(outcome: Outcome) -> str:
-    """Returns the verdict in plain words: ``FAIL: 1 of 3 rules broken; 1 neither held nor broken, 1 held.``
+    """Returns the verdict in plain words: ``FAIL: 1 of 3 rules is broken; 1 neither held nor broken, 1 held.``
 
     A rule counts by its severest verdict over all cases.
     """
@@ -79,7 +79,8 @@ def headline(outcome: Outcome) -> str:
     rest = ", ".join(f"{counts[each]} {_STATES[each]}" for each in SEVERITY if each is not worst and counts[each])
     meaning = f" {_MEANINGS[worst]}" if worst in _MEANINGS else ""
     more = " More pairs are still to come." if any(not row.decided for row in outcome.rows) else ""
-    return f"{worst}: {_share(counts[worst], len(of_rules))} {_STATES[worst]}{f'; {rest}' if rest else ''}{over}.{meaning}{more}"
+    verb = "" if worst is Verdict.PASS else " is" if counts[worst] == 1 else " are"
+    return f"{worst}: {_share(counts[worst], len(of_rules))}{verb} {_STATES[worst]}{f'; {rest}' if rest else ''}{over}.{meaning}{more}"
 
 
 def verdicts(outcome: Outcome) -> dict[str, Verdict]:
@@ -93,7 +94,7 @@ def verdicts(outcome: Outcome) -> dict[str, Verdict]:
 def _share(number: int, of: int) -> str:
     if of == 1:
         return "the rule"
-    return f"all {of} rules" if number == of else f"{number} of {of} rules"
+    return f"all {of:,} rules" if number == of else f"{number:,} of {of:,} rules"
 
 
 def exit_line(outcome: Outcome) -> str:

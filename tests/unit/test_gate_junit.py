@@ -120,7 +120,7 @@ def test_the_same_rule_of_two_cases_is_two_tests() -> None:
 
 def test_the_whole_page_goes_along() -> None:
     page = suite(outcomes.outcome()).findtext("system-out") or ""
-    assert "VERDICT  FAIL: 1 of 3 rules broken" in page
+    assert "VERDICT  FAIL: 1 of 3 rules is broken" in page
     assert "Exit code 10, regression or contract broken" in page
 
 
