@@ -9,7 +9,7 @@ The floors, imports going downwards only (``tests/unit/test_floors.py`` enforces
 3     ``load``: shard loops, and ``load.fleet``, the only module that imports locust
 4     ``run``: the phases of a trial, in order; it reads as the story; ``doctor``: what this machine can do
 5     ``experiment``: pairs, calibration, search and sweep, of runs
-6     ``cli``
+6     ``cli``, ``pytest_plugin``
 ====  ================================================================================================================
 
 ``reports`` (beside this package) reads run folders: it imports floors 0 and 1 and ``store``, never the rest.
