@@ -5,7 +5,7 @@ A pure function of the trials so far, in their order: asked again with more of t
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 
 from harness.gate.absolute import absolute, guarantee
 from harness.gate.evidence import Evidence
@@ -27,15 +27,7 @@ def judge(rules: Sequence[Rule], evidences: Sequence[Evidence], *, cross_machine
     for rule in rules:
         matched = [each for each in evidences if rule.applies_to(*each.ids)]
         rows += [_judged(rule, each, cross_machine=cross_machine) for each in matched] or [_unmatched(rule, evidences)]
-    return _without_waiting(rows, {rule.id for rule in rules if needs_pairs(rule)})
-
-
-def _without_waiting(rows: Sequence[Row], need_pairs: Collection[str]) -> list[Row]:
-    """Returns the rows, those of contracts decided where all else is: a contract is kept until the last trial, and asks for none."""
-    waiting = {row.case for row in rows if row.rule in need_pairs and not row.decided}
-    judged = {row.case for row in rows if row.rule in need_pairs}
-    over = judged - waiting
-    return [row.model_copy(update={"decided": True}) if row.case in over else row for row in rows]
+    return rows
 
 
 def needs_pairs(rule: Rule) -> bool:

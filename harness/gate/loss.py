@@ -56,7 +56,7 @@ def clean_bound(trials: Sequence[Seen]) -> str:
     if not count:
         return ""
     deployments = "1 fresh deployment with its faults" if count == 1 else f"{count} fresh deployments with their faults"
-    return f"{deployments} and no loss: at most {clean_deployments_upper(count):.0%} of such would lose (95 %)"
+    return f"{deployments} and no loss: at most {clean_deployments_upper(count) * 100:.0f} % of such would lose (95 %)"
 
 
 def discordant(rule: RelativeRule, evidence: Evidence, a: Sequence[Seen], b: Sequence[Seen]) -> Row:
@@ -217,7 +217,7 @@ def why_never(rule: Rule, looks: Sequence[Look] = (), *, deployments: int = 0) -
     if not known or min(known) <= allowed:
         return ""
     n = max([look.pairs for look in looks], default=deployments)
-    level = float(min((look.level for look in looks if look.c), default=1 - LEVEL))
+    level = float(looks[-1].level) if looks else 1 - LEVEL
     needed = math.ceil(math.log(level) / math.log1p(-allowed)) if 0 < allowed < 1 else 0
     takes = f", {phrases.percent(allowed)} take about {needed}" if needed else ""
     of = "pairs" if looks else "deployments"

@@ -103,7 +103,7 @@ def asks(rule: Rule) -> str:
 def _asks_relative(rule: RelativeRule) -> str:
     told = f"{_named(rule)} at most {percent(rule.max_ratio - 1)} worse"
     if METRICS[rule.metric].higher_is_better:
-        told += f" (at least {percent(1 / rule.max_ratio)} of A's)"
+        told += f" (at least {percent(1 / rule.max_ratio)} of the reference's)"
     return f"{told}, or {number(rule.metric, rule.min_abs)} where that is more" if rule.min_abs else told
 
 

@@ -60,20 +60,6 @@ def read_rules(path: Path) -> tuple[Rule, ...]:
     return tuple(rule for rule in rules if rule is not None)
 
 
-def default_rules(*, closed_loop: bool, max_ratio: float) -> tuple[Rule, ...]:
-    """Returns what is asked where no rules are given: not slower than that, and no loss.
-
-    Args:
-        closed_loop: the load is as fast as the broker lets it; else its rate is given, and what can get worse is the latency.
-        max_ratio: e.g. 1.25 for ``25%`` (:func:`margin`).
-    """
-    metric = "throughput" if closed_loop else "latency.end_to_end.p99"
-    return (
-        RelativeRule(id=metric, metric=metric, max_ratio=max_ratio),
-        AbsoluteRule(id="no-loss", metric=LOSS, relation="==", limit=0.0, text="== 0"),
-    )
-
-
 def margin(text: str) -> float:
     """Returns the tolerated ratio of a margin as written: ``25%`` → 1.25.
 

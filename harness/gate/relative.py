@@ -145,7 +145,7 @@ def _unpaired(rule: RelativeRule, evidence: Evidence, sides: _Sides) -> Row:
         return row(rule, evidence.case, Verdict.INVALID, why, **sides.values)
     found = independent_ratio(_measured(sides.a), _measured(sides.b), **_how(rule, sides))
     told = _told(rule, evidence, found, sides, looks=(), every=sides)
-    few = "" if found.bounded else ": too few trials for bounds, which need 3 of each side"
+    few = "" if found.bounded else "; too few trials for bounds (3 of each side are enough)"
     return told.model_copy(update={"notes": [WEAKER, *told.notes], "words": told.words + few})
 
 
