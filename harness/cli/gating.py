@@ -7,6 +7,7 @@ told.
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -20,7 +21,7 @@ from rich.console import Console
 
 from harness.cli.output import readers_may_leave, say
 from harness.errors import BrokerbenchError, UsageError
-from harness.files import lost_place, write_whole
+from harness.files import write_whole
 from harness.store import RECORD
 
 if TYPE_CHECKING:
@@ -169,7 +170,7 @@ def write_outputs(outcome: Outcome, outputs: Outputs) -> int:
         except BrokerbenchError as error:
             problems.append(error)
         except OSError as error:
-            problems.append(lost_place(path, error))
+            problems.append(_unwritten(path, error))
         except Exception as error:  # a mistake of ours in one output must not cost the others
             problems.append(_bug(path, error))
     if problems:
@@ -205,11 +206,18 @@ def _files(outcome: Outcome, outputs: Outputs) -> Iterator[tuple[Path, Callable[
 
 def _replace(path: Path, text: str) -> None:
     """Writes a whole file, into folders that are made where they are missing; a device or a pipe is written to. Raises OSError."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    _make_folder(path.parent)
     if _is_device(path):
         path.write_text(text, encoding="utf-8")
     else:
         write_whole(path.resolve(), text.encode())  # of a symbolic link what it names
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:  # one of them is a file
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder)) from error
 
 
 def _append(path: Path, text: str) -> None:
@@ -228,12 +236,12 @@ def _is_device(path: Path) -> bool:
 
 
 def _unwritable(path: Path) -> str:
-    """Returns why a file could not be written, "" where it could: by making its folder and an empty file beside it."""
+    """Returns why a file could not be written, "" where it could: by making an empty one in the nearest folder that is there."""
     if _is_device(path):
         return "" if os.access(path, os.W_OK) else "it takes no write"
-    probe = path.resolve().with_name(f".{path.name}.{os.getpid()}.probe")
+    folder = next(each for each in path.resolve().parents if each.exists())
+    probe = folder / f".{path.name}.{os.getpid()}.probe"
     try:
-        probe.parent.mkdir(parents=True, exist_ok=True)
         probe.touch()
     except OSError as error:
         return error.strerror or str(error)
@@ -241,6 +249,14 @@ def _unwritable(path: Path) -> str:
         with suppress(OSError):
             probe.unlink()
     return ""
+
+
+def _unwritten(path: Path, error: OSError) -> BrokerbenchError:
+    return BrokerbenchError(
+        f"{path} could not be written: {error.strerror or error}",
+        expected="a place that takes a file",
+        remedy="the verdict was printed all the same; make room there, or name another file",
+    )
 
 
 def _bug(path: Path | str, error: Exception) -> BrokerbenchError:
