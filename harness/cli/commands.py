@@ -18,6 +18,7 @@ from rich.text import Text
 
 from harness import __version__
 from harness.brokers import is_ours, setups
+from harness.cli.calibrating import calibrate
 from harness.cli.comparing import compare
 from harness.cli.images import images
 from harness.cli.judging import baseline, gate
@@ -34,6 +35,7 @@ from harness.cli.places import (
     why_not_embedded,
 )
 from harness.cli.result import page_or_why_not, print_result, told, unwritten
+from harness.cli.searching import capacity
 from harness.cli.setups import up
 from harness.cli.sweeping import sweep
 from harness.clock import now_ns
@@ -321,7 +323,9 @@ def down(addresses: tuple[str, ...], as_json: bool) -> int:
 
 cli.add_command(ab)
 cli.add_command(agent)
+cli.add_command(capacity)
 cli.add_command(baseline)
+cli.add_command(calibrate)
 cli.add_command(compare)
 cli.add_command(gate)
 cli.add_command(images)
