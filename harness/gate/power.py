@@ -21,8 +21,8 @@ from harness.analysis.signed_rank import Floats, Look, walsh
 
 RUNS = 20_000
 SEED = 7
-STEPS = 40
-"""Halvings of the interval in which a ratio is looked for."""
+MOST, STEPS = 100.0, 40
+"""σ_d beyond which no ratio is looked for, and halvings of that interval."""
 
 CHANCE = 0.8
 REFUSED, WARNED = 0.90, 1.25
@@ -79,15 +79,22 @@ def detectable(looks: Sequence[Look], max_ratio: float, sigma_d: float, chance: 
     Args:
         looks: as planned. max_ratio: the margin. sigma_d: the noise; 0 = none.
     """
-    if chances(looks, -1e9).fails < chance:
+    beyond = _beyond(tuple(looks), chance)
+    if math.isinf(beyond):
         return math.inf
-    if sigma_d == 0:
-        return max_ratio
-    least, most = 0.0, 1e3  # in σ beyond the margin
+    return math.exp(min(math.log(max_ratio) + beyond * sigma_d, 700.0))
+
+
+@cache
+def _beyond(looks: tuple[Look, ...], chance: float) -> float:
+    """Returns how many σ_d beyond the margin a true ratio must lie to FAIL with that chance; ∞ where none does."""
+    least, most = 0.0, MOST
+    if chances(looks, -most).fails < chance:
+        return math.inf
     for _ in range(STEPS):
         middle = (least + most) / 2
         least, most = (least, middle) if chances(looks, -middle).fails >= chance else (middle, most)
-    return math.exp(min(math.log(max_ratio) + most * sigma_d, 700.0))
+    return most
 
 
 def passes(looks: Sequence[Look], max_ratio: float, sigma_d: float) -> float:
