@@ -137,7 +137,7 @@ def _rules(told: Mapping[str, Any], lines: _Lines, report: Report) -> list[Rule 
             report.add(whole, "", f"unknown key {name!r}", expected="[[rule]] tables and nothing else", remedy=remedy)
     tables = told.get("rule")
     if tables is None or tables == []:
-        if not told:
+        if set(told) <= {"rule"}:
             report.add(
                 whole,
                 "",
@@ -320,7 +320,7 @@ class _Reader:
     def _percent(self, key: str, *, most: float, below: bool = False, zero: bool = False) -> float:
         """Returns a share of 1, written with its unit."""
         value = self._table[key]
-        expected = f"a share {'from' if zero else 'above'} 0 % {'and below' if below else 'to'} {most:.0%} with its unit, such as '25%'"
+        expected = f"a share {'from' if zero else 'above'} 0 % {'and below' if below else 'to'} {most * 100:.0f} % with its unit, such as '25%'"
         number = isinstance(value, int | float) and not isinstance(value, bool)
         try:
             share = _share(value) if isinstance(value, str) else None

@@ -217,7 +217,7 @@ def test_a_recovery_from_a_fault_that_hit_nothing_is_none() -> None:
     rule = contract("<=", 5, "recovery.p99")
     assert told(rule, run(trial(faults=[records.broker_kill(1.0)]))).verdict is Verdict.PASS
     row = told(rule, run(trial(faults=[records.broker_kill(1.0, exposed=0)])))
-    assert (row.verdict, row.words[:31]) == (Verdict.INVALID, "run/1: broker kill NOT EXERCISED")
+    assert (row.verdict, row.words[:32]) == (Verdict.INVALID, "run/1: broker kill NOT EXERCISED")
 
 
 def test_of_recoveries_the_worst_counts_unless_one_fault_is_named() -> None:
