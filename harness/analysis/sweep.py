@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from harness.analysis.slo import counts_for, figure_of
 from harness.metrics import METRICS
-from harness.model import DurabilityClass
+from harness.model import DurabilityClass, TrialStatus
 from harness.record import AtLeast, CaseRecord, Figure, Unknown
 
 SCHEMA_VERSION = 1
@@ -69,6 +69,11 @@ class Curve(_Part):
     label: str = Field(description="the case's id without what the values change in it")
     points: list[Point]
     knee: Knee | None = Field(default=None, description="null = not every value was run")
+
+    @property
+    def ran(self) -> list[Point]:
+        """Returns the values of which a trial came to its end."""
+        return [p for p in self.points if any(t.status is not TrialStatus.INTERRUPTED for t in p.case.trials)]
 
 
 class Ran(_Part):

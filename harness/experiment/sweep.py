@@ -205,7 +205,7 @@ class Sweep:
 
     def _bent(self, curve: Curve) -> Curve:
         """Returns a curve with its knee, if every value was run: where one is missing, the best may be there."""
-        if len(curve.points) < len(self._plan.values):
+        if len(curve.ran) < len(self._plan.values):
             return curve
         return curve.model_copy(update={"knee": knee_of(curve.points, self._plan.metric)})
 

@@ -16,7 +16,7 @@ from reports.figures import UNSUSTAINED
 
 NAMES = {"throughput": "throughput", "latency.end_to_end.p99": "p99 end to end"}
 """Of figures as headings; others go by their name."""
-DEFINITION = f"the knee is the smallest value whose median reaches {SHARE:.0%} of the best"
+DEFINITION = f"the knee is the smallest value whose median reaches {words.ratio(SHARE)} of the best"
 
 
 def name_of(metric: str) -> str:
@@ -28,20 +28,20 @@ def knee(record: SweepRecord, curve: Curve) -> str:
     """Returns in one sentence where a curve bends, or why nowhere."""
     found = curve.knee
     if found is None:
-        return f"no knee: only {len(curve.points)} of {len(record.values)} values were run"
+        return f"no knee: only {len(curve.ran)} of {len(record.values)} values were run"
     metric, key = record.metric, record.key
     reached = SHARE if found.reached is None else found.reached
     best = f"{found.best} ({_median(curve, found.best, metric)})"
     match found.found:
         case "knee" | "first":
             seen = _median(curve, found.value, metric)
-            of = "the best itself" if found.value == found.best else f"{reached:.1%} of the best, {best}"
+            of = "the best itself" if found.value == found.best else f"{words.ratio(reached)} of the best, {best}"
             told = f"knee at {key}={found.value}: its median {name_of(metric)} is {seen}, {of}"
             return f"{told}{_also(found)}"
         case "rising":
             return (
                 f"no knee up to {key}={found.best}: that is the best ({_median(curve, found.best, metric)}), and the best of the"
-                f" others reaches {reached:.1%} of it: go on with {'larger' if _ascending(curve) else 'other'} values"
+                f" others reaches {words.ratio(reached)} of it: go on with {'larger' if _ascending(curve) else 'other'} values"
             )
         case "words":
             return f"no knee: the values of {key} have no order; the best is {best}"
@@ -124,7 +124,7 @@ def notes(record: SweepRecord) -> Iterator[str]:
 def _of_metric(record: SweepRecord) -> Iterator[str]:
     metric = METRICS[record.metric]
     if not metric.higher_is_better:
-        yield f"of {name_of(record.metric)} the lowest is the best; a median reaches {SHARE:.0%} of it up to {1 / SHARE:.3f} times as much"
+        yield f"of {name_of(record.metric)} the lowest is the best; a median reaches {words.ratio(SHARE)} of it up to {1 / SHARE:.3f} times as much"
 
 
 def several(record: SweepRecord) -> bool:
