@@ -106,12 +106,13 @@ class _Comparison:
     """A comparison that can begin, or go on.
 
     Args:
-        folder: where it is; None = not made yet, below ``root``.
+        sees: what its rules can see. folder: where it is; None = not made yet, below ``root``.
     """
 
     record: PairsRecord
     arms: tuple[Arm, Arm]
     jury: Jury
+    sees: tuple[str, ...]
     rules_text: str
     root: Path
     folder: PairsFolder | None = None
@@ -130,7 +131,7 @@ class _Comparison:
                 RunFolder(folder.path).write(RULES, self.rules_text)
             folder.save(self.record)
             if not quiet:
-                _say_first(self.record, self.arms, folder, jury)
+                _say_first(self, folder)
             watcher = ending.enter_context(_view(_pair_s(self.arms), quiet=quiet))
             try:
                 record = run_pairs(folder, self.record, self.arms, watcher, jury)
@@ -197,7 +198,7 @@ def _new(
             "--max-worse is for the default rules, and --rules names others", remedy="leave one of them out"
         )
     ratio = _ratio(max_worse or WORSE[quick])
-    share = _share(others)
+    share = share_of_cpus(others)
     rules = read_rules(rules_file) if rules_file is not None else ()
     environment = dict(os.environ)  # before a deployment takes variables out of it
     read = {"a": _read(scenario, (*keys, *a_keys), cases), "b": _read(scenario, (*keys, *b_keys), ())}
@@ -225,9 +226,9 @@ def _new(
         a=sides["a"],
         b=sides["b"],
     )
-    jury = _jury(rules, record, arms)
+    jury, sees = _jury(rules, record, arms)
     text = rules_file.read_text() if rules_file is not None else ""
-    return _Comparison(record=record, arms=arms, jury=jury, rules_text=text, root=output)
+    return _Comparison(record=record, arms=arms, jury=jury, sees=sees, rules_text=text, root=output)
 
 
 def _taken_up(path: Path) -> _Comparison:
@@ -276,8 +277,9 @@ def _taken_up(path: Path) -> _Comparison:
         )
     arms = _arms(read, {"a": record.a, "b": record.b}, keys, environment)
     rules = read_rules(folder.path / RULES) if record.rules_file else ()
+    jury, sees = _jury(rules, record, arms)
     return _Comparison(
-        record=record, arms=arms, jury=_jury(rules, record, arms), rules_text="", root=folder.path.parent, folder=folder
+        record=record, arms=arms, jury=jury, sees=sees, rules_text="", root=folder.path.parent, folder=folder
     )
 
 
@@ -326,7 +328,7 @@ def _ratio(text: str) -> float:
         raise UsageError(f"--max-worse {text}: {problem}", expected=expected) from error
 
 
-def _share(text: str) -> float:
+def share_of_cpus(text: str) -> float:
     from harness.units import parse_ratio  # noqa: PLC0415 - as above
 
     try:
@@ -403,11 +405,16 @@ def _arm(scenario: Scenario, side: SideRecord, keys: Sequence[str], environment:
     return Arm(scenario=scenario, runner=Here(deployment=deployment, command=_command(), images=side.images))
 
 
-def _jury(rules: Sequence[Rule], record: PairsRecord, arms: tuple[Arm, Arm]) -> Jury:
+def _jury(rules: Sequence[Rule], record: PairsRecord, arms: tuple[Arm, Arm]) -> tuple[Jury, tuple[str, ...]]:
+    """Returns who judges, and what can be seen at the noise that was calibrated here; raises UsageError for a rule that could not pass."""
     from harness.experiment.default_rules import default_rules  # noqa: PLC0415 - as above
+    from harness.experiment.known import known_before  # noqa: PLC0415 - as above
     from harness.gate.jury import Jury  # noqa: PLC0415 - as above
 
-    return Jury(rules=tuple(rules) or default_rules(arms[1].scenario, record.max_worse or 1.0))
+    asked = tuple(rules) or default_rules(arms[1].scenario, record.max_worse or 1.0)
+    before = known_before(asked, arms[0].scenario, arms[1].scenario, record.looks)
+    jury = Jury(rules=asked, sigma_d=before.sigma_d, warnings=before.outlook.warnings)
+    return jury, before.outlook.sees
 
 
 def _command() -> str:
@@ -429,10 +436,11 @@ def _pair_s(arms: tuple[Arm, Arm]) -> float:
     return sum(expected_trial_s(arm.scenario) for arm in arms)
 
 
-def _say_first(record: PairsRecord, arms: tuple[Arm, Arm], folder: PairsFolder, jury: Jury) -> None:
-    """Says what is compared, by which rules, and how long it takes, before the first trial."""
+def _say_first(this: _Comparison, folder: PairsFolder) -> None:
+    """Says what is compared, by which rules, what they can see, and how long it takes, before the first trial."""
     from harness.cli.pairing_view import first_lines  # noqa: PLC0415 - as above
 
+    told = [*first_lines(this.record, _pair_s(this.arms), str(folder.path), this.jury.rules), *this.sees]
     with suppress(OSError):  # nobody reads stderr: no reason not to run
-        for line in first_lines(record, _pair_s(arms), str(folder.path), jury.rules):
+        for line in [*told, *(f"warning: {each}" for each in this.jury.warnings)]:
             say(line, err=True)
