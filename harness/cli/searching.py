@@ -25,7 +25,8 @@ from harness.units import format_rate, parse_duration_s, parse_rate_per_s, parse
 
 if TYPE_CHECKING:
     from harness.analysis.capacity import CapacityRecord
-    from harness.experiment.capacity import Capacity, CapacityPlan
+    from harness.experiment.capacity import Capacity
+    from harness.experiment.probe import CapacityPlan
 
 OUTPUT = Path("runs")
 EXIT_CODES = """\b
@@ -133,7 +134,8 @@ def capacity(
     it no longer holds, halved in between, and the answer is confirmed in three fresh trials.
     """
     from harness.cli.commands import catalogue  # noqa: PLC0415 - which imports this module
-    from harness.experiment.capacity import Capacity, CapacityPlan, bounds_of  # noqa: PLC0415 - analysis takes 0.5 s to import
+    from harness.experiment.capacity import Capacity  # noqa: PLC0415 - analysis takes 0.5 s to import; `list` needs none of it
+    from harness.experiment.probe import CapacityPlan, bounds_of  # noqa: PLC0415 - likewise
 
     asked = read_scenario(scenario, catalogue(), overrides)
     plan = CapacityPlan(

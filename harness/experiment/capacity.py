@@ -7,33 +7,28 @@ Every probe is one trial as a run of its own; ``capacity.json`` is saved after e
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
 from harness import __version__
 from harness.analysis.capacity import (
-    P99,
-    WARMUP_S,
     Asked,
     CapacityRecord,
     Probe,
     Searched,
     figures_shown,
-    is_latency,
     judged,
     known_so_far,
-    messages_needed,
     rate_words,
-    steady_s,
     summed_up,
-    upper_bounds,
 )
-from harness.analysis.rate_search import Answer, Seen, Shown, Step, rounded, search, usual_steps
+from harness.analysis.rate_search import Answer, Seen, Shown, Step, search
 from harness.clock import now_ns, wall_ns
 from harness.deployments.contract import Deployment
 from harness.errors import ExitCode, UsageError
+from harness.experiment.probe import CapacityPlan, probe, require_searchable
 from harness.experiment.single import Done, only, run_one
 from harness.files import lost_place, make_new, plain_name, write_whole
 from harness.model import TrialStatus
@@ -42,15 +37,11 @@ from harness.run.completion import completed
 from harness.run.progress import CaseFinished, CaseStarted, Event, Listener, PhaseChanged, RunStarted
 from harness.run.runner import Run, RunOptions
 from harness.scenario.describe import expected_trial_s
-from harness.scenario.model import Bound, Case, Phases, Scenario, Segment
-from harness.schedule import first_rate_per_s
-from harness.units import format_duration, format_rate
+from harness.scenario.model import Case, Scenario
+from harness.units import format_rate
 
 RECORD = "capacity.json"
 PICTURE = "capacity.png"
-USUAL_START_PER_S = 1000.0
-GROWTH = 2
-"""By how much a probe may offer more than is worked off: what is left must fit into the drain."""
 
 _EXIT = {
     "found": ExitCode.PASS,
@@ -61,75 +52,6 @@ _EXIT = {
     "unfinished": ExitCode.NO_VERDICT,
 }
 SEVERITY = (ExitCode.NO_VERDICT, ExitCode.BROKEN, ExitCode.INVALID, ExitCode.INCONCLUSIVE)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class CapacityPlan:
-    """What is asked.
-
-    Args:
-        scenario: whose cases are searched one after the other. bounds: what a rate has to hold. start_per_s: where growth begins; None
-            = the scenario's rate. probe_s: for how long a rate is held; None = as long as its messages need.
-        within: by how much of itself the answer may be too low. root: folder that gets the search's. command: what the user typed.
-    """
-
-    scenario: Scenario
-    bounds: tuple[Bound, ...]
-    start_per_s: float | None
-    probe_s: float | None
-    within: float
-    root: Path
-    command: str
-
-    @property
-    def cases(self) -> tuple[Case, ...]:
-        """Returns the cases that are searched: a ceiling's closed loop is another question."""
-        return tuple(case for case in self.scenario.cases if not case.ceiling)
-
-    @property
-    def messages(self) -> int:
-        """Returns how many messages each trial needs."""
-        return messages_needed(self.bounds)
-
-    @property
-    def least_per_s(self) -> float:
-        """Returns the lowest rate whose trial has enough messages."""
-        return 0.01 if self.probe_s is not None else self.messages / steady_s(0.01, self.messages)
-
-    def start_of(self, case: Case) -> float:
-        """Returns the first rate that is tried."""
-        own = first_rate_per_s(case.load) if case.load.profile else 0.0
-        return rounded(max(self.start_per_s or own or USUAL_START_PER_S, self.least_per_s))
-
-    def length_s(self, rate_per_s: float) -> float:
-        """Returns for how long a rate is held."""
-        return steady_s(rate_per_s, self.messages) if self.probe_s is None else self.probe_s
-
-    @property
-    def expected_s(self) -> float:
-        """Returns about how long the search takes, where the start is not far from the answer."""
-        each = (expected_trial_s(probe(self, case, self.start_of(case))) for case in self.cases)
-        return sum(each) * usual_steps(self.within)
-
-
-def probe(plan: CapacityPlan, case: Case, rate_per_s: float) -> Scenario:
-    """Returns the scenario of one trial at one rate: the case's own, with an even rate, Poisson arrivals and no faults."""
-    length_s = plan.length_s(rate_per_s)
-    constant = Segment(kind="constant", duration_s=length_s, rates_per_s=(rate_per_s,))
-    load = replace(case.load, profile=(constant,), saturate_window=None, arrival="poisson")
-    warmup_s = max(plan.scenario.phases.warmup_s, WARMUP_S)
-    drain_s = max(plan.scenario.phases.drain_s, GROWTH * (warmup_s + length_s) + case.workers.longest_hold_s)
-    phases = Phases(warmup_s=warmup_s, steady_s=length_s, drain_s=drain_s)
-    changed = (f"load.rate={rate_per_s:.12g}/s", "load.arrival=poisson", f"phases.steady={length_s:.12g} s")
-    return replace(
-        plan.scenario,
-        cases=(replace(case, load=load),),
-        load=load,
-        workers=case.workers,
-        phases=phases,
-        slo=plan.bounds,
-        overrides=(*plan.scenario.overrides, *changed),
-    )
 
 
 class Capacity:
@@ -331,31 +253,6 @@ class _AsProbe:
                 self._listener.notice(told)
             case _:
                 self._listener.notice(event)
-
-
-def require_searchable(plan: CapacityPlan) -> None:
-    """Raises UsageError for a scenario in which there is nothing to search for."""
-    if not any(map(is_latency, plan.bounds)):
-        raise UsageError(
-            f"{plan.scenario.name}: no latency is bounded: how late may messages come?",
-            expected="an upper bound of a latency, as an slo of the scenario or on the command line",
-            remedy="for example --p99 50ms",
-        )
-    if plan.scenario.faults:
-        raise UsageError(
-            f"{plan.scenario.name}: has a fault ({plan.scenario.faults[0].label}), and a fault lets no rate hold",
-            expected="a scenario without faults",
-            remedy="--set faults=[] leaves them out",
-        )
-
-
-def bounds_of(scenario: Scenario, p99_s: float | None) -> tuple[Bound, ...]:
-    """Returns what a rate has to hold: the scenario's SLOs from above; a p99 that is given takes the place of its own."""
-    own = upper_bounds(scenario.slo)
-    if p99_s is None:
-        return own
-    given = Bound(metric=P99, limit=p99_s, text=format_duration(p99_s))
-    return (given, *(bound for bound in own if bound.metric != P99))
 
 
 def exit_of(record: CapacityRecord) -> tuple[ExitCode, str]:

@@ -98,7 +98,7 @@ def _panel(axes: Axes, record: CapacityRecord, searched: Searched, metric: str) 
                 textcoords="offset points", fontsize=7.5,
             )  # fmt: skip
     dots = _dots(searched, metric)
-    _middle(axes, dots)
+    _middle(axes, searched, metric)
     for shown, look in LOOKS.items():
         those = [(rate, value) for rate, value, each in dots if each is shown]
         axes.plot(
@@ -109,13 +109,14 @@ def _panel(axes: Axes, record: CapacityRecord, searched: Searched, metric: str) 
     _answer(axes, searched)
 
 
-def _middle(axes: Axes, dots: Sequence[tuple[float, float, Shown]]) -> None:
-    """Draws a thin line through the middle of each rate's trials."""
-    by_rate: dict[float, list[float]] = {}
-    for rate, value, _ in dots:
-        by_rate.setdefault(rate, []).append(value)
-    ordered = sorted(by_rate)
-    axes.plot(ordered, [median(by_rate[rate]) for rate in ordered], color=BLUE, lw=1.0, alpha=0.7, zorder=1)
+def _middle(axes: Axes, searched: Searched, metric: str) -> None:
+    """Draws a thin line through the middle of the trials that speak for what was shown at each rate."""
+    points = []
+    for each in told.rates(searched):
+        values = [value for probe in each.deciding if (value := told.number(probe.seen.get(metric)))]
+        if values:
+            points.append((each.rate_per_s, median(values)))
+    axes.plot([rate for rate, _ in points], [value for _, value in points], color=BLUE, lw=1.0, alpha=0.7, zorder=1)
 
 
 def _answer(axes: Axes, searched: Searched) -> None:
@@ -128,7 +129,7 @@ def _answer(axes: Axes, searched: Searched) -> None:
         axes.axvspan(searched.above_per_s, axes.get_xlim()[1], color=colour, alpha=SHADE, lw=0, zorder=0)
     words_ = {"found": "capacity ", "at_least": "at least "}.get(searched.found, "held, not confirmed: ")
     axes.annotate(
-        f"{words_}{format_rate(searched.rate_per_s)}", (searched.rate_per_s, 1), (-4, -10), xycoords=("data", "axes fraction"),
+        f"{words_}{format_rate(searched.rate_per_s)}", (searched.rate_per_s, 0), (-5, 5), xycoords=("data", "axes fraction"),
         textcoords="offset points", ha="right", fontsize=8, fontweight="bold", color=INK,
     )  # fmt: skip
 
@@ -150,10 +151,9 @@ def _table(record: CapacityRecord, shown: Sequence[Searched]) -> DataTable:
     for searched in shown:
         for each in told.rates(searched):
             cells = [told.cell(each, metric) for metric in columns]
-            why = "; ".join(dict.fromkeys(filter(None, map(told.why_not, each.probes))))
             rows.append(
                 (searched.case.id, format_rate(each.rate_per_s), f"{each.held} of {len(each.probes)}", *cells,
-                 each.shown.value, why or words.NOT_MEASURED)
+                 each.shown.value, "; ".join(each.reasons) or words.NOT_MEASURED)
             )  # fmt: skip
     headings = ("case", "rate", "held", *map(told.name_of, columns), "shown", "why not")
     return DataTable(headings=headings, rows=tuple(rows))

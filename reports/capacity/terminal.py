@@ -19,7 +19,7 @@ from reports.terminal import INDENT, longest, pairs, print_indented, print_lines
 GAP = 2
 LEAST_WHY = 24
 STYLES = {Shown.HOLDS: "green", Shown.MISSED: "bold red", Shown.GENERATOR: "bold magenta", Shown.UNTOLD: "yellow"}
-SIGNS = {Shown.HOLDS: "✓", Shown.MISSED: "✗", Shown.GENERATOR: "!", Shown.UNTOLD: "?"}
+SIGNS = {Shown.HOLDS: "✓ holds", Shown.MISSED: "✗ missed", Shown.GENERATOR: "! generator", Shown.UNTOLD: "? untold"}
 
 
 def print_capacity(record: CapacityRecord, console: Console, *, folder: Path, picture: Path | None = None) -> None:
@@ -69,12 +69,12 @@ def _print_rates(record: CapacityRecord, searched: Searched, console: Console) -
         _print_stacked(record, searched, every, console)
         return
     table = Table(box=None, padding=(0, GAP, 0, 0), pad_edge=False, header_style="dim")
-    for heading in ("rate", "held", *map(told.name_of, metrics)):
+    for heading in ("rate", "held", *map(told.heading_of, metrics)):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)
-    table.add_column("why not", overflow="fold")
+    table.add_column("why not", overflow="fold", min_width=LEAST_WHY)
     for each in every:
-        table.add_row(*_row(searched, each, metrics), Text(_why(each)))
+        table.add_row(*_row(searched, each, metrics), Text("; ".join(each.reasons)))
     print_indented(table, INDENT, console)
 
 
@@ -90,17 +90,13 @@ def _row(searched: Searched, each: Rate, metrics: list[str]) -> list[Text]:
 def _needed(searched: Searched, every: list[Rate], metrics: list[str]) -> int:
     """Returns how wide the table is with room for reasons."""
     rows = [_row(searched, each, metrics) for each in every]
-    headings = ("rate", "held", *map(told.name_of, metrics), "")
+    headings = ("rate", "held", *map(told.heading_of, metrics), "")
     widths = [max(longest([row[at] for row in rows]), len(heading)) for at, heading in enumerate(headings)]
     return INDENT + sum(widths) + GAP * len(widths) + LEAST_WHY
 
 
 def _sign(each: Rate) -> Text:
-    return Text(f"{SIGNS[each.shown]} {each.shown.value}", style=STYLES[each.shown])
-
-
-def _why(each: Rate) -> str:
-    return "; ".join(dict.fromkeys(filter(None, map(told.why_not, each.probes))))
+    return Text(SIGNS[each.shown], style=STYLES[each.shown])
 
 
 def _print_stacked(record: CapacityRecord, searched: Searched, every: list[Rate], console: Console) -> None:
@@ -109,7 +105,7 @@ def _print_stacked(record: CapacityRecord, searched: Searched, every: list[Rate]
         head = Text(f"{mark}{format_rate(each.rate_per_s)}, held {each.held} of {len(each.probes)} ", style="bold")
         print_indented(head.append_text(_sign(each)), INDENT, console)
         figures = [f"{told.name_of(metric)} {told.cell(each, metric)}" for metric in told.columns(record)]
-        print_lines([", ".join(figures), *filter(None, [_why(each)])], 2 * INDENT, console)
+        print_lines([", ".join(figures), *filter(None, ["; ".join(each.reasons)])], 2 * INDENT, console)
 
 
 def _print_warnings(record: CapacityRecord, console: Console) -> None:

@@ -10,6 +10,9 @@ from dataclasses import dataclass
 
 from harness.analysis.capacity import MESSAGES, P99, SHORTEST_S, CapacityRecord, Probe, Searched
 from harness.analysis.rate_search import CONFIRMATIONS, Shown
+from harness.analysis.slo import worst
+from harness.metrics import METRICS
+from harness.model import TrialStatus
 from harness.record import AtLeast, Figure
 from harness.units import format_rate
 from reports import words
@@ -18,10 +21,12 @@ from reports.charts._words import durability
 NAMES = {
     P99: "p99 end to end",
     "rate.achieved": "settled",
-    "backlog.end": "backlog at the end",
-    "lag.p99": "generator's lag p99",
+    "backlog.end": "backlog",
 }
-"""Of figures as headings; others go by their name."""
+"""Of figures in sentences and headings; others go by their name."""
+HEADINGS = {P99: "p99"}
+"""In the table, which has little room."""
+MOST_WARNINGS = 4
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,27 +42,37 @@ class Rate:
         return sum(probe.shown is Shown.HOLDS for probe in self.probes)
 
     @property
-    def reasons(self) -> tuple[str, ...]:
-        """Returns why it did not, each reason once; where it was tried again and held, why not at first."""
-        return tuple(dict.fromkeys(reason for probe in self.probes for reason in probe.reasons))
+    def shown(self) -> Shown:
+        """Returns what the search went by: the last trial, which is also the confirming one that did not hold."""
+        return self.probes[-1].shown
 
     @property
-    def shown(self) -> Shown:
-        """Returns what the search went by: the last trial, or the confirming one that did not hold."""
-        return self.probes[-1].shown
+    def deciding(self) -> tuple[Probe, ...]:
+        """Returns the trials that speak for it."""
+        return tuple(probe for probe in self.probes if probe.shown is self.shown)
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """Returns why it does not hold, each reason once; of one that holds, why it did not at first."""
+        return tuple(dict.fromkeys(why for probe in self.probes if (why := why_not(probe))))
 
 
 def rates(searched: Searched) -> list[Rate]:
-    """Returns the rates in ascending order."""
+    """Returns the rates in ascending order; a trial that was interrupted shows nothing."""
     by_rate: dict[float, list[Probe]] = {}
-    for probe in searched.probes:
+    for probe in (probe for probe in searched.probes if probe.status != TrialStatus.INTERRUPTED):
         by_rate.setdefault(probe.rate_per_s, []).append(probe)
     return [Rate(rate_per_s=rate, probes=tuple(by_rate[rate])) for rate in sorted(by_rate)]
 
 
 def name_of(metric: str) -> str:
-    """Returns what a figure is called in headings."""
+    """Returns what a figure is called in sentences."""
     return NAMES.get(metric, metric)
+
+
+def heading_of(metric: str) -> str:
+    """Returns what a figure is called in the table."""
+    return HEADINGS.get(metric, name_of(metric))
 
 
 def headline_metric(record: CapacityRecord) -> str:
@@ -136,14 +151,9 @@ def _with_figure(reason: str, probe: Probe) -> str:
 
 
 def cell(each: Rate, metric: str) -> str:
-    """Returns a figure over the trials of a rate: one, or from the lowest to the highest."""
-    found = [probe.seen[metric] for probe in each.probes if metric in probe.seen]
-    numbers = sorted(value for figure in found if (value := number(figure)) is not None)
-    if not numbers or len(numbers) < len(found):
-        return words.figure(metric, found[-1]) if found else words.NOT_MEASURED
-    censored = any(isinstance(figure, AtLeast) for figure in found)
-    low, high = words.figure(metric, numbers[0]), words.figure(metric, numbers[-1])
-    return ("≥ " if censored else "") + (low if low == high else f"{low} … {high}")
+    """Returns a figure of a rate: the worst of the trials that speak for what was shown."""
+    found = [probe.seen[metric] for probe in each.deciding if metric in probe.seen]
+    return words.figure(metric, worst(found, highest=not METRICS[metric].higher_is_better))
 
 
 def number(figure: Figure | None) -> float | None:
@@ -167,7 +177,8 @@ def title(record: CapacityRecord) -> str:
 def notes(record: CapacityRecord) -> Iterator[str]:
     """Yields what a reader of table and chart must know."""
     yield f"a rate holds: {bounds(record)}, and the generator is not saturated"
-    yield f"the capacity is at most {words.ratio(record.within)} too low: the next rate above it does not hold"
+    if any(searched.found == "found" for searched in record.searches):
+        yield f"the capacity is at most {words.ratio(record.within)} too low: the next rate above it does not hold"
     lengths = sorted({probe.steady_s for each in record.searches for probe in each.probes})
     if lengths:
         span = f"{lengths[0]:g} s" if len(lengths) == 1 else f"{lengths[0]:g} to {lengths[-1]:g} s"
@@ -179,8 +190,10 @@ def notes(record: CapacityRecord) -> Iterator[str]:
 
 def warnings(searched: Searched) -> list[str]:
     """Returns what a trial of the capacity itself warned of, each once."""
-    those = [probe for probe in searched.probes if probe.rate_per_s == searched.rate_per_s]
-    return list(dict.fromkeys(warning for probe in those for warning in probe.warnings))
+    those = [
+        probe for probe in searched.probes if probe.rate_per_s == searched.rate_per_s and probe.shown is Shown.HOLDS
+    ]
+    return list(dict.fromkeys(warning for probe in those for warning in probe.warnings))[:MOST_WARNINGS]
 
 
 def several(record: CapacityRecord) -> bool:
@@ -191,4 +204,4 @@ def several(record: CapacityRecord) -> bool:
 def columns(record: CapacityRecord) -> Sequence[str]:
     """Returns the figures that stand in the table."""
     bounded = [asked.metric for asked in record.asked]
-    return tuple(dict.fromkeys((headline_metric(record), *bounded, "rate.achieved", "backlog.end")))
+    return tuple(dict.fromkeys((headline_metric(record), "rate.achieved", *bounded, "backlog.end")))
