@@ -21,6 +21,7 @@ from harness.gate.outcome import Outcome, Verdict, outcome_schema
 from harness.record import RunRecord
 from tests.unit.gate_folders import CASE, NO_LOSS, P50, SLOWER, baseline, case, kept, rules, run, stored, trial
 from tests.unit.test_comparable import FINGERPRINT, SCENARIO, changed
+from tests.unit.test_pairs import Scripted, compared, only_folder, steady
 
 BASE = [0.00100, 0.00101, 0.00102, 0.00099, 0.00098]
 SAME = [0.001005, 0.001015, 0.000985, 0.000995, 0.001001]
@@ -331,3 +332,44 @@ def test_the_help_says_what_each_exit_code_means(capsys: pytest.CaptureFixture[s
     cli.main(["gate", "--help"], standalone_mode=False)
     told = capsys.readouterr().out
     assert re.findall(r"^ +(\d+) +\w", told, re.MULTILINE) == ["0", "2", "10", "11", "12", "13", "70", "130"]
+
+
+# Folders of pairs.
+
+
+def pairs_of(root: Path, ratio: float, **more: Any) -> Path:
+    """Returns the folder of a comparison that was run to its end, B being ``ratio`` times as slow."""
+    compared(root, Scripted(steady(0.001)), Scripted(steady(0.001 * ratio), **more), stopping="quick")
+    return only_folder(root).path
+
+
+def test_a_folder_of_pairs_is_judged_by_other_rules_than_it_was_run_for(tmp_path: Path) -> None:
+    folder = pairs_of(tmp_path / "pairs", 1.5)
+    found = gated(folder, rules(tmp_path / "rules.toml", SLOWER, NO_LOSS))
+    assert (found.exit_code, found.kind, found.rows[0].verdict) == (10, "pairs", Verdict.FAIL)
+    assert (found.rows[0].estimate, found.rows[0].n) == (pytest.approx(1.5), 5)
+    assert len(found.runs) == 20
+    assert gated(folder / "ab.json", rules(tmp_path / "rules.toml", SLOWER.replace("10%", "60%"))).exit_code == 0
+
+
+def test_pairs_have_their_own_reference(tmp_path: Path) -> None:
+    folder, base = pairs_of(tmp_path / "pairs", 1.0), kept(tmp_path / "base.json", run(BASE))
+    with pytest.raises(UsageError, match="a folder of pairs, in which B is held against A"):
+        gated(folder, rules(tmp_path / "rules.toml", SLOWER), [base])
+
+
+def test_pairs_that_were_cut_short_never_pass(tmp_path: Path) -> None:
+    folder = pairs_of(tmp_path / "pairs", 1.0)
+    record = json.loads((folder / "ab.json").read_text())
+    record["status"], record["cases"][0]["over"] = "interrupted", ""
+    (folder / "ab.json").write_text(json.dumps(record))
+    found = gated(folder, rules(tmp_path / "rules.toml", SLOWER, NO_LOSS))
+    assert (found.exit_code, {row.verdict for row in found.rows}) == (13, {Verdict.INVALID})
+
+
+def test_a_subject_that_pairs_do_not_declare_makes_them_incomparable(tmp_path: Path) -> None:
+    newer = changed("subject", "brokerbench", value="9.9")
+    folder = pairs_of(tmp_path / "pairs", 1.0, fingerprint=newer)
+    found = gated(folder, rules(tmp_path / "rules.toml", SLOWER))
+    assert found.exit_code == 12
+    assert "brokerbench: 0.1.0 / 9.9" in found.rows[0].words

@@ -43,6 +43,8 @@ seed: 40
 SLOWER = RelativeRule(id="p50", metric=P50, max_ratio=1.25)
 NO_LOSS = AbsoluteRule(id="no-loss", metric="loss.confirmed", relation="==", limit=0.0, text="== 0")
 S = 1_000_000_000
+RUN_IDS = itertools.count(1)
+"""No two runs have the same: cases of one run are compared in another way."""
 
 
 class Scripted:
@@ -64,7 +66,7 @@ class Scripted:
         number = seed - scenario.seed
         self.seeds.append(seed)
         p50_s = self.of_case.get(case.id, self.p50_s)
-        record = gate_folders.run([p50_s(number)], run_id=f"{len(self.seeds):016x}", **self.more)
+        record = gate_folders.run([p50_s(number)], run_id=f"{next(RUN_IDS):016x}", **self.more)
         [only] = record.cases
         record = record.model_copy(update={"cases": [only.model_copy(update={"id": case.id})], "status": "finished"})
         match self.interrupt(number):
