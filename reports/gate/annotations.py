@@ -20,17 +20,17 @@ def annotations(outcome: Outcome) -> list[str]:
 
     At most ten of each, the severest first; an outcome without a word to say has none.
     """
-    rows = told.worst_first(outcome.rows)
-    errors = [_of(row) for row in rows if row.verdict not in (Verdict.PASS, Verdict.INCONCLUSIVE)]
-    if not rows:
+    rows = told.together([row for row in outcome.rows if row.verdict is not Verdict.PASS])
+    errors = [_of(*each) for each in rows if each[1].verdict is not Verdict.INCONCLUSIVE]
+    if not outcome.rows:
         errors = [("brokerbench", told.NO_ROWS)]
-    warnings = [_of(row) for row in rows if row.verdict is Verdict.INCONCLUSIVE]
+    warnings = [_of(*each) for each in rows if each[1].verdict is Verdict.INCONCLUSIVE]
     warnings += [("brokerbench", line) for line in (*outcome.warnings, *outcome.flags)]
     return [*_commands("error", errors), *_commands("warning", warnings)]
 
 
-def _of(row: Row) -> tuple[str, str]:
-    return f"{row.verdict}: {row.rule}", f"{told.case(row.case)}: {row.words}"
+def _of(rules: str, row: Row) -> tuple[str, str]:
+    return f"{row.verdict}: {rules}", f"{told.case(row.case)}: {row.words}"
 
 
 def _commands(kind: str, told_of: Sequence[tuple[str, str]]) -> list[str]:

@@ -146,8 +146,8 @@ def _runs(outcome: Outcome) -> Iterator[str]:
         legend = f"{text(told.order_legend(outcome))}."
         parts += [within(TABLE_BYTES, ["case", "order of the runs, by coin"], rows, source=SOURCE), legend]
     parts += _list("What being second did", told.effects(outcome))
-    discards = [*told.discards(outcome), *told.why_discarded(outcome)]
-    parts += _list("Discarded pairs, by whose trial was disturbed", discards)
+    for name, said in told.discards(outcome).items():
+        parts += _list(f"Discarded pairs of {name}", said)
     if parts:
         yield _folded("The runs", parts)
 
@@ -161,5 +161,5 @@ def _list(title: str, lines: Sequence[str]) -> Iterator[str]:
     if lines:
         left_out = len(lines) - MAX_LINES
         more = [f"- … and {left_out:,} more: {SOURCE} has them"] if left_out > 0 else []
-        yield f"**{title}**"
+        yield f"**{text(clipped(title))}**"
         yield "\n".join([*(f"- {text(clipped(line))}" for line in lines[:MAX_LINES]), *more])

@@ -68,14 +68,12 @@ def _print_verdict(outcome: Outcome, console: Console) -> None:
     strip = pairs(2)
     strip.add_row(Text("VERDICT", style="bold reverse"), Text(told.headline(outcome), style="bold"))
     console.print(strip)
-    open_ones = [row for row in told.worst_first(outcome.rows) if row.verdict is not Verdict.PASS]
+    open_ones = told.together([row for row in outcome.rows if row.verdict is not Verdict.PASS])
     lines = pairs(1)
-    for row in open_ones[:MAX_SENTENCES]:
+    for rules, row in open_ones[:MAX_SENTENCES]:
         sign = told.SIGNS[row.verdict]
-        lines.add_row(
-            Text(sign.symbol, style=sign.style),
-            Text.assemble((row.rule, "bold"), f", {told.case(row.case)}: {row.words}"),
-        )
+        sentence = Text.assemble((rules, "bold"), f", {told.case(row.case)}: {row.words}")
+        lines.add_row(Text(sign.symbol, style=sign.style), sentence)
     print_indented(lines, 1, console)
     _print_more(len(open_ones) - MAX_SENTENCES, console)
 
@@ -222,8 +220,12 @@ def _print_runs(outcome: Outcome, console: Console) -> None:
             print_lines([f"{name}: {runs}"], INDENT, console)
         _print_legend([told.order_legend(outcome)], console)
     _print_list("What being second did", told.effects(outcome), console)
-    discards = told.discards(outcome)
-    _print_list("Discarded pairs, by whose trial was disturbed", [*discards, *told.why_discarded(outcome)], console)
+    if discards := told.discards(outcome):
+        _title("Discarded pairs", console)
+        for name, said in discards.items():
+            print_indented(Text(name, style="bold", overflow="fold"), INDENT, console)
+            print_lines(said[:MAX_LINES], 2 * INDENT, console)
+            _print_more(len(said) - MAX_LINES, console)
 
 
 def _print_list(title: str, lines: Sequence[str], console: Console) -> None:

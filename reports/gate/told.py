@@ -64,6 +64,14 @@ def worst_first(rows: Sequence[Row]) -> list[Row]:
     return sorted(rows, key=lambda row: SEVERITY.index(row.verdict))
 
 
+def together(rows: Sequence[Row]) -> list[tuple[str, Row]]:
+    """Returns rows with the names of their rules; those of one case of which the same is said are one: ``no-loss, claims``."""
+    found: dict[tuple[Verdict, str, str], list[Row]] = {}
+    for row in worst_first(rows):
+        found.setdefault((row.verdict, row.case, row.words), []).append(row)
+    return [(", ".join(row.rule for row in same), same[0]) for same in found.values()]
+
+
 def headline(outcome: Outcome) -> str:
     """Returns the verdict in plain words: ``FAIL: 1 of 3 rules is broken; 1 neither held nor broken, 1 held.``
 
@@ -209,13 +217,17 @@ def effect(told: OrderEffect) -> str:
     return f"{where}: second / first = {ratios.number(told.ratio, exact=True)} ({words.count(told.pairs, 'pair')})"
 
 
-def discards(outcome: Outcome) -> list[str]:
-    """Returns how many pairs were discarded for what befell each side's trial, a sentence for each case."""
-    return [
-        f"{name}: {', '.join(f'{side.upper()} {count}' for side, count in sorted(sides.items()))}"
-        for name, sides in outcome.discarded.items()
-        if any(sides.values())
-    ]
+def discards(outcome: Outcome) -> dict[str, list[str]]:
+    """Returns case → how often each side's trial was disturbed, and which pairs do not count for what, a sentence each."""
+    found: dict[str, list[str]] = {}
+    for name, sides in outcome.discarded.items():
+        if any(sides.values()):
+            counts = ", ".join(f"{side.upper()} {count}" for side, count in sorted(sides.items()))
+            found[name] = [f"trials that were disturbed: {counts}"]
+    why = dict.fromkeys((ran.case, ran.pair, ran.discarded) for ran in outcome.runs if ran.discarded)
+    for name, pair, reason in why:
+        found.setdefault(name, []).append(f"pair {pair}: {reason}")
+    return found
 
 
 def order(outcome: Outcome) -> list[tuple[str, str]]:
@@ -242,13 +254,6 @@ def order_legend(outcome: Outcome) -> str:
     if any(ran.status != "valid" for ran in outcome.runs):
         parts.append("!: the trial before it is not valid")
     return "; ".join(parts)
-
-
-def why_discarded(outcome: Outcome) -> list[str]:
-    """Returns which trials were discarded, and why."""
-    return [
-        f"{ran.case}, pair {ran.pair}, {ran.side.upper()}: {ran.discarded}" for ran in outcome.runs if ran.discarded
-    ]
 
 
 def sides(outcome: Outcome) -> list[tuple[str, str]]:

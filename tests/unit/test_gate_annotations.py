@@ -56,21 +56,29 @@ def test_a_gate_that_passes_without_a_word_annotates_nothing() -> None:
     assert told(outcomes.held(), outcomes.lossless()) == []
 
 
+def test_rules_of_a_case_of_which_the_same_is_said_share_one() -> None:
+    found = told(outcomes.lossy(rule="r1", words="interrupted"), outcomes.lossy(rule="r2", words="interrupted"))
+    assert found == [("error", "FAIL: r1, r2", f"{outcomes.REDIS}: interrupted")]
+
+
 def test_no_row_at_all_is_an_error() -> None:
     (only,) = annotations(outcomes.empty(warnings=[], flags=[]))
     assert read(only) == ("error", "brokerbench", "INVALID: no rule was applied to any case, so nothing is proven.")
 
 
-@pytest.mark.parametrize(("rows", "last"), [(10, "throughput"), (11, "… and 2 more"), (200, "… and 191 more")])
+@pytest.mark.parametrize(("rows", "last"), [(10, "FAIL: throughput"), (11, "… and 2 more"), (200, "… and 191 more")])
 def test_there_are_ten_errors_at_most_and_the_last_counts_the_rest(rows: int, last: str) -> None:
-    found = told(*[outcomes.regression()] * rows)
+    found = told(*[outcomes.regression(words=str(n)) for n in range(rows)])
     assert len(found) == 10
     assert {kind for kind, _, _ in found} == {"error"}
     assert last in f"{found[-1][1]} {found[-1][2]}"
 
 
 def test_ten_warnings_have_room_beside_ten_errors() -> None:
-    found = told(*[outcomes.regression()] * 12, *[outcomes.undecided()] * 12)
+    some = [str(n) for n in range(12)]
+    found = told(
+        *[outcomes.regression(words=each) for each in some], *[outcomes.undecided(words=each) for each in some]
+    )
     assert [kind for kind, _, _ in found] == ["error"] * 10 + ["warning"] * 10
 
 

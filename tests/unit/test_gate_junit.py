@@ -102,7 +102,7 @@ def test_a_failure_says_what_was_seen_and_every_trials_figure() -> None:
         "message": "B is 42.0 % worse than A (+30.7 % to +55.2 %, 6 pairs); 10 % is tolerated",
     }
     assert (failure.text or "").splitlines()[:5] == [
-        "throughput (steady) at most 10 % worse (at least 90.9 % of A's)",
+        "throughput (steady) at most 10 % worse (at least 90.9 % of the reference's)",
         "worse by +42.0 % (+30.7 % to +55.2 %), tolerated +10.0 %",
         "A 12,310/s, B 8,670/s, 6 pairs",
         "pair 1, A: 12,101/s (0001-a/0)",

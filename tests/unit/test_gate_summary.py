@@ -85,7 +85,9 @@ def test_runs_discards_drift_and_warnings_are_told() -> None:
     page = summary(outcomes.outcome())
     for told in (
         f"| `{outcomes.REDIS}` | 1 AB, 2 BA, 3 BA, 4 AB, 5 (AB), 6 BA |",
-        f"- `{outcomes.REDIS}`: A 0, B 1",
+        f"**Discarded pairs of `{outcomes.REDIS}`**",
+        "- trials that were disturbed: A 0, B 1",
+        "- pair 5: CPU steal 12 % of the trial",
         f"- `{outcomes.REDIS}`, throughput: second / first = 0.988 (6 pairs)",
         "- kernel differs: 6.8.0 and 6.8.1",
         "- not calibrated here: run \\`brokerbench calibrate durability\\` to know what can be seen",

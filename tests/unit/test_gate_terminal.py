@@ -90,8 +90,12 @@ class TestVerdict:
             "",
         ]
 
+    def test_rules_of_a_case_of_which_the_same_is_said_share_a_line(self) -> None:
+        rows = [outcomes.unmeasured(rule=name, words="6 pairs were disturbed") for name in ("p99", "loss")]
+        assert lines(outcomes.outcome(*rows))[2:4] == [f" ! p99, loss, {outcomes.POSTGRES}: 6 pairs were disturbed", ""]
+
     def test_of_many_the_rest_is_counted(self) -> None:
-        many = [outcomes.lossy(rule=f"r{n}") for n in range(MAX_ROWS + 5)]
+        many = [outcomes.lossy(rule=f"r{n}", words=str(n)) for n in range(MAX_ROWS + 5)]
         page = lines(outcomes.outcome(*many))
         assert f"  … and {len(many) - MAX_SENTENCES} more: `--json` has them" in page
         assert "  … and 5 more: `--json` has them" in page
@@ -194,9 +198,10 @@ class TestWhatCouldBeSeen:
         ]
 
     def test_discards_are_told_per_arm_with_their_causes(self) -> None:
-        assert section(outcomes.outcome(), "Discarded pairs, by whose trial was disturbed") == [
-            f"  {outcomes.REDIS}: A 0, B 1",
-            f"  {outcomes.REDIS}, pair 5, B: CPU steal 12 % of the trial",
+        assert section(outcomes.outcome(), "Discarded pairs") == [
+            f"  {outcomes.REDIS}",
+            "    trials that were disturbed: A 0, B 1",
+            "    pair 5: CPU steal 12 % of the trial",
         ]
 
     def test_drift_and_warnings_are_told(self) -> None:
