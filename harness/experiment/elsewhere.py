@@ -28,7 +28,13 @@ STDERR = "stderr.txt"
 NOT_ITS_OWN = ("PYTHONPATH", "PYTHONHOME", "__PYVENV_LAUNCHER__")
 """Variables that belong to our Python: with them the other one would run our code."""
 
-BOOT = """
+MAIN = """
+sys.argv[0] = "brokerbench"
+from harness.cli import main
+main()
+"""
+ONCE = f"import sys{MAIN}"
+WITH_US = f"""
 import os, signal, sys, threading, time
 
 def until_we_are_alone():
@@ -40,10 +46,7 @@ def until_we_are_alone():
     os.kill(os.getpid(), signal.SIGKILL)
 
 threading.Thread(target=until_we_are_alone, daemon=True).start()
-sys.argv[0] = "brokerbench"
-from harness.cli import main
-main()
-"""
+{MAIN}"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -76,10 +79,10 @@ class Elsewhere:
                 remedy=f"{self.python} -m pip install brokerbench",
             )
         version = asked.stdout.strip()
-        read = self._ask(["-c", BOOT, "check", scenario.path, *self._keys(scenario)])
+        read = self._ask(["-c", ONCE, "check", scenario.path, *self._keys(scenario)])
         if read.returncode:
             raise UsageError(
-                f"the brokerbench {version} of {self.python} does not take the scenario:\n{read.stderr.strip()}",
+                f"the brokerbench {version} of {self.python} does not take the scenario (exit {read.returncode}):\n{read.stderr.strip()}",
                 expected="a scenario that both versions know",
                 remedy="leave out what only one of them knows",
             )
@@ -95,7 +98,7 @@ class Elsewhere:
         argv = ["run", scenario.path, *self._keys(scenario), "--set", f"seed={seed}", "--trials", "1"]
         argv += ["--output", str(root), "--json", *(["--case", case.id] if self.several else [])]
         with (root / STDERR).open("wb") as stderr:
-            status, interrupted = self._wait([str(self.python), "-P", "-c", BOOT, *argv], stderr)
+            status, interrupted = self._wait([str(self.python), "-P", "-c", WITH_US, *argv], stderr)
         told = (root / STDERR).read_text(errors="replace").strip()
         if not told:
             (root / STDERR).unlink()
@@ -141,7 +144,7 @@ class Elsewhere:
             return subprocess.run(
                 [str(self.python), "-P", *argv],
                 env=self._environment(),
-                stdin=subprocess.PIPE,
+                stdin=subprocess.DEVNULL,
                 capture_output=True,
                 text=True,
                 timeout=CHECK_LIMIT_S,
