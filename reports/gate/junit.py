@@ -46,7 +46,8 @@ def junit(outcome: Outcome, *, inconclusive: Literal["fail", "warn"] = "fail") -
 
 
 def _suite(document: ET.Element, outcome: Outcome, counts: dict[str, str]) -> ET.Element:
-    started = min((ran.started_wall_ns for ran in outcome.runs), default=0)
+    first = min((ran.started_wall_ns for ran in outcome.runs), default=None)
+    started = datetime.now(UTC) if first is None else datetime.fromtimestamp(first / 1e9, UTC)
     suite = ET.SubElement(
         document,
         "testsuite",
@@ -56,7 +57,7 @@ def _suite(document: ET.Element, outcome: Outcome, counts: dict[str, str]) -> ET
             "id": "0",
             **counts,
             "time": "0",
-            "timestamp": f"{datetime.fromtimestamp(started / 1e9, UTC):%Y-%m-%dT%H:%M:%S}",
+            "timestamp": f"{started:%Y-%m-%dT%H:%M:%S}",
             "hostname": "localhost",
         },
     )

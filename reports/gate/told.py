@@ -82,7 +82,7 @@ def headline(outcome: Outcome) -> str:
     if worst is None:
         return NO_ROWS
     counts = Counter(of_rules.values())
-    cases = len({row.case for row in outcome.rows})
+    cases = len({row.case for row in outcome.rows} - {""})
     over = f" ({cases} cases)" if cases > 1 else ""
     rest = ", ".join(f"{counts[each]} {_STATES[each]}" for each in SEVERITY if each is not worst and counts[each])
     meaning = f" {_MEANINGS[worst]}" if worst in _MEANINGS else ""
@@ -108,6 +108,8 @@ def _share(number: int, of: int) -> str:
 def exit_line(outcome: Outcome) -> str:
     """Returns ``Exit code 10, regression or contract broken: <why>``."""
     known = next((f", {meaning}" for code, meaning in EXITS.items() if code == outcome.exit_code), "")
+    if outcome.exit_code == ExitCode.PASS and severest(row.verdict for row in outcome.rows) is Verdict.INCONCLUSIVE:
+        known = ", as what is inconclusive only warns here"
     return f"Exit code {outcome.exit_code}{known}" + (f": {outcome.exit_reason}" if outcome.exit_reason else "")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from xml.etree import ElementTree as ET
@@ -124,8 +125,10 @@ def test_the_whole_page_goes_along() -> None:
     assert "Exit code 10, regression or contract broken" in page
 
 
-def test_the_suite_has_the_time_of_its_first_run() -> None:
+def test_the_suite_has_the_time_of_its_first_run_and_without_runs_that_of_the_judgement() -> None:
     assert suite(outcomes.outcome()).get("timestamp") == "2026-11-21T10:02:00"
+    before = datetime.now(UTC).replace(microsecond=0, tzinfo=None)
+    assert datetime.fromisoformat(suite(outcomes.outcome(runs=[])).get("timestamp") or "") >= before
 
 
 ANY = st.text(st.characters(codec="utf-8"), max_size=60) | st.sampled_from(

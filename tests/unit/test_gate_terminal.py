@@ -72,6 +72,13 @@ class TestVerdict:
         rows = [outcomes.held(), outcomes.held(case="b", verdict=Verdict.FAIL), outcomes.held(case="c")]
         assert told.headline(outcomes.outcome(*rows)) == "FAIL: the rule is broken (3 cases)."
 
+    def test_a_rule_without_a_case_is_none_of_the_cases(self) -> None:
+        rows = [outcomes.unmatched(), outcomes.held()]
+        assert told.headline(outcomes.outcome(*rows)).startswith(
+            "INVALID: 1 of 2 rules is without evidence that proves"
+        )
+        assert "cases" not in told.headline(outcomes.outcome(*rows))
+
     def test_no_row_at_all_is_invalid(self) -> None:
         page = lines(outcomes.empty())
         assert page[1] == "VERDICT  INVALID: no rule was applied to any case, so nothing is proven."
@@ -104,6 +111,13 @@ class TestVerdict:
         assert lines(outcomes.outcome(outcomes.lossy()), 200)[-1] == (
             f"Exit code 10, regression or contract broken: FAIL: no-loss, {outcomes.REDIS}: "
             "23 confirmed messages were lost in trial 3, allowed: 0"
+        )
+
+    def test_an_inconclusive_gate_that_only_warns_is_not_called_a_pass(self) -> None:
+        told_of = outcomes.outcome(outcomes.undecided(words="too noisy"), inconclusive="warn")
+        assert lines(told_of, 200)[-1] == (
+            "Exit code 0, as what is inconclusive only warns here: "
+            f"INCONCLUSIVE: steady-p99, {outcomes.REDIS}: too noisy"
         )
 
 
