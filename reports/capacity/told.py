@@ -53,8 +53,10 @@ class Rate:
 
     @property
     def reasons(self) -> tuple[str, ...]:
-        """Returns why it does not hold, each reason once; of one that holds, why it did not at first."""
-        return tuple(dict.fromkeys(why for probe in self.probes if (why := why_not(probe))))
+        """Returns why it does not hold, as the last trial has it; of a rate that holds, why it did not at first."""
+        last = why_not(self.probes[-1])
+        first = next(filter(None, map(why_not, self.probes)), "")
+        return (last,) if last else (f"at first: {first}",) if first else ()
 
 
 def rates(searched: Searched) -> list[Rate]:
