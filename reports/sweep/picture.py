@@ -15,7 +15,7 @@ from harness.record import AtLeast
 from reports import words
 from reports.charts import DataTable, Drawing
 from reports.charts._axes import durations
-from reports.charts._style import GREY, INK, Line, figure, line, styled
+from reports.charts._style import INK, Line, figure, line, styled
 from reports.embedding import picture as picture_of
 from reports.sweep import told
 
@@ -100,6 +100,7 @@ def _panel(axes: Axes, record: SweepRecord, curves: Sequence[Curve], metric: str
         look = line(number)
         _line(axes, curve, metric, places, look)
         _dots(axes, curve, metric, places, look)
+        _gaps(axes, curve, places, number, look)
         if metric == record.metric:
             _knee(axes, curve, metric, places, look)
 
@@ -114,7 +115,7 @@ def _line(axes: Axes, curve: Curve, metric: str, places: dict[str, float], look:
     medians = [(places[point.value], _median(point, metric)) for point in curve.points]
     axes.plot(
         [at for at, _ in medians], [value for _, value in medians], color=look.colour, linestyle=look.dash,
-        marker=look.marker, markersize=5, label=curve.label,
+        marker=look.marker, markersize=5, label=f"{curve.label}: {told.durabilities([curve])}",
     )  # fmt: skip
     for point in curve.points:
         seen = point.seen[metric].median
@@ -133,10 +134,15 @@ def _dots(axes: Axes, curve: Curve, metric: str, places: dict[str, float], look:
                 [places[point.value]] * len(each), each, linestyle="", marker="o", markersize=3.5, markerfacecolor="none",
                 color=look.colour, clip_on=False,
             )  # fmt: skip
+
+
+def _gaps(axes: Axes, curve: Curve, places: dict[str, float], number: int, look: Line) -> None:
+    """Says where a value of the ``number``-th curve has no valid trial."""
+    for point in curve.points:
         if not any(trial.status is TrialStatus.VALID for trial in point.case.trials):
             axes.annotate(
-                "no valid trial", (places[point.value], 0), (0, 4), xycoords=("data", "axes fraction"),
-                textcoords="offset points", ha="center", fontsize=7.5, fontstyle="italic", color=GREY,
+                "no valid trial", (places[point.value], 0), (0, 4 + 10 * number), xycoords=("data", "axes fraction"),
+                textcoords="offset points", ha="center", fontsize=7.5, fontstyle="italic", color=look.colour,
             )  # fmt: skip
 
 

@@ -35,13 +35,15 @@ def print_sweep(record: SweepRecord, console: Console, *, folder: Path, picture:
 
 def _print_head(record: SweepRecord, console: Console) -> None:
     console.print()
-    strip = pairs(2)
-    for curve in record.curves:
-        name = Text(
-            curve.label if told.several(record) else "KNEE", style="bold" if told.several(record) else "bold reverse"
-        )
-        strip.add_row(name, Text(told.knee(record, curve), style="bold"))
-    console.print(strip)
+    if told.several(record):
+        console.print(Text("KNEES", style="bold reverse"))
+        for curve in record.curves:
+            print_indented(Text(curve.label, style="bold"), INDENT, console)
+            print_indented(Text(told.knee(record, curve)), 2 * INDENT, console)
+    for curve in record.curves if not told.several(record) else ():
+        strip = pairs(2)
+        strip.add_row(Text("KNEE", style="bold reverse"), Text(told.knee(record, curve), style="bold"))
+        console.print(strip)
     if record.status in ("interrupted", "failed"):
         done = f"{len(record.runs)} of {record.trials * len(record.values) * max(1, len(record.curves))}"
         console.print(Text(f"! {record.status.upper()} after {done} trials", style="bold magenta"))
