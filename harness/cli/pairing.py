@@ -140,13 +140,18 @@ class _Comparison:
                     error.problem, expected=error.expected, remedy=_and_resume(error.remedy, folder)
                 ) from error
         outcome = jury.outcome(record, folder.trials(record))
-        code = write_outputs(outcome, outputs)
-        if record.status == "interrupted":
-            pairs = sum(len(case.pairs) for case in record.cases)
-            raise Interrupted(
-                f"interrupted after {pairs} whole pairs; all is kept in {folder.path}", remedy=_resume(folder)
-            )
-        return code
+        if record.status != "interrupted":
+            return write_outputs(outcome, outputs)
+        ended = _interrupted(record, folder)
+        told = {"exit_code": int(ended.exit_code), "exit_reason": ended.problem}
+        write_outputs(outcome.model_copy(update=told), outputs)
+        raise ended
+
+
+def _interrupted(record: PairsRecord, folder: PairsFolder) -> Interrupted:
+    pairs = sum(len(case.pairs) for case in record.cases)
+    told = f"interrupted after {pairs} whole pair{'' if pairs == 1 else 's'}"
+    return Interrupted(f"{told}; all is kept in {folder.path}", remedy=_resume(folder))
 
 
 def _resume(folder: PairsFolder) -> str:

@@ -98,7 +98,7 @@ class Course:
                     self.trial = event
                 case TrialOver():
                     self._took_s.append(event.took_s)
-                    self._spent_s += event.took_s
+                    self.trial, self._spent_s = None, self._spent_s + event.took_s
                 case Standing():
                     self.record, self.trial, self._spent_s = event.record, None, 0.0
 
@@ -110,14 +110,9 @@ class Course:
             each_s = 2 * sum(self._took_s) / len(self._took_s) if self._took_s else self._expected_s
             pairs = [remaining(self.record, case) for case in self.record.cases]
             least, most = (each_s * sum(side) for side in zip(*pairs, strict=True))
-            running_s = (now_ns - self.trial.t_ns) / clock.NS_PER_S if self.trial and not self._half else 0.0
+            running_s = (now_ns - self.trial.t_ns) / clock.NS_PER_S if self.trial else 0.0
             done_s = min(self._spent_s + running_s, each_s)
             return max(0.0, least - done_s), max(0.0, most - done_s)
-
-    @property
-    def _half(self) -> bool:
-        """Whether the trial that began last is over."""
-        return bool(self.trial) and self._spent_s > 0 and not (self.trial and self.trial.second)
 
 
 def needed(least_s: float, most_s: float) -> str:
@@ -182,8 +177,8 @@ class LivePairs:
         if record is None:
             return []
         least_s, most_s = self._course.left_s(self._now())
-        doing = trial_words(trial, record) if trial else "judging"
-        lines: list[Line] = [[(f"ab {record.scenario} · {doing} · {needed(least_s, most_s)} left", "bold")]]
+        doing = trial_words(trial, record) if trial else "between trials"
+        lines: list[Line] = [[(f"ab {record.scenario} · {needed(least_s, most_s)} left · {doing}", "bold")]]
         shown = sorted(range(len(record.cases)), key=lambda at: (bool(record.cases[at].over), at))
         if trial is not None:
             shown.remove(trial.case)

@@ -94,7 +94,7 @@ class Elsewhere:
         before = set(root.iterdir())
         listener.notice(CaseStarted(t_ns=now_ns(), number=1, of=1, case_id=case.id))
         phase = f"trial by {self.python}"
-        listener.notice(PhaseChanged(phase=phase, t_ns=now_ns(), length_s=expected_trial_s(scenario), limit=True))
+        listener.notice(PhaseChanged(phase=phase, t_ns=now_ns(), length_s=expected_trial_s(scenario)))
         argv = ["run", scenario.path, *self._keys(scenario), "--set", f"seed={seed}", "--trials", "1"]
         argv += ["--output", str(root), "--json", *(["--case", case.id] if self.several else [])]
         with (root / STDERR).open("wb") as stderr:
