@@ -221,8 +221,10 @@ def _unclosed_is_not_theirs() -> Iterator[None]:
     """Keeps from a test with ``-W error`` what a client library leaves unclosed, e.g. Docker's where no engine answers."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)
-        yield
-        gc.collect()
+        try:
+            yield
+        finally:
+            gc.collect()
 
 
 def _of_require(error: Any, asked: Sequence[str]) -> Any:

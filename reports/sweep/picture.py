@@ -26,6 +26,9 @@ HEIGHT_IN = 2.6
 LOG_FROM = 8.0
 """Values of which the largest is so many times the smallest stand on a log scale."""
 MOST_TICKS = 12
+MOST_LETTERS = 72
+"""Of a curve's name, where two stand beside each other in the legend."""
+LINE_IN = 0.2
 
 
 def picture(record: SweepRecord) -> bytes | None:
@@ -41,14 +44,17 @@ def drawing(record: SweepRecord) -> Drawing | None:
     if not shown:
         return None
     with styled():
-        whole = figure(HEIGHT_IN * len(shown) + 0.3 * (len(curves) > 1))
+        names = [_name(curve) for curve in curves]
+        columns = 1 if max(map(len, names)) > MOST_LETTERS else 2
+        lines = -(-len(curves) // columns) if len(curves) > 1 else 0
+        whole = figure(HEIGHT_IN * len(shown) + LINE_IN * lines)
         panels = whole.subplots(len(shown), 1, sharex=True, squeeze=False)[:, 0]
         places = _places(record, curves)
         for axes, metric in zip(panels, shown, strict=True):
             _panel(axes, record, curves, metric, places)
         _values(panels[-1], record, places)
         if len(curves) > 1:
-            whole.legend(*panels[0].get_legend_handles_labels(), loc="outside upper left", ncols=2)
+            whole.legend(*panels[0].get_legend_handles_labels(), loc="outside upper left", ncols=columns)
     knees = [told.knee(record, curve) for curve in curves]
     return Drawing(
         name="sweep",
@@ -105,6 +111,11 @@ def _panel(axes: Axes, record: SweepRecord, curves: Sequence[Curve], metric: str
             _knee(axes, curve, metric, places, look)
 
 
+def _name(curve: Curve) -> str:
+    """Returns a case with what its confirms survive: curves of different durability do not compete."""
+    return f"{curve.label}: {told.durabilities([curve])}"
+
+
 def _title(metric: str) -> str:
     better = "more is better" if METRICS[metric].higher_is_better else "less is better"
     return f"{told.name_of(metric)} ({better})"
@@ -115,7 +126,7 @@ def _line(axes: Axes, curve: Curve, metric: str, places: dict[str, float], look:
     medians = [(places[point.value], _median(point, metric)) for point in curve.points]
     axes.plot(
         [at for at, _ in medians], [value for _, value in medians], color=look.colour, linestyle=look.dash,
-        marker=look.marker, markersize=5, label=f"{curve.label}: {told.durabilities([curve])}",
+        marker=look.marker, markersize=5, label=_name(curve),
     )  # fmt: skip
     for point in curve.points:
         seen = point.seen[metric].median
