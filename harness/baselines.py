@@ -12,7 +12,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from harness.analysis.analyse import with_load_end
-from harness.analysis.comparable import Side
+from harness.analysis.comparable import Side, comparability
 from harness.analysis.curve import spreads
 from harness.analysis.moments import gather_moments
 from harness.errors import EvidenceError, UsageError, first_problem, one_line
@@ -153,11 +153,13 @@ def _read_file(path: Path) -> Baseline:
     try:
         baseline = Baseline.model_validate(value)
         baseline.judged("")  # a list that lacks a trial shows here
-        CaseRecord.model_validate(baseline.case)
+        comparability(baseline.side, baseline.side)  # and here a part that is of another shape
     except ValidationError as error:
         raise _broken(path, first_problem(error)) from error
     except (IndexError, KeyError) as error:
         raise _broken(path, f"a list has fewer than the {value['trials']} figures that it has trials") from error
+    except (TypeError, ValueError, AttributeError) as error:
+        raise _broken(path, f"a part of it has another shape: {one_line(error)}") from error
     return baseline
 
 

@@ -19,6 +19,9 @@ from harness.facts import TrialFacts
 OTHERS_SHARE = 0.10
 """Other programs that use more of the machine's cores than this while under load are told."""
 
+OTHERS = "other programs used "
+"""How the warning begins."""
+
 Span = tuple[int, int]
 """From and until, in ns of CLOCK_MONOTONIC."""
 
@@ -70,4 +73,4 @@ def others_words(samples: pl.DataFrame, facts: TrialFacts) -> Iterator[str]:
     """Yields how much of the machine other programs used, where that was more than a tenth of it."""
     cores = others_cores(samples, facts)
     if cores is not None and facts.cores and cores > OTHERS_SHARE * facts.cores:
-        yield f"other programs used {cores:.1f} of {facts.cores} cores while under load: latencies hold their part"
+        yield f"{OTHERS}{cores:.1f} of {facts.cores} cores while under load: latencies hold their part"

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from harness.record import CaseRecord, RunRecord
 
 BASELINES = Path("baselines")
+FEWEST = 3
+"""Trials of each side with which the exact test just reaches its level (``rank_sum.crit``)."""
 
 
 @click.command(epilog=EXIT_CODES)
@@ -116,11 +118,12 @@ def _of_run(
     path: Path, rules: Sequence[Rule], named: Sequence[Path], *, cross_machine: bool, inconclusive: Policy
 ) -> Outcome:
     from harness import baselines as kept  # noqa: PLC0415 - as above
-    from harness.gate.answer import answered, near_the_ceiling  # noqa: PLC0415 - as above
+    from harness.gate.answer import answered, warned  # noqa: PLC0415 - as above
 
-    baselines = _matching([each for path in named for each in kept.read(path)])
+    files = {file.resolve(): (file, each) for path in named for file, each in kept.read(path)}
+    baselines = _matching(list(files.values()))
     folder = _opened(path)
-    record = folder.load()
+    record = _whole(folder)
     noise, warnings = _sight(rules, [(record, case) for case in record.cases])
     evidences: list[Evidence] = []
     used: dict[Path, Baseline] = {}
@@ -129,7 +132,7 @@ def _of_run(
         evidences.append(replace(evidence, sigma_d=noise.get(case.id, {})))
         if chosen is not None:
             used[chosen[0]] = chosen[1]
-    ceilings = [f"{each.case}: {told}" for each in evidences if (told := near_the_ceiling(each.b))]
+    moved = [f"{each.case}: {told}" for each in evidences for told in warned(each.b)]
     return answered(
         rules,
         evidences,
@@ -137,7 +140,7 @@ def _of_run(
         scenario=record.scenario,
         inconclusive=inconclusive,
         cross_machine=cross_machine,
-        warnings=[*_unused(record, baselines), *warnings, *ceilings],
+        warnings=[*_unused(record, baselines), *warnings, *moved],
         question=record.question,
         sides=[*_told_baselines(used), _told_run(folder, record)],
     )
@@ -179,6 +182,25 @@ def _opened(path: Path) -> RunFolder:
                 remedy=error.remedy,
             ) from error
         raise
+
+
+def _whole(folder: RunFolder) -> RunRecord:
+    """Returns the record of a run; raises BrokenRunFolderError where parts of it of which the schema says nothing have another shape."""
+    from harness.analysis.comparable import Side, scenario_hash  # noqa: PLC0415 - as above
+    from harness.gate.noise import environment_class  # noqa: PLC0415 - as above
+
+    record = folder.load()
+    try:
+        environment_class(record.fingerprint)
+        for case in record.cases:
+            scenario_hash(Side(run=record, case=case, settings=()))
+    except (AttributeError, TypeError, ValueError) as error:
+        raise BrokenRunFolderError(
+            f"{folder.path / RECORD} does not say what made it, or what was asked: {one_line(error)}",
+            expected="a fingerprint and an expanded scenario as `brokerbench run` writes them",
+            remedy="the record was edited or cut: restore it from a copy, or run the scenario again",
+        ) from error
+    return record
 
 
 def _of_case(
@@ -322,8 +344,18 @@ def update(*, run: Path, output: Path) -> None:
     """
     from harness import baselines as kept  # noqa: PLC0415 - as above
 
+    if output.exists() and not output.is_dir():
+        raise UsageError(
+            f"-o {output} is a file", expected="a folder, there or not", remedy=f"name another one, e.g. -o {BASELINES}"
+        )
     made = kept.made(RunFolder.open(run))
     written = [kept.write(output, each) for each in made]
     with readers_may_leave():
         for path, what in written:
             say(f"{path}: {what}")
+    few = [each.case_id for each in made if each.trials < FEWEST]
+    if few:
+        say(
+            f"note: {', '.join(few)}: of fewer than {FEWEST} trials no gate can tell a difference; run with --trials {FEWEST} or more",
+            err=True,
+        )

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Literal
 
 from harness import __version__
 from harness.analysis.ceiling import NEAR
 from harness.analysis.comparable import Kind
 from harness.analysis.comparable import Verdict as Likeness
+from harness.analysis.used import OTHERS
 from harness.gate.evidence import Evidence, Judged
 from harness.gate.judge import judge
 from harness.gate.outcome import Outcome, Verdict, exit_of
@@ -58,10 +59,12 @@ def answered(
     )
 
 
-def near_the_ceiling(trials: Sequence[Judged]) -> str:
-    """Returns in how many trials the generator may have been the limit, with the warning of one of them; "" in none."""
-    told = [warning for trial in trials for warning in trial.record.warnings if warning.startswith(NEAR)]
-    return f"{len(told)} of {len(trials)} trials {told[-1]}" if told else ""
+def warned(trials: Sequence[Judged]) -> Iterator[str]:
+    """Yields what may have moved the figures of trials: the generator's ceiling, and other programs; in how many, and the last as an example."""
+    for beginning in (NEAR, OTHERS):
+        told = [warning for trial in trials for warning in trial.record.warnings if warning.startswith(beginning)]
+        if told:
+            yield f"{len(told)} of {len(trials)} trials: {told[-1]}"
 
 
 def _unlike(rules: Sequence[Rule], evidences: Sequence[Evidence]) -> set[tuple[str, str]]:

@@ -14,6 +14,7 @@ Neighbours: ``comparable`` says whether a baseline and a run may be held against
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any
 
@@ -217,7 +218,7 @@ def _short(figure: Figure | None) -> Figure | None:
 
 
 def _rounded(value: float) -> float:
-    return value if value == int(value) else float(f"{value:.{DIGITS}g}")
+    return value if not math.isfinite(value) or value == int(value) else float(f"{value:.{DIGITS}g}")
 
 
 def baseline_schema() -> dict[str, Any]:

@@ -255,6 +255,53 @@ def test_a_run_in_the_place_of_a_baseline_says_how_to_make_one(tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        (("asked", "workers"), [1]),
+        (("asked", "agents"), "many"),
+        (("fingerprint", "identity"), "x"),
+        (("fingerprint", "drift"), []),
+        (("case", "durability_class"), "eternal"),
+        (("metrics", "steady", P50), [0.1]),
+        (("trials",), 0),
+    ],
+)
+def test_a_baseline_with_a_part_of_another_shape_is_refused(tmp_path: Path, place: tuple[str, ...], value: Any) -> None:
+    path = kept(tmp_path / "base.json", run(BASE))
+    path.write_text(json.dumps(with_other(json.loads(path.read_text()), place, value)))
+    folder, rule = stored(tmp_path / "run", run(SAME)), rules(tmp_path / "r.toml", SLOWER)
+    refused(tmp_path, "gate", str(folder), "--rules", str(rule), "--baseline", str(path))
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        (("fingerprint", "identity"), "x"),
+        (("fingerprint", "drift", "docker"), -1),
+        (("scenario_expanded", "cases"), "x"),
+        (("scenario_expanded", "workers"), [1]),
+    ],
+)
+def test_a_run_with_a_part_of_another_shape_is_refused(tmp_path: Path, place: tuple[str, ...], value: Any) -> None:
+    folder = stored(tmp_path / "run", run(SAME))
+    path = folder / "run.json"
+    path.write_text(json.dumps(with_other(json.loads(path.read_text()), place, value)))
+    rule = rules(tmp_path / "r.toml", SLOWER)
+    base = kept(tmp_path / "base.json", run(BASE))
+    error = refused(tmp_path, "gate", str(folder), "--rules", str(rule), "--baseline", str(base))
+    assert "does not say what made it, or what was asked" in error.problem
+
+
+def with_other(told: dict[str, Any], place: tuple[str, ...], value: Any) -> dict[str, Any]:
+    """Returns JSON with one part replaced."""
+    inner = told
+    for name in place[:-1]:
+        inner = inner[name]
+    inner[place[-1]] = value
+    return told
+
+
+@pytest.mark.parametrize(
     ("change", "said"),
     [
         (lambda folder: (folder / "run.json").unlink(), "has no run.json"),
@@ -326,6 +373,21 @@ def test_no_baseline_is_made_of_a_run_that_proves_nothing(tmp_path: Path, record
         cli.main(["baseline", "update", str(folder), "-o", str(tmp_path / "kept")], standalone_mode=False)
     assert caught.value.exit_code == ExitCode.INVALID
     assert not (tmp_path / "kept").exists()
+
+
+def test_a_file_in_the_place_of_the_folder_of_baselines_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    error = refused(
+        tmp_path, "baseline", "update", str(stored(tmp_path / "run", run(SAME))), "-o", str(tmp_path / "file")
+    )
+    assert "is a file" in error.problem
+
+
+def test_what_may_have_moved_the_figures_is_told(tmp_path: Path) -> None:
+    trials = [trial(number, each) for number, each in enumerate(SAME, 1)]
+    trials[1] = trials[1].model_copy(update={"warnings": ["other programs used 1.4 of 2 cores while under load"]})
+    found = judged(tmp_path, run(SAME, cases=[case(trials)]), NO_LOSS)
+    assert found.warnings == ["null@embedded: 1 of 5 trials: other programs used 1.4 of 2 cores while under load"]
 
 
 def test_the_help_says_what_each_exit_code_means(capsys: pytest.CaptureFixture[str]) -> None:
