@@ -39,10 +39,11 @@ SHOWN = (
     "cost.disk_bytes_per_message",
     "cost.broker_memory_peak",
 )
+UPPER = "at most: 95 % upper bound of the true noise, were it normal"
 WIDE = 104
 NARROW = 60
 LEGEND = (
-    "noise: standard deviation of ln(B/A) over pairs of identical trials (σ_d); at most: its 95 % upper bound, were it normal",
+    "noise: standard deviation of ln(B/A) over pairs of identical trials (σ_d)",
     "5 %, 10 %, 25 %: with that margin, how much worse B must be to be seen (FAIL in 80 of 100 comparisons of 6, 10 and 16 pairs)",
     "! even identical code passes in fewer than 99 of 100; n pairs: no rule can have this margin, it would need so many pairs",
     "second: how the second trial of a pair came out beside the first",
@@ -57,13 +58,19 @@ def print_calibration(
         for each in found:
             _print_case(each, console)
         console.print()
-        print_lines(LEGEND if found else (), 0, console)
+        _print_legend(console)
         _print_ceilings(ceilings, console)
         if notes:
             console.print()
             console.print(Text("What to know", style="bold underline"))
             print_lines(notes, INDENT, console)
         console.print()
+
+
+def _print_legend(console: Console) -> None:
+    noise, *others = LEGEND
+    for line in (noise, *([UPPER] if console.width >= WIDE else []), *others):
+        print_indented(Text(line, style="dim"), INDENT, console)
 
 
 def _print_case(found: Calibration, console: Console) -> None:
