@@ -259,8 +259,6 @@ def test_a_run_in_the_place_of_a_baseline_says_how_to_make_one(tmp_path: Path) -
     [
         (("asked", "workers"), [1]),
         (("asked", "agents"), "many"),
-        (("fingerprint", "identity"), "x"),
-        (("fingerprint", "drift"), []),
         (("case", "durability_class"), "eternal"),
         (("metrics", "steady", P50), [0.1]),
         (("trials",), 0),
