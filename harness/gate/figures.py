@@ -17,6 +17,7 @@ from harness.record import AtLeast, Figure, TrialRecord, Unknown
 
 Side = Literal["a", "b"]
 SUSTAINED = "sustained"
+LAST = "more workers, or a smaller window of the closed loop, let it"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -118,7 +119,7 @@ def why_not_compared(each: Seen, rule: Rule) -> str:
     label = each.trial.throughput_label.get(each.window, "")
     if rule.metric == "throughput" and label not in ("", SUSTAINED):
         moved = "grew" if label == "filling" else "shrank"
-        return f"the throughput of {each.name} is not one that it can keep up ({label}: its backlog {moved})"
+        return f"the throughput of {each.name} cannot last ({label}: its backlog {moved}); {LAST}"
     return ""
 
 

@@ -279,7 +279,8 @@ def test_a_throughput_that_is_not_sustained_is_not_compared(label: str, moved: s
     row = told(margin(25, "throughput"), paired([trial(1000.0, "throughput")] * 6, [b] * 6))
     assert (row.verdict, row.words) == (
         Verdict.INVALID,
-        f"the throughput of B of pair 1 is not one that it can keep up ({label}: its backlog {moved})",
+        f"the throughput of B of pair 1 cannot last ({label}: its backlog {moved}); "
+        "more workers, or a smaller window of the closed loop, let it",
     )
 
 
