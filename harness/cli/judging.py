@@ -15,7 +15,6 @@ import click
 from harness.cli.gating import EXIT_CODES, Outputs, Policy, output_options, write_outputs
 from harness.cli.output import readers_may_leave, say
 from harness.errors import BrokenRunFolderError, UsageError, one_line
-from harness.pairs_folder import PAIRS, is_pairs
 from harness.store import RECORD, RunFolder
 
 if TYPE_CHECKING:
@@ -80,15 +79,17 @@ def gated(
         UsageError: a file is missing or broken, a relative rule has nothing to compare with, or cannot pass at the noise of this machine.
     """
     from harness.gate.read import read_rules  # noqa: PLC0415 - analysis takes 0.5 s to import; `list` needs none of it
+    from harness.pairs_folder import is_pairs  # noqa: PLC0415 - as above
 
     rules = read_rules(rules_file)
-    _require_reference(rules, run, baselines)
-    if is_pairs(run):
+    pairs = is_pairs(run)
+    _require_reference(rules, run, baselines, pairs=pairs)
+    if pairs:
         return _of_pairs(run, rules, cross_machine=cross_machine, inconclusive=inconclusive)
     return _of_run(run, rules, baselines, cross_machine=cross_machine, inconclusive=inconclusive)
 
 
-def _require_reference(rules: Sequence[Rule], run: Path, baselines: Sequence[Path]) -> None:
+def _require_reference(rules: Sequence[Rule], run: Path, baselines: Sequence[Path], *, pairs: bool) -> None:
     """Refuses relative rules with nothing to compare with, and a baseline beside pairs, which have their own reference.
 
     Raises:
@@ -96,14 +97,14 @@ def _require_reference(rules: Sequence[Rule], run: Path, baselines: Sequence[Pat
     """
     from harness.gate.rules import RelativeRule  # noqa: PLC0415 - as above
 
-    if is_pairs(run) and baselines:
+    if pairs and baselines:
         raise UsageError(
             f"--baseline {baselines[0]}: {run} is a folder of pairs, in which B is held against A",
             expected="a run's folder with --baseline, or a folder of pairs without",
             remedy="leave --baseline out",
         )
     relative = [rule.id for rule in rules if isinstance(rule, RelativeRule)]
-    if relative and not baselines and not is_pairs(run):
+    if relative and not baselines and not pairs:
         raise UsageError(
             f"{'rule' if len(relative) == 1 else 'rules'} {', '.join(relative)}: relative, and there is nothing to compare {run} with",
             expected="a folder of pairs (brokerbench ab), or a baseline of the same environment",
@@ -178,7 +179,7 @@ def _opened(path: Path) -> RunFolder:
         if path.is_dir() or path.exists():
             raise BrokenRunFolderError(
                 error.problem,
-                expected=f"a folder with {RECORD} (brokerbench run) or {PAIRS} (brokerbench ab) in it",
+                expected=f"a folder with {RECORD} (brokerbench run) or ab.json (brokerbench ab) in it",
                 remedy=error.remedy,
             ) from error
         raise

@@ -13,6 +13,7 @@ from harness.analysis.used import OTHERS
 from harness.gate.evidence import Evidence, Judged
 from harness.gate.judge import judge
 from harness.gate.outcome import Outcome, Verdict, exit_of
+from harness.gate.phrases import count
 from harness.gate.rules import RelativeRule, Rule
 
 ACROSS = "the sides are not comparable: their ratios are information, on which no verdict stands; contracts are judged all the same"
@@ -45,6 +46,8 @@ def answered(
         rows = [row for row in rows if (row.rule, row.case) not in unlike] or judge(rules, evidences)
         told.append(ACROSS)
     code, reason = exit_of(rows, inconclusive=inconclusive)
+    if information:
+        reason += f"; {count(len(information), 'ratio')} between sides that are not comparable: information only"
     return Outcome(
         tool_version=__version__,
         kind=kind,
