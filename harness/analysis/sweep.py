@@ -118,7 +118,7 @@ class SweepRecord(_Part):
     exit_reason: str = ""
 
 
-def schema() -> dict[str, Any]:
+def sweep_schema() -> dict[str, Any]:
     """Returns the JSON schema of ``sweep.json``."""
     made = SweepRecord.model_json_schema(mode="serialization")
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **made}

@@ -277,10 +277,19 @@ def doctor(as_json: bool) -> int:
 @click.option(
     "--baseline", "which", flag_value="baseline", help="The schema of the files that `baseline update` writes."
 )
+@click.option("--sweep", "which", flag_value="sweep", help="The schema of what `sweep --json` prints.")
+@click.option(
+    "--calibration",
+    "which",
+    flag_value="calibration",
+    help="The schema of the file in which `calibrate` keeps what it found.",
+)
 def schema(which: str | None) -> None:
     """Print the JSON schema of scenario files, for editors."""
+    from harness.analysis.sweep import sweep_schema  # noqa: PLC0415 - as in `run`
     from harness.doctor.finding import diagnosis_schema  # noqa: PLC0415 - as in `run`
     from harness.gate.baseline import baseline_schema  # noqa: PLC0415 - as in `run`
+    from harness.gate.noise import calibration_schema  # noqa: PLC0415 - as in `run`
     from harness.gate.outcome import outcome_schema  # noqa: PLC0415 - as in `run`
     from reports.compared import comparison_schema  # noqa: PLC0415 - as in `run`
 
@@ -290,6 +299,8 @@ def schema(which: str | None) -> None:
         "comparison": comparison_schema,
         "outcome": outcome_schema,
         "baseline": baseline_schema,
+        "calibration": calibration_schema,
+        "sweep": sweep_schema,
     }
     wanted = kinds.get(which or "", lambda: json_schema(catalogue()))
     with readers_may_leave():

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from harness.analysis.sweep import Point, Ran, SweepRecord, schema
+from harness.analysis.sweep import Point, Ran, SweepRecord, sweep_schema
 from harness.cli.commands import catalogue, cli
 from harness.deployments.embedded import EmbeddedDeployment
 from harness.errors import BrokerbenchError, ExitCode, UsageError
@@ -243,7 +243,7 @@ def test_sweep_json_is_what_was_kept_and_fits_its_schema(
 ) -> None:
     this, _ = swept_by(Runs(), plan(asked, tmp_path), monkeypatch)
     stored = json.loads((this.folder / "sweep.json").read_text())
-    jsonschema.validate(stored, schema())
+    jsonschema.validate(stored, sweep_schema())
     assert SweepRecord.model_validate(stored) == this.record
 
 
