@@ -16,6 +16,7 @@ from typing import Literal
 
 CONFIRMATIONS = 3
 MOST_DOUBLINGS = 16
+MOST_HALVINGS = 8
 MOST_FALLBACKS = 6
 """How many lower rates are confirmed where one does not hold; beyond them the broker is not steady enough for an answer."""
 
@@ -131,7 +132,10 @@ def _bracket(
             rate = rounded(2 * rate)
         return rate, None, None
     high = rate
-    while (lower := rounded(high / 2)) >= least_per_s:
+    for _ in range(MOST_HALVINGS):
+        lower = rounded(high / 2)
+        if lower < least_per_s:
+            break
         below = yield from _look(lower, "descent")
         if below is Shown.HOLDS:
             return lower, high, shown

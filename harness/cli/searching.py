@@ -107,7 +107,8 @@ WITHIN = _Quantity(parse_ratio, "a share such as 5%, from 1% to 50%", least=0.01
     "--probe",
     type=PROBE,
     metavar="DURATION",
-    help="How long each rate is held after warm-up.  [default: 20,000 messages or what a rarer percentile needs, at least 10 s]",
+    help="How long each rate is held after the scenario's warm-up.  [default: 20,000 messages or twice what a rarer percentile needs,"
+    " at least 10 s, after a warm-up of at least 3 s]",
 )
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a key of the scenario.")
 @click.option(

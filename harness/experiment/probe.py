@@ -75,7 +75,7 @@ def probe(plan: CapacityPlan, case: Case, rate_per_s: float) -> Scenario:
     length_s = plan.length_s(rate_per_s)
     constant = Segment(kind="constant", duration_s=length_s, rates_per_s=(rate_per_s,))
     load = replace(case.load, profile=(constant,), saturate_window=None, arrival="poisson")
-    warmup_s = max(plan.scenario.phases.warmup_s, WARMUP_S)
+    warmup_s = max(plan.scenario.phases.warmup_s, WARMUP_S if plan.probe_s is None else 0.0)
     drain_s = max(plan.scenario.phases.drain_s, GROWTH * (warmup_s + length_s) + case.workers.longest_hold_s)
     phases = Phases(warmup_s=warmup_s, steady_s=length_s, drain_s=drain_s)
     changed = (f"load.rate={rate_per_s:.12g}/s", "load.arrival=poisson", f"phases.steady={length_s:.12g} s")

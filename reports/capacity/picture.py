@@ -79,7 +79,7 @@ def _scales(panels: Sequence[Axes], record: CapacityRecord, shown: Sequence[Sear
     while len(ticks) > 10:
         ticks = ticks[::2]
     for axes in panels:
-        durations(axes, "y", min(values), max(values))
+        durations(axes, "y", 0.8 * min(values), 1.1 * max(values))
         axes.set(xscale="log", xlim=(low, high))
         axes.set_xticks(ticks)
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: format_rate(float(value))))
@@ -88,7 +88,8 @@ def _scales(panels: Sequence[Axes], record: CapacityRecord, shown: Sequence[Sear
 
 
 def _panel(axes: Axes, record: CapacityRecord, searched: Searched, metric: str) -> None:
-    axes.set_title(f"{searched.case.id}: {told.rate(searched)}", loc="left")
+    if told.several(record):
+        axes.set_title(f"{searched.case.id}: {told.rate(searched)}", loc="left")
     axes.set_ylabel(told.name_of(metric))
     for asked in record.asked:
         if asked.metric == metric:
