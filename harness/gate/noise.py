@@ -28,6 +28,14 @@ NOT_IDENTITY = ("filesystem_run",)
 """Of the fingerprint's group *identity*: where reports are written changes no figure (``comparable.MACHINE``)."""
 
 
+def calibration_schema() -> dict[str, Any]:
+    """Returns the JSON schema (draft 2020-12) of ``calibration.json``."""
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **Calibrations.model_json_schema(mode="serialization"),
+    }
+
+
 def environment_class(fingerprint: Mapping[str, Any]) -> str:
     """Returns 12 hex digits of what a machine is: figures of one class may be held against each other."""
     told = json.dumps(identity(fingerprint), sort_keys=True, separators=(",", ":"))

@@ -8,11 +8,12 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 
 from harness import calibrations
 from harness.errors import BrokerbenchError
-from harness.gate.noise import Calibrations, Ceiling, environment_class
+from harness.gate.noise import Calibrations, Ceiling, calibration_schema, environment_class
 from harness.run.ceiling import generator, known_ceiling
 from harness.scenario.model import Agents
 from tests.unit.scenario_support import read_text
@@ -122,5 +123,6 @@ def test_a_run_finds_the_ceiling_of_its_own_load_and_of_no_other(tmp_path: Path)
 def test_the_form_is_whole_in_its_file() -> None:
     path = calibrations.write(FINGERPRINT, lambda known: known.with_calibration(calibration()))
     value = json.loads(path.read_bytes())
+    jsonschema.validate(value, calibration_schema())
     assert Calibrations.model_validate(value).model_dump(mode="json") == value
     assert [name for name in os.listdir(path.parent) if name.endswith(".tmp")] == []  # noqa: PTH208 - names are what is asked
