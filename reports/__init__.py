@@ -2,7 +2,7 @@
 
 Floors: imports ``harness`` floors 0–1 and ``harness.store`` only; nothing but ``harness.cli`` imports it. ``words``, ``story`` and ``trouble`` say
 it (``unstarted`` where there is nothing but why), ``figures``, ``columns``, ``sheets``, ``networks`` and ``containers`` find it, ``terminal``, ``markdown``
-(with ``detail``) and ``html`` (with ``view``, ``charts``, ``embedding`` and ``examples``) lay it out.
+(with ``detail``) and ``html`` (with ``view``, ``charts``, ``embedding`` and ``examples``) lay it out. ``gate`` lays out the verdicts of gates.
 """
 
 from __future__ import annotations

@@ -174,7 +174,8 @@ def seen(row: Row, side: str) -> str:
 
 def number(row: Row) -> str:
     """Returns ``6 pairs``, ``12 trials``, ``—`` where nothing counts."""
-    paired = any(value.pair is not None for value in row.a)
+    of_one_side = row.seen_b is not None and row.seen_a is None  # a bound that every trial of B must keep
+    paired = not of_one_side and any(value.pair is not None for value in row.a)
     return words.count(row.n, "pair" if paired else "trial") if row.n else NOT_MEASURED
 
 

@@ -112,6 +112,8 @@ def lossless(**changed: Any) -> Row:
         words="no confirmed message was lost in 12 trials",
         seen_b=0.0,
         n=12,
+        a=values("a", [0.0] * 12),
+        b=values("b", [0.0] * 12),
     )
 
 
