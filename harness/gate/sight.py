@@ -13,6 +13,7 @@ from harness.analysis.signed_rank import Look
 from harness.analysis.slo import LEDGER_METRICS
 from harness.errors import UsageError
 from harness.gate import power
+from harness.gate.loss import why_never
 from harness.gate.noise import Calibration, Spread
 from harness.gate.power import Sight
 from harness.gate.rules import RelativeRule, Rule
@@ -66,8 +67,9 @@ def outlook(rules: Sequence[Rule], cases: Sequence[Known], looks: Sequence[Look]
         looks: as planned; () = trials that are not compared in pairs.
 
     Raises:
-        UsageError: a rule could hardly ever pass at the noise of this machine, with the pairs that it would need.
+        UsageError: a rule could hardly ever pass at the noise of this machine, or on losses not at all, with the pairs that it would need.
     """
+    _require_possible(rules, cases, looks)
     views = list(_views(rules, cases))
     blind = [view for view in views if power.sight(view.sigma_d, view.margin) is Sight.BLIND]
     if blind:
@@ -77,6 +79,18 @@ def outlook(rules: Sequence[Rule], cases: Sequence[Known], looks: Sequence[Look]
         sees=tuple(_sees(view, looks) for view in views) if looks else (),
         warnings=(*_uncalibrated(rules, cases), *(_poor(view, looks) for view in poor)),
     )
+
+
+def _require_possible(rules: Sequence[Rule], cases: Sequence[Known], looks: Sequence[Look]) -> None:
+    """Refuses rules on losses that so few pairs could not even pass without any loss."""
+    matched = [rule for rule in rules if any(rule.applies_to(*case.ids) for case in cases)]
+    never = {rule.id: why for rule in matched if (why := why_never(rule, looks))}
+    if never:
+        raise UsageError(
+            "\n".join(f"rule {name}: {why}" for name, why in never.items()),
+            expected="a share of pairs or deployments that so many can tell from none",
+            remedy="allow more, or ask the contract instead: metric = 'loss.confirmed', require = '== 0'",
+        )
 
 
 def percent(share: float) -> str:

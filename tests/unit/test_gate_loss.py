@@ -12,15 +12,17 @@ from scipy import stats
 from harness.analysis.bounds import clean_deployments_upper, clopper_pearson_upper, discordant_tail
 from harness.analysis.comparable import Comparability
 from harness.analysis.signed_rank import FULL_LOOKS, QUICK_LOOKS, Look
+from harness.errors import ExitCode, UsageError
 from harness.gate.evidence import Evidence
 from harness.gate.judge import judge, needs_pairs
 from harness.gate.loss import why_never
 from harness.gate.outcome import Row, Verdict
 from harness.gate.rules import BudgetRule, Rule
+from harness.gate.sight import Known, outlook
 from harness.model import Verdict as Claimed
 from harness.record import AtLeast, Figure, TrialRecord
 from tests.unit import records
-from tests.unit.gate_support import KERNEL, LOSS, contract, crashed, invalid, margin, paired, stored
+from tests.unit.gate_support import CASE, KERNEL, LOSS, contract, crashed, invalid, margin, paired, stored
 
 LESS = margin(25, LOSS)
 N, L, B = (0.0, 0.0), (0.0, 5.0), (5.0, 5.0)
@@ -198,6 +200,15 @@ def test_a_rule_on_losses_that_could_never_pass_is_known_before_anything_is_run(
     )
     assert why_never(budget(5), deployments=59) == why_never(margin(25, LOSS), FULL_LOOKS) == ""
     assert why_never(contract("==", 0), FULL_LOOKS) == why_never(margin(1), FULL_LOOKS) == why_never(budget(5)) == ""
+
+
+def test_such_a_rule_is_refused_before_pairs_are_run_unless_it_matches_no_case() -> None:
+    cases = [Known(ids=(CASE,), calibration=None)]
+    with pytest.raises(UsageError, match="even 10 pairs without any loss leave up to") as raised:
+        outlook([LESS], cases, QUICK_LOOKS)
+    assert raised.value.exit_code is ExitCode.USAGE
+    outlook([LESS], cases, FULL_LOOKS)
+    outlook([margin(10, LOSS, case="rabbit*"), contract("==", 0)], cases, QUICK_LOOKS)
 
 
 def test_only_comparisons_and_budgets_wait_for_pairs() -> None:
