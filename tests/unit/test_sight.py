@@ -91,7 +91,7 @@ def test_cases_without_a_calibration_are_named_and_refuse_nothing() -> None:
 def test_only_relative_rules_of_cases_that_they_match_need_a_calibration() -> None:
     alone = [Known(ids=("a@embedded",), calibration=None)]
     no_loss = AbsoluteRule(id="x", metric="loss.confirmed", relation="==", limit=0.0, text="== 0")
-    lossy = rule(metric="loss.confirmed")
+    lossy = rule(metric="loss.confirmed", max_ratio=1.25)
     assert outlook([no_loss, lossy, rule(case="redis-*")], alone, FULL_LOOKS).warnings == ()
 
 
