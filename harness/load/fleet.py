@@ -163,6 +163,13 @@ class DoorClient(zmqrpc.Client):
         calls.watch(self.socket)
         self.socket.connect(f"tcp://{f'[{host}]' if ':' in host else host}:{port}")
 
+    def send(self, msg: Message) -> None:
+        """Sends, unless the socket takes nothing, as after a refusal, which ``calls`` tells: Locust would wait for nine seconds and end."""
+        try:
+            self.socket.send(msg.serialize(), zmq.NOBLOCK)  # type: ignore[no-untyped-call]
+        except zmq.Again:
+            logging.info("not sent: %s", msg.type)
+
 
 class RemoteRunner(WorkerRunner):
     """A Locust worker that knocks before it comes in; ``welcome`` is what it was told."""

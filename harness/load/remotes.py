@@ -260,6 +260,7 @@ class Remotes:
         for thread in threads:
             thread.start()
         if over:
+            self.over = True  # a knock that comes yet must not be answered "wait": an agent goes by the last word
             for client in self._waiting:
                 self._send(client, "over", {})
         for thread in threads:

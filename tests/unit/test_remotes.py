@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -88,6 +91,8 @@ def test_one_too_many_is_told_to_wait_and_the_user_once(remotes: Remotes, line: 
     assert line.said("c") == ["wait", "wait"]
     assert notes == ["an agent more than the 2 that are asked for has come: it is not used"]
     remotes.leave(over=True, limit_s=0.01)
+    assert line.said("c")[-1] == "over"
+    knock(remotes, "c")  # on its way before it was told
     assert line.said("c")[-1] == "over"
 
 
@@ -264,6 +269,22 @@ def test_a_door_that_does_not_open_ends_the_agent_in_bounded_time(calls: Calls, 
     with pytest.raises(Ended) as ended:
         Knock(open_door("127.0.0.1:5557", None, 0.01), calls, Runner(), print)()
     assert ended.value.what == what
+
+
+def test_what_a_socket_does_not_take_holds_no_agent_up(tmp_path: Path) -> None:
+    with socket.socket() as nobody:  # so nothing leaves: as after a refusal, the socket takes no more at some time
+        nobody.bind(("127.0.0.1", 0))
+        program = (
+            "import harness.load.fleet as f, pathlib, sys\n"
+            "f._log_to(pathlib.Path(sys.argv[1]))\n"
+            f"door = f.door_from({open_door(f'127.0.0.1:{nobody.getsockname()[1]}', None, 1.0).words()})\n"
+            "client = f.DoorClient(door, f.Calls(), door.at.host, door.at.port, 'x')\n"
+            "[client.send(f.Message('knock', {}, 'x')) for _ in range(3000)]\n"
+            "f.os._exit(0)\n"
+        )
+        log = tmp_path / "log"
+        subprocess.run([sys.executable, "-c", program, str(log)], check=True, timeout=60)
+    assert "not sent: knock" in log.read_text()
 
 
 def test_the_slots_of_another_clock_are_turned_into_ours_and_nothing_else_changes(tmp_path: Path) -> None:
