@@ -19,9 +19,9 @@ from harness.cli.phrases import time_left
 from harness.cli.places import deployment_of
 from harness.errors import Interrupted, UnavailableError, UsageError
 from harness.redaction import hide
-from harness.run.progress import Deaf, Listener
 
 if TYPE_CHECKING:
+    from harness.cli.pairing_view import PairsView
     from harness.experiment.calibration import Found
     from harness.experiment.pairs import Arm
     from harness.gate.pairs import PairsRecord
@@ -110,7 +110,7 @@ def calibrate(
         if not quiet:
             with suppress(OSError):  # nobody reads stderr: no reason not to run
                 say(_first_line(record, asked, folder), err=True)
-        record, found = run_calibration(folder, record, arm, _listener(ending, quiet=quiet))
+        record, found = run_calibration(folder, record, arm, _view(asked, ending, quiet=quiet))
     if found is None:
         done = sum(len(case.pairs) for case in record.cases)
         again = shlex.join(["brokerbench", "calibrate", scenario, "--resume", str(folder.path)])
@@ -159,13 +159,13 @@ def _begun(folder: PairsFolder, asked: Scenario) -> PairsRecord:
     return record
 
 
-def _listener(ending: ExitStack, *, quiet: bool) -> Listener:
+def _view(scenario: Scenario, ending: ExitStack, *, quiet: bool) -> PairsView:
     """Returns who is told of the trials while they run, and ends with ``ending``."""
-    if quiet:
-        return Deaf()
-    from harness.cli.live import open_view  # noqa: PLC0415 - only who watches pays for it
+    from harness.cli.pairing_view import Silent, open_pairs_view  # noqa: PLC0415 - only who watches pays for it
+    from harness.scenario.describe import expected_trial_s  # noqa: PLC0415 - as in `calibrate`
 
-    return ending.enter_context(open_view(Console(stderr=True)))
+    shown = Silent() if quiet else open_pairs_view(Console(stderr=True), 2 * expected_trial_s(scenario))
+    return ending.enter_context(shown)
 
 
 def _first_line(record: PairsRecord, scenario: Scenario, folder: PairsFolder) -> str:
@@ -175,7 +175,7 @@ def _first_line(record: PairsRecord, scenario: Scenario, folder: PairsFolder) ->
     cases = f" of each of {len(scenario.cases)} cases" if len(scenario.cases) > 1 else ""
     left = max(record.most - len(case.counted) for case in record.cases)
     time = time_left(expected_s(scenario, left))
-    return f"calibrate {scenario.name}: {left} pairs of identical trials{cases}, and the generator's ceiling, about {time}; {folder.path}"
+    return f"calibrate {scenario.name}: the generator's ceiling, then {left} pairs of identical trials{cases}, about {time}; {folder.path}"
 
 
 def _command() -> str:

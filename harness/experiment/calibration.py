@@ -6,7 +6,6 @@ The pairs are run by ``pairs``, as those of an ``ab``; the generator's ceiling b
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,22 +13,22 @@ from typing import Any
 
 from harness import __version__, calibrations
 from harness.analysis.slo import LEDGER_METRICS
-from harness.clock import now_ns, wall_ns
+from harness.clock import wall_ns
 from harness.errors import EvidenceError
 from harness.experiment.ceiling import measure_ceiling
 from harness.experiment.disturbance import OTHERS_SHARE
 from harness.experiment.known import question_of
-from harness.experiment.pairs import Arm, Standing, TrialBegan, TrialOver, new_record, run_pairs
+from harness.experiment.pairs import Arm, Watcher, new_record, run_pairs
 from harness.gate.figures import find
 from harness.gate.noise import Calibration, Calibrations, Ceiling, Spread, spread
 from harness.gate.pairs import CasePairs, PairsRecord, Trial
 from harness.metrics import METRICS
 from harness.model import TrialStatus
 from harness.pairs_folder import PairsFolder
-from harness.record import CaseRecord, Figure
+from harness.record import Figure
 from harness.redaction import hide
 from harness.run.ceiling import generator
-from harness.run.progress import CaseFinished, CaseStarted, Event, Listener, RunStarted, Warned
+from harness.run.progress import Listener, Warned
 from harness.scenario.describe import expected_trial_s
 from harness.scenario.model import Case, Scenario
 
@@ -97,9 +96,7 @@ def new_calibration(
     )
 
 
-def calibrate(
-    folder: PairsFolder, record: PairsRecord, arm: Arm, listener: Listener
-) -> tuple[PairsRecord, Found | None]:
+def calibrate(folder: PairsFolder, record: PairsRecord, arm: Arm, watcher: Watcher) -> tuple[PairsRecord, Found | None]:
     """Runs what a calibration still lacks and returns its record and what it tells, None after a Ctrl-C; stores nothing.
 
     Args:
@@ -109,15 +106,13 @@ def calibrate(
         EvidenceError: too few pairs are valid. BrokerbenchError: a trial cannot be run at all.
     """
     folder.save(record)
-    told = _AsOneRun(listener, arm.scenario, record.most)
-    told.start()
     try:
-        ceilings, notes = _ceilings(folder, arm.scenario, told, record.command)
+        ceilings, notes = _ceilings(folder, arm.scenario, watcher, record.command)
     except KeyboardInterrupt:
         record = record.model_copy(update={"status": "interrupted"})
         folder.save(record)
         return record, None
-    record = run_pairs(folder, record, (arm, arm), told)
+    record = run_pairs(folder, record, (arm, arm), watcher)
     if record.status != "finished":
         return record, None
     trials = folder.trials(record)
@@ -228,78 +223,3 @@ def _doubts(found: Calibration, case: CasePairs) -> Iterator[str]:
         yield f"{case.a}: {invalid} of {len(case.counted)} pairs have an invalid trial and were left out"
     if found.pairs < ADVISED:
         yield f"{case.a}: {found.pairs} pairs; {ADVISED} or more tell the noise within a factor of 1.65"
-
-
-# Progress.
-
-
-class _AsOneRun:
-    """Tells of all trials as of one run: a line per case and one for the ceiling."""
-
-    def __init__(self, listener: Listener, scenario: Scenario, pairs: int) -> None:
-        self._listener = listener
-        self._scenario = scenario
-        self._trials = 2 * pairs
-        self._begun: TrialBegan | None = None
-        self._records: dict[int, CaseRecord] = {}
-
-    def start(self) -> None:
-        """Tells that it begins."""
-        scenario = self._scenario
-        self._listener.notice(
-            RunStarted(
-                t_ns=now_ns(),
-                run_id="",
-                scenario=f"calibrate {scenario.name}",
-                deployment=scenario.deployment,
-                cases=tuple(_unstarted(case) for case in scenario.cases),
-                trials=self._trials,
-                trial_s=expected_trial_s(scenario),
-            )
-        )
-
-    def notice(self, event: Event | TrialBegan | TrialOver | Standing) -> None:
-        """Takes one event."""
-        match event:
-            case TrialBegan():
-                self._begun = event
-            case TrialOver():
-                self._over(event)
-            case CaseStarted():
-                self._listener.notice(self._started(event))
-            case RunStarted() | CaseFinished() | Standing():
-                pass  # of one trial, or told by the record
-            case _:
-                self._listener.notice(event)
-
-    def _started(self, event: CaseStarted) -> CaseStarted:
-        if self._begun is None:
-            return dataclasses.replace(event, case_id=f"{CEILING} on {event.case_id}")
-        trial = 2 * self._begun.number - (not self._begun.second)
-        of = len(self._scenario.cases)
-        return dataclasses.replace(event, number=self._begun.case + 1, of=of, trial=trial, trials=self._trials)
-
-    def _over(self, event: TrialOver) -> None:
-        done = event.done
-        assert done.trial is not None  # the engine ends with one that has none
-        before = self._records.get(event.case)
-        trial = done.trial.model_copy(update={"number": 1 + (len(before.trials) if before else 0)})
-        case = done.case.model_copy(update={"trials": [*(before.trials if before else []), trial]})
-        self._records[event.case] = case
-        self._listener.notice(
-            CaseFinished(case=case, trial=trial.number, status=trial.status, words="; ".join(trial.reasons[:2]))
-        )
-
-
-def _unstarted(case: Case) -> CaseRecord:
-    return CaseRecord(
-        id=case.id,
-        slug=case.slug,
-        setup=case.setup.name,
-        broker=case.setup.broker,
-        parameters=dict(case.all_parameters),
-        network=case.network,
-        durability_class=case.setup.durability_of(case.all_parameters),
-        summary=case.setup.summary,
-        server="",
-    )

@@ -13,6 +13,7 @@ from rich.console import Console
 
 from harness import calibrations
 from harness.cli.commands import cli
+from harness.cli.pairing_view import Silent
 from harness.errors import EvidenceError, Interrupted, UsageError
 from harness.experiment import calibration
 from harness.experiment.calibration import calibrate, expected_s, new_calibration
@@ -24,7 +25,6 @@ from harness.gate.rules import RelativeRule
 from harness.model import TrialStatus
 from harness.pairs_folder import PairsFolder
 from harness.run.ceiling import generator, known_ceiling
-from harness.run.progress import CaseFinished, CaseStarted, Deaf, RunStarted
 from harness.scenario.describe import as_dict
 from harness.store import RunFolder
 from reports.calibration import least_seen, print_calibration
@@ -32,7 +32,7 @@ from tests.unit import gate_folders
 from tests.unit.gate_folders import CASE, P50
 from tests.unit.scenario_support import read_text
 from tests.unit.test_comparable import FINGERPRINT
-from tests.unit.test_pairs import Noting, Scripted, scenario
+from tests.unit.test_pairs import Scripted, scenario
 
 RATE = 90_000.0
 
@@ -64,13 +64,13 @@ class Wavering(Scripted):
 
 
 def measured(
-    folder: Path, runner: Scripted, *, pairs: int = 4, setups: str = '"null"', watcher: Any = None
+    folder: Path, runner: Scripted, *, pairs: int = 4, setups: str = '"null"'
 ) -> tuple[PairsRecord, calibration.Found | None]:
     """Returns what a calibration of scripted trials has found."""
     arm = Arm(scenario=scenario(setups), runner=runner)
     folder.mkdir()
     record = new_calibration(arm, pairs=pairs, command="brokerbench calibrate smoke", seed=7)
-    return calibrate(PairsFolder(folder), record, arm, watcher or Deaf())
+    return calibrate(PairsFolder(folder), record, arm, Silent())
 
 
 def test_the_noise_of_each_figure_is_that_of_its_pairs(tmp_path: Path) -> None:
@@ -181,7 +181,7 @@ def test_after_a_ctrl_c_nothing_is_told_and_all_is_kept_to_go_on(tmp_path: Path)
     assert (record.status, found, len(record.cases[0].pairs)) == ("interrupted", None, 2)
     runner.interrupt = lambda number: ""
     folder = PairsFolder(tmp_path / "pairs")
-    again, found = calibrate(folder, folder.load(), Arm(scenario=scenario(), runner=runner), Deaf())
+    again, found = calibrate(folder, folder.load(), Arm(scenario=scenario(), runner=runner), Silent())
     assert (again.status, len(again.cases[0].pairs)) == ("finished", 4)
     assert found is not None
     assert found.calibrations[0].pairs == 4
@@ -213,29 +213,6 @@ def test_cases_that_use_the_generator_alike_share_one_ceiling(tmp_path: Path, mo
     assert len(found.calibrations) == 2
 
 
-def test_the_live_view_is_told_of_one_run_with_the_trials_of_all_pairs(tmp_path: Path) -> None:
-    seen = Noting()
-    measured(tmp_path / "pairs", Wavering(0.1), watcher=seen, pairs=3)
-    first, *others = seen.events
-    assert isinstance(first, RunStarted)
-    assert (first.trials, [case.id for case in first.cases]) == (6, [CASE])
-    finished = [event for event in others if isinstance(event, CaseFinished)]
-    assert [event.trial for event in finished] == [1, 2, 3, 4, 5, 6]
-    assert [len(event.case.trials) for event in finished] == [1, 2, 3, 4, 5, 6]
-
-
-def test_a_trial_is_numbered_over_both_sides(tmp_path: Path) -> None:
-    class Beginning(Wavering):
-        def run(self, asked: Any, case: Any, listener: Any, *, seed: int, root: Path) -> Any:
-            listener.notice(CaseStarted(t_ns=0, number=1, of=1, case_id=case.id))
-            return super().run(asked, case, listener, seed=seed, root=root)
-
-    seen = Noting()
-    measured(tmp_path / "pairs", Beginning(0.1), watcher=seen, pairs=3)
-    begun = [event for event in seen.events if isinstance(event, CaseStarted)]
-    assert [(event.trial, event.trials) for event in begun] == [(n, 6) for n in range(1, 7)]
-
-
 def test_the_time_needed_is_that_of_all_trials_and_of_the_ceiling() -> None:
     asked = scenario()  # 3 s and 20 s of load, 6 s of quiet, 3 s around it; the ceiling: three trials of 12 s
     assert expected_s(asked, 10) == 2 * 10 * (3 + 20 + 6 + 3) + 36
@@ -263,8 +240,10 @@ def test_the_command_stores_and_prints_what_it_found(
     tmp_path: Path, scripted: Wavering, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["calibrate", str(written(tmp_path)), "--pairs", "4", "-o", str(tmp_path / "runs")]
-    assert cli.main([*words, "--quiet"], standalone_mode=False) == 0
-    out = capsys.readouterr().out
+    assert cli.main(words, standalone_mode=False) == 0
+    out, err = capsys.readouterr()
+    assert "the generator's ceiling, then 4 pairs of identical trials, about" in err
+    assert f"{CASE}: 4 pairs of 4, all pairs" in err
     assert f"{CASE}: 4 pairs of identical trials" in out
     assert P50 in out
     assert "90,000/s on the null broker; runs above 63,000/s say so" in " ".join(out.split())
