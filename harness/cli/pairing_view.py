@@ -140,6 +140,11 @@ def told(row: Row) -> str:
     return f"{row.rule}: {sign(row)}: {row.words}"
 
 
+def command(record: PairsRecord) -> str:
+    """Returns what runs these pairs: only a calibration has no looks."""
+    return "ab" if record.looks else "calibrate"
+
+
 def trial_words(event: TrialBegan, record: PairsRecord) -> str:
     """Returns which trial begins: ``pair 3, A first: null@embedded``."""
     case = record.cases[event.case]
@@ -176,9 +181,9 @@ class LivePairs:
         record, trial = self._course.record, self._course.trial
         if record is None:
             return []
-        least_s, most_s = self._course.left_s(self._now())
         doing = trial_words(trial, record) if trial else "between trials"
-        lines: list[Line] = [[(f"ab {record.scenario} · {needed(least_s, most_s)} left · {doing}", "bold")]]
+        left = "ending" if self._live.ending else f"{needed(*self._course.left_s(self._now()))} left"
+        lines: list[Line] = [[(f"{command(record)} {record.scenario} · {left} · {doing}", "bold")]]
         shown = sorted(range(len(record.cases)), key=lambda at: (bool(record.cases[at].over), at))
         if trial is not None:
             shown.remove(trial.case)

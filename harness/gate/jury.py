@@ -95,18 +95,25 @@ def _told(name: str, record: PairsRecord, side: SideRecord, trials: Mapping[str,
 
 
 def _order_effect(row: Row, found: Sequence[Evidence]) -> Iterator[OrderEffect]:
-    """Yields by how much the second trial of a pair differed from the first in a figure of a relative rule."""
+    """Yields by how much being second changes a figure of a relative rule.
+
+    ln(B/A) is the difference of the sides plus that effect where A came first, less it where B did: half the difference of both means is
+    the effect, however the coins fell.
+    """
     if row.tolerated is None:
         return
     firsts = {pair.number: pair.first for each in found if each.case == row.case for pair in each.counted}
     a = {value.pair: value.figure for value in row.a}
-    logs = []
+    logs: dict[str, list[float]] = {"a": [], "b": []}
     for value in row.b:
         one, other = _number(a.get(value.pair)), _number(value.figure)
         if value.pair in firsts and one and other:
-            logs.append(math.log(other / one) * (1 if firsts[value.pair] == "a" else -1))
-    if logs:
-        yield OrderEffect(case=row.case, metric=row.metric, ratio=math.exp(fmean(logs)), pairs=len(logs))
+            logs[firsts[value.pair]].append(math.log(other / one))
+    if logs["a"] and logs["b"]:
+        effect = (fmean(logs["a"]) - fmean(logs["b"])) / 2
+        yield OrderEffect(
+            case=row.case, metric=row.metric, ratio=math.exp(effect), pairs=len(logs["a"]) + len(logs["b"])
+        )
 
 
 def _number(figure: Figure | None) -> float | None:

@@ -128,7 +128,7 @@ class OrderEffect(Part):
 
     case: str
     metric: str
-    ratio: float = Field(description="second / first, geometric mean over pairs")
+    ratio: float = Field(description="second / first, whatever A and B differ by taken out")
     pairs: int
 
 

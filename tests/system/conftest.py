@@ -117,7 +117,7 @@ class Bench:
 
     def timeline(self) -> list[dict[str, Any]]:
         """Returns what the newest trial has written to its timeline so far."""
-        paths = sorted(self.runs.glob("*/cases/*/*/timeline.jsonl"), key=lambda path: path.stat().st_ctime_ns)
+        paths = sorted(self.runs.rglob("timeline.jsonl"), key=lambda path: path.stat().st_ctime_ns)
         lines = paths[-1].read_bytes().split(b"\n")[:-1] if paths else []
         return [json.loads(line) for line in lines]
 
@@ -147,7 +147,7 @@ class Bench:
 
     def run_ids(self) -> set[str]:
         """Returns the ids of the runs of this world."""
-        return {json.loads(path.read_text())["run_id"] for path in self.home.glob("*/*/run.json")}
+        return {json.loads(path.read_text())["run_id"] for path in self.home.rglob("run.json")}
 
     def leftovers(self) -> list[str]:
         """Returns what is left of the runs of this world: processes, folders, journals, containers, networks, volumes."""
