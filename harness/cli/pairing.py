@@ -290,13 +290,15 @@ def _taken_up(path: Path) -> _Comparison:
 
 def _require_nothing_else(context: click.Context) -> None:
     given = [
-        name
-        for name in context.params
-        if name not in WITH_RESUME and context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+        param
+        for param in context.command.params
+        if param.name not in WITH_RESUME
+        and context.get_parameter_source(param.name or "") is ParameterSource.COMMANDLINE
     ]
     if given:
+        name = given[0].opts[0] if isinstance(given[0], click.Option) else given[0].human_readable_name
         raise UsageError(
-            f"--resume goes on with what was asked for, and {given[0].replace('_', '-')} is asked for too",
+            f"--resume goes on with what was asked for, and {name} is asked for too",
             expected="--resume FOLDER, and where the verdicts go",
             remedy="leave the rest out, or begin anew without --resume",
         )
