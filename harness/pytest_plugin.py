@@ -48,11 +48,12 @@ class Result:
     """A run that is over.
 
     Args:
-        folder: its run folder. record: its ``run.json``.
+        folder: its run folder. record: its ``run.json``. beside: the folder of the test, in which files are looked for too.
     """
 
     folder: Path
     record: RunRecord
+    beside: Path = field(default_factory=Path)
     _asked: bool = field(default=False, init=False)
 
     def require(self, *questions: str, case: str = "*", window: str = "") -> None:
@@ -83,7 +84,8 @@ class Result:
         """Asserts the rules of a file, relative ones against a baseline, as ``brokerbench gate`` does.
 
         Args:
-            rules: TOML. baseline: files, or folders of files, that ``brokerbench baseline update`` wrote.
+            rules: TOML. baseline: files, or folders of files, that ``brokerbench baseline update`` wrote. All of them by their paths
+                from the working directory, or from the folder of the test.
             inconclusive: what evidence that decides neither way becomes: a failure, or a skipped test that says why.
 
         Returns:
@@ -96,7 +98,8 @@ class Result:
         __tracebackhide__ = True
         listed = [baseline] if isinstance(baseline, str | Path) else list(baseline)
         policy: Literal["fail", "warn"] = "warn" if inconclusive == "skip" else "fail"
-        outcome = _plainly(lambda: self._outcome(Path(rules), tuple(map(Path, listed)), policy))
+        kept = [Path(_found(each, self.beside)) for each in listed]
+        outcome = _plainly(lambda: self._outcome(Path(_found(rules, self.beside)), kept, policy))
         self._judge(outcome, inconclusive)
         return outcome
 
@@ -150,16 +153,12 @@ class Brokerbench:
         """
         __tracebackhide__ = True
         given = [f"{name.replace('__', '.')}={_text(value)}" for name, value in overrides.items()]
-        result = _plainly(lambda: self._run(self._found(scenario), given, trials))
+        result = _plainly(lambda: self._run(_found(scenario, self._beside), given, trials))
         self._results.append(result)
         if result.record.status == "interrupted":
             result._asked = True
             raise KeyboardInterrupt
         return result
-
-    def _found(self, scenario: str | Path) -> str | Path:
-        beside = self._beside / scenario
-        return beside if not Path(scenario).is_file() and beside.is_file() else scenario
 
     def _run(self, scenario: str | Path, overrides: Sequence[str], trials: int | None) -> Result:
         from harness.cli.commands import catalogue  # noqa: PLC0415 - a pytest that runs no scenario does not wait for it
@@ -173,7 +172,7 @@ class Brokerbench:
         options = RunOptions(root=self._root, command=_command(scenario, overrides, trials))
         with _unclosed_is_not_theirs(), Run(asked, deployment_of(asked, quiet=True), options, Deaf()) as this:
             record = this.run()
-        return Result(folder=this.folder.path, record=record)
+        return Result(folder=this.folder.path, record=record, beside=self._beside)
 
     def _close(self) -> None:
         """Raises EvidenceError where a run proves nothing, and its test asked nothing that would have said so."""
@@ -195,6 +194,12 @@ def brokerbench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Brok
     bench = Brokerbench(tmp_path / "runs", request.path.parent)
     yield bench
     bench._close()
+
+
+def _found(path: str | Path, folder: Path) -> str | Path:
+    """Returns a path as given, or in ``folder`` where it is only there."""
+    beside = folder / path
+    return beside if not Path(path).exists() and beside.exists() else path
 
 
 def _plainly(work: Callable[[], Returned], asked: Sequence[str] = ()) -> Returned:

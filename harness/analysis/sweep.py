@@ -110,6 +110,7 @@ class SweepRecord(_Part):
     key: str = Field(description="that was swept, e.g. `workers.prefetch`")
     values: list[str]
     metric: str = Field(description="whose knee is asked for")
+    open_loop: bool = Field(description="a schedule offers the load, so that throughput ends at what it offers")
     trials: int = Field(description="asked for, of each value and case")
     order_seed: int = Field(description="of the order in which values were run; the same one gives the same order")
     curves: list[Curve]

@@ -266,6 +266,7 @@ class Sweep:
             key=plan.key,
             values=[value.text for value in plan.values],
             metric=plan.metric,
+            open_loop=scenario.load.saturate_window is None,
             trials=plan.trials,
             order_seed=plan.order_seed,
             curves=[],

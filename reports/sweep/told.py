@@ -112,6 +112,8 @@ def notes(record: SweepRecord) -> Iterator[str]:
     points = [point for curve in record.curves for point in curve.points]
     yield DEFINITION
     yield from _of_metric(record)
+    if record.open_loop and record.metric == "throughput":
+        yield "the load is a schedule: throughput ends at what it offers, so the knee is where that load is carried; load.saturate asks for the most"
     if record.trials == 1:
         yield "one trial of each value: how much trials scatter is not seen; --trials 3 shows it"
     labels = {label for point in points for label in flow(point).split(", ") if label}

@@ -69,6 +69,7 @@ def sweep(*curves: Sequence[Point], metric: str = "throughput", **more: Any) -> 
         "key": KEY,
         "values": [p.value for p in curves[0]],
         "metric": metric,
+        "open_loop": True,
         "trials": max(len(p.runs) for each in curves for p in each),
         "order_seed": 7,
         "curves": made,

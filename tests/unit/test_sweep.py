@@ -363,6 +363,11 @@ def test_what_lower_is_better_means_for_the_knee_is_said() -> None:
     assert "of p99 end to end the lowest is the best; a median reaches 95 % of it up to 1.053 times as much" in notes
 
 
+def test_what_a_schedule_means_for_the_knee_is_said() -> None:
+    told_of = [list(told.notes(swept.sweep(FOUR, open_loop=each))) for each in (True, False)]
+    assert [any("throughput ends at what it offers" in note for note in notes) for notes in told_of] == [True, False]
+
+
 def test_why_trials_do_not_count_is_said_with_their_values() -> None:
     page = printed(swept.sweep(points({"1": 250.0, "2": None, "4": 500.0})), 120)
     assert "workers.count=2: INVALID: generator saturated: schedule lag p99 48.2 ms, bound 10 ms" in page
