@@ -61,12 +61,14 @@ class Difference:
     Args:
         kind: what it means. name: of the field, for people.
         a, b: its values, for people; "" = unknown.
+        one_sided: only one side has such a thing at all.
     """
 
     kind: Kind
     name: str
     a: str
     b: str
+    one_sided: bool = False
 
     def __str__(self) -> str:
         if not self.a and not self.b:
@@ -240,8 +242,10 @@ NONE = "none"
 ASKED = ("load", "workers", "phases", "faults", "agents")
 """The parts of a scenario that are asked of every case; its words, its setups, its bounds and its trials are not."""
 
+NEW_KEYS = "keys that only one version knows"
+"""Declared where both sides were asked by the same file: what only one of two brokerbenches knows of it has its default there."""
 
-OF_A_PYTHON = ("brokerbench", "commit of brokerbench", "image of the load", "Python", "client libraries")
+OF_A_PYTHON = ("brokerbench", "commit of brokerbench", "image of the load", "Python", "client libraries", NEW_KEYS)
 """What another Python declares to be the subject of a comparison. How figures are measured is not among it."""
 
 OF_AN_IMAGE = ("image of the broker", "server")
@@ -254,14 +258,11 @@ _OF_SETUPS = ("setup", "parameters", "durability class", "read back", *OF_AN_IMA
 _OF_A_PLACE = ("network", "where the load ran")
 _OF_A_KEY = {
     "setups": _OF_SETUPS,
-    "network": _OF_A_PLACE,
-    "client": _OF_A_PLACE,
+    **dict.fromkeys(("network", "client"), _OF_A_PLACE),
     "deployment": ("deployment", *_OF_A_PLACE, *OF_AN_IMAGE, "image of the load", "filesystem of the broker's data"),
     "address": ("address of the broker", *_OF_SETUPS),
     "load": ("scenario: load", "scenario: ceiling"),
-    "workers": ("scenario: workers",),
-    "phases": ("scenario: phases",),
-    "faults": ("scenario: faults",),
+    **{part: (f"scenario: {part}",) for part in ("workers", "phases", "faults")},
     "agents": ("scenario: agents", "the agents' machines"),
     "seed": ("seed",),
 }
@@ -282,17 +283,23 @@ def comparability(a: Side, b: Side, *, declared: Collection[str] | None = None) 
             None = nobody says, so that whatever the table calls subject is what is compared.
     """
     found = _differences(a, b)
-    if declared is not None:
-        found = (_as_declared(difference, declared) for difference in found)
-    return Comparability(differences=tuple(found))
+    return Comparability(
+        differences=tuple(found if declared is None else (_as_declared(each, declared) for each in found))
+    )
 
 
 def _as_declared(difference: Difference, declared: Collection[str]) -> Difference:
     if difference.kind is Kind.LIVE:
         return difference
-    if any(f"{difference.name}:".startswith(f"{name}:") for name in declared):
+    if any(f"{difference.name}:".startswith(f"{name}:") for name in declared) or _is_of_a_version(difference, declared):
         return replace(difference, kind=Kind.SUBJECT)
     return replace(difference, kind=Kind.IDENTITY) if difference.kind is Kind.SUBJECT else difference
+
+
+def _is_of_a_version(difference: Difference, declared: Collection[str]) -> bool:
+    """Returns whether one of two brokerbenches does not know such a key. A parameter has its default then, or the case another id."""
+    parts = ("parameters: ", "read back: ", *(["scenario: "] if NEW_KEYS in declared else []))
+    return difference.one_sided and "brokerbench" in declared and difference.name.startswith(parts)
 
 
 def scenario_hash(side: Side) -> str:
@@ -316,14 +323,14 @@ def _compared(row: Field, a: Side, b: Side) -> Iterator[Difference]:
         yield from _flat(row, row.name, row.read(a), row.read(b))
 
 
-def _flat(row: Field, name: str, a: Any, b: Any) -> Iterator[Difference]:
+def _flat(row: Field, name: str, a: Any, b: Any, *, one_sided: bool = False) -> Iterator[Difference]:
     """Yields a difference for each part of two values that is not the same."""
     if isinstance(a, Mapping) and isinstance(b, Mapping):
         for part in {**a, **b}:  # of a known whole a part that is missing is none: a library that is not installed
             one, other = (NONE if side.get(part) is None else side[part] for side in (a, b))
-            yield from _flat(row, f"{name}: {part}", one, other)
+            yield from _flat(row, f"{name}: {part}", one, other, one_sided=(part in a) != (part in b))
     elif a != b or (a is None and row.needed):
-        yield Difference(kind=row.kind, name=name, a=_text(a), b=_text(b))
+        yield Difference(kind=row.kind, name=name, a=_text(a), b=_text(b), one_sided=one_sided)
 
 
 def _text(value: Any) -> str:
@@ -353,7 +360,7 @@ def _questions(a: Side, b: Side) -> Iterator[Difference]:
     for part in one:
         for difference in _flat(row, part, one[part], other[part]):
             kind = Kind.SUBJECT if difference.name in varied else row.kind
-            yield Difference(kind=kind, name=f"scenario: {difference.name}", a=difference.a, b=difference.b)
+            yield replace(difference, kind=kind, name=f"scenario: {difference.name}")
 
 
 def _settings(a: Side, b: Side) -> Iterator[Difference]:

@@ -11,6 +11,7 @@ from harness.analysis.comparable import (
     ASKED,
     CASE,
     MACHINE,
+    NEW_KEYS,
     OF_A_LATER_RUN,
     OF_A_PYTHON,
     OF_AN_IMAGE,
@@ -378,6 +379,27 @@ def test_every_name_that_can_be_declared_is_one_of_a_difference() -> None:
         "agents",
         "seed",
     )
-    names = declared_by(f"{key}.x=1" for key in keys) | {*OF_A_PYTHON, *OF_AN_IMAGE, *OF_A_LATER_RUN}
+    names = declared_by(f"{key}.x=1" for key in keys) | {*OF_A_PYTHON, *OF_AN_IMAGE, *OF_A_LATER_RUN} - {NEW_KEYS}
     assert names - known == set()
     assert declared_by(["question=Why?", "trials=3"]) == set()
+
+
+def test_a_parameter_that_only_one_version_knows_has_its_default_there() -> None:
+    more = {"found": READ_BACK["found"] | {"max-ready": "0"}, "also": {}}
+    newer = other(parameters=side().case.parameters | {"max_ready": ""}, settings=(more,))
+    assert comparability(side(), newer).verdict is Verdict.COMPARABLE
+    for declared in (OF_A_LATER_RUN, OF_A_PYTHON):
+        found = comparability(side(), newer, declared=declared)
+        assert told(found) == [
+            "subject: read back: max-ready: none / 0",
+            "subject: parameters: max_ready: none / empty",
+        ]
+    assert comparability(side(), newer, declared=OF_AN_IMAGE).verdict is Verdict.REFUSED
+    changed_too = other(parameters={"persistence": "none"})
+    assert comparability(side(), changed_too, declared=OF_A_LATER_RUN).verdict is Verdict.REFUSED
+
+
+def test_a_key_of_a_scenario_that_only_one_version_knows_is_its_default_where_the_file_is_the_same() -> None:
+    newer = other(scenario={"workers": {"count": 2, "prefetch": 100, "idempotency": "off"}})
+    assert comparability(side(), newer, declared=OF_A_PYTHON).verdict is Verdict.COMPARABLE
+    assert comparability(side(), newer, declared=OF_A_LATER_RUN).verdict is Verdict.REFUSED
