@@ -81,10 +81,9 @@ def _broken(rule: AbsoluteRule, broken: Sequence[Seen], every: Sequence[Seen]) -
         for each in broken
         if is_number(each.figure) and is_number(shown) and least(each.figure) == least(shown)
     )
-    bound = phrases.bound(rule)
-    if len(every) == 1:
-        return f"{phrases.figure(rule.metric, shown)} in {of}; it must be {bound}"
-    return f"{len(broken)} of {len(every)} trials broke it: {phrases.figure(rule.metric, shown)} in {of}; it must be {bound}"
+    lost = " lost" if rule.metric == phrases.LOSS else ""
+    told = f"{phrases.figure(rule.metric, shown)}{lost} in {of}; it must be {phrases.bound(rule)}"
+    return told if len(every) == 1 else f"{len(broken)} of {len(every)} trials broke it: {told}"
 
 
 def _the_worst(rule: AbsoluteRule, shown: Figure | None, trials: Sequence[Seen]) -> str:

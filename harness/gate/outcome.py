@@ -82,7 +82,9 @@ class Row(Part):
     verdict: Verdict
     words: str = Field(description="one sentence: what was seen, against what is allowed")
     seen_a: Figure | None = Field(default=None, description="middle figure of the reference")
-    seen_b: Figure | None = Field(default=None, description="middle figure of what is judged")
+    seen_b: Figure | None = Field(
+        default=None, description="middle figure of what is judged; of a bound that every trial must keep, the worst"
+    )
     estimate: float | None = Field(
         default=None, description="how many times worse B is; > 1 = worse, for throughput too"
     )

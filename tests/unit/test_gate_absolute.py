@@ -112,7 +112,7 @@ def test_a_single_lost_message_fails_at_once_though_more_pairs_may_come() -> Non
     )  # fmt: skip
     row = told(NO_LOSS, paired([crashed()] * 2, [crashed(), crashed(1.0)], more=True))
     assert (row.verdict, row.decided) == (Verdict.FAIL, True)
-    assert row.words == "1 of 2 trials broke it: 1 in B of pair 2; it must be 0"
+    assert row.words == "1 of 2 trials broke it: 1 lost in B of pair 2; it must be 0"
 
 
 def test_only_b_has_to_keep_a_contract() -> None:
@@ -153,7 +153,7 @@ def test_a_proven_loss_counts_where_nothing_else_does() -> None:
 def test_a_discarded_pair_hides_no_loss_but_its_latency_is_not_judged() -> None:
     a, b = [crashed()] * 2, [crashed(3.0), crashed()]
     row = told(NO_LOSS, paired(a, b, discarded={1: "CPU stolen"}))
-    assert (row.verdict, row.words) == (Verdict.FAIL, "1 of 2 trials broke it: 3 in B of pair 1; it must be 0")
+    assert (row.verdict, row.words) == (Verdict.FAIL, "1 of 2 trials broke it: 3 lost in B of pair 1; it must be 0")
     slow = told(
         contract("<=", 0.05, P99), paired([trial(0.01)] * 2, [trial(0.9), trial(0.01)], discarded={1: "stolen"})
     )

@@ -250,3 +250,10 @@ def test_a_budget_is_decided_by_clopper_and_pearson(lossy: int, clean: int, perc
         Verdict.PASS if upper <= percent / 100 else Verdict.FAIL if lower > percent / 100 else Verdict.INCONCLUSIVE
     )
     assert row.verdict is expected
+
+
+def test_a_look_with_too_few_pairs_for_any_level_decides_nothing() -> None:
+    blind = (Look(pairs=2, c=0, level=Fraction(0)),)
+    for rule in (LESS, budget(50)):
+        row = told(rule, against([L, L], blind))
+        assert (row.verdict, row.n) == (Verdict.INCONCLUSIVE, 2)

@@ -414,3 +414,36 @@ def test_with_an_invalid_trial_there_is_no_pass_beyond_the_looks_before_it(d: li
 
 def test_the_case_of_a_row_is_that_of_its_evidence() -> None:
     assert told(margin(10), of_ratios(D)).case == CASE
+
+
+def test_pairs_without_planned_looks_are_looked_at_once_all_together() -> None:
+    row = told(margin(15), of_ratios(D, looks=()))
+    assert (row.n, row.level, row.verdict) == (16, 3062 / 65536, Verdict.PASS)
+
+
+def test_where_a_side_is_censored_in_one_pair_a_bound_is_open() -> None:
+    def recovered(after_s: Figure) -> TrialRecord:
+        return trial(faults=[records.broker_kill(after_s)])
+
+    never = [recovered(AtLeast(at_least=9.0)), *[recovered(3.0)] * 5]
+    row = told(margin(25, "recovery.first_delivery", min_abs=0.001), paired([recovered(3.0)] * 6, never))
+    assert row.seen_a == 0.0312  # the figure that the rule asks for, which both have alike
+    row = told(margin(25, "recovery.backlog", min_abs=0.001), paired([recovered(3.0)] * 6, never))
+    assert row.verdict is Verdict.INCONCLUSIVE  # 1.4 s each, ± 0.5 s
+    row = told(margin(25, "recovery.p99", min_abs=0.001), paired([recovered(3.0)] * 6, never))
+    assert (row.verdict, row.upper, row.seen_b) == (Verdict.INCONCLUSIVE, None, 3.0)
+    assert row.words.startswith("B is as good as A (−28.3 % or more, 6 pairs)")
+
+
+def test_drift_is_noted_also_where_nothing_is_decided() -> None:
+    row = told(margin(5), of_ratios(D, comparability=Comparability(differences=(KERNEL,))))
+    assert (row.verdict, row.notes) == (Verdict.INCONCLUSIVE, ["differs between the sides: kernel: 6.1 / 6.8"])
+
+
+def test_across_machines_less_throughput_is_worse_too_and_an_unknown_ratio_is_said_to_be() -> None:
+    unlike = Comparability(differences=(CPU,))
+    slower = paired([trial(900.0, "throughput")], [trial(600.0, "throughput")], comparability=unlike)
+    [row] = judge([margin(10, "throughput")], [slower], cross_machine=True)
+    assert row.estimate == pytest.approx(1.5)
+    [row] = judge([margin(10)], [paired([trial()], [trial(0.1)], comparability=unlike)], cross_machine=True)
+    assert (row.estimate, row.words[:37]) == (None, "no ratio is known; information only, ")
