@@ -129,7 +129,7 @@ def _information(outcome: Outcome) -> Iterator[str]:
 def _trials(outcome: Outcome, rows: Sequence[Row]) -> Iterator[str]:
     """Yields every trial's figure of the worst rows that did not pass."""
     cells = [
-        [_rule(row), name, text(clipped(told.in_a_row(row, side), 4000))]
+        [_rule(row), name, _whole(clipped(told.in_a_row(row, side), 4000)).replace(f",{NO_BREAK}", ", ")]
         for row in [row for row in rows if row.verdict is not Verdict.PASS][:WORST]
         for name, side in zip(told.names(outcome), ("a", "b"), strict=True)
         if told.in_a_row(row, side)
