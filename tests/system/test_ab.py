@@ -126,7 +126,7 @@ def test_each_side_runs_in_the_image_that_it_names(docker_bench: Bench) -> None:
     engine().images.get(ours).tag(name)
     try:
         scenario = docker_bench.scenario(
-            "images", SCENARIO.replace('"null": {}', "redis-stream").replace("embedded", "docker")
+            "images", SCENARIO.replace('"null": {}', "redis-stream").replace("embedded", "docker\nclient: host")
         )
         (docker_bench.home / "rules.toml").write_text(TOO_FEW)
         asked = ["ab", scenario, "--a-image", ours, "--b-image", f"redis={name}", "--rules", "rules.toml", "--quick"]
