@@ -13,7 +13,7 @@ from harness.analysis.combine import proves
 from harness.analysis.slo import LEDGER_METRICS, RECOVERY, counts_for
 from harness.gate import phrases
 from harness.gate.evidence import Evidence
-from harness.gate.figures import Seen, is_number, least, most, seen, why_not_usable, worst_of
+from harness.gate.figures import Seen, is_number, least, most, of_whole_runs, seen, why_not_usable, worst_of
 from harness.gate.loss import NO_FAULT, clean_bound, why_not_exercised
 from harness.gate.outcome import Row, Verdict
 from harness.gate.rows import row
@@ -59,6 +59,7 @@ def absolute(rule: AbsoluteRule, evidence: Evidence) -> Row:
         "seen_b": worst_of([each.figure for each in broken or trials], highest=highest),
         "a": seen(evidence, rule, "a"),
         "b": every,
+        "notes": of_whole_runs(rule, trials),
     }
     if broken:
         return row(rule, evidence.case, Verdict.FAIL, _broken(rule, broken, every), **told)
@@ -66,12 +67,10 @@ def absolute(rule: AbsoluteRule, evidence: Evidence) -> Row:
         return row(rule, evidence.case, Verdict.INVALID, why, **told)
     kept = f"{phrases.count(len(trials), 'trial')} kept it" + _the_worst(rule, told["seen_b"], trials)
     bound = clean_bound(trials) if rule.metric == phrases.LOSS and rule.limit == 0 else ""
-    notes = [bound] if bound else []
+    told["notes"] += [bound] if bound else []
     if evidence.more:
-        return row(
-            rule, evidence.case, Verdict.INCONCLUSIVE, f"{kept}; more are to come", decided=False, notes=notes, **told
-        )
-    return row(rule, evidence.case, Verdict.PASS, kept, notes=notes, **told)
+        return row(rule, evidence.case, Verdict.INCONCLUSIVE, f"{kept}; more are to come", decided=False, **told)
+    return row(rule, evidence.case, Verdict.PASS, kept, **told)
 
 
 def _broken(rule: AbsoluteRule, broken: Sequence[Seen], every: Sequence[Seen]) -> str:

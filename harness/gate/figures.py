@@ -10,6 +10,7 @@ from typing import Literal, TypeGuard
 from harness.analysis.slo import RECOVERY, figure_of, worst
 from harness.gate.evidence import Evidence, Judged
 from harness.gate.outcome import Value
+from harness.gate.phrases import is_of_the_run, listed
 from harness.gate.rules import Rule
 from harness.metrics import METRICS
 from harness.model import TrialStatus
@@ -121,6 +122,15 @@ def why_not_compared(each: Seen, rule: Rule) -> str:
         moved = "grew" if label == "filling" else "shrank"
         return f"the throughput of {each.name} cannot last ({label}: its backlog {moved}); {LAST}"
     return ""
+
+
+def of_whole_runs(rule: Rule, trials: Sequence[Seen]) -> list[str]:
+    """Returns a note where a rule that names no window met trials without a steady one."""
+    whole = [each.name for each in trials if each.window == "whole"]
+    if rule.window or not whole or is_of_the_run(rule.metric):
+        return []
+    which = "" if len(whole) == len(trials) else f" in {listed(whole)}"
+    return [f"no steady window was left{which}: the figures are of the whole run, faults included"]
 
 
 def is_number(figure: Figure | None) -> TypeGuard[float | AtLeast]:

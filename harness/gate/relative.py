@@ -20,7 +20,7 @@ from harness.analysis.rank_sum import independent_ratio
 from harness.analysis.signed_rank import Decision, Interval, Look, Measured, decide, paired_ratio, tolerance
 from harness.gate import noise, phrases, power
 from harness.gate.evidence import Evidence
-from harness.gate.figures import Seen, is_number, least, middle, most, seen, why_not_compared
+from harness.gate.figures import Seen, is_number, least, middle, most, of_whole_runs, seen, why_not_compared
 from harness.gate.loss import discordant
 from harness.gate.outcome import Row, Verdict
 from harness.gate.rows import flagged, latched, outlook, planned, row, still_open
@@ -141,6 +141,11 @@ def _paired(rule: RelativeRule, evidence: Evidence, sides: _Sides) -> Row:
 
 
 def _unpaired(rule: RelativeRule, evidence: Evidence, sides: _Sides) -> Row:
+    disturbed = [each for each in evidence.b if each.disturbed]
+    if 2 * len(disturbed) > len(evidence.b):
+        why = f"{len(disturbed)} of {len(evidence.b)} trials were disturbed from outside: {disturbed[-1].disturbed}"
+        return row(rule, evidence.case, Verdict.INVALID, why, **sides.middle(rule.metric), **sides.values)
+    sides = _Sides(a=sides.a, b=[each for each in sides.b if not each.judged.disturbed])
     if why := _why_not(rule, sides):
         return row(rule, evidence.case, Verdict.INVALID, why, **sides.values)
     found = independent_ratio(_measured(sides.a), _measured(sides.b), **_how(rule, sides))
@@ -221,7 +226,7 @@ def _told(
         level=float(found.level) if found.bounded else None,
         sigma_d=spread,
         detectable=None if spread is None or not looks else _finite(power.detectable(looks, tolerated, spread)),
-        notes=_notes(rule, sides),
+        notes=of_whole_runs(rule, sides.b),
         **every.values,
     )
 
@@ -239,12 +244,6 @@ def _sigma_d(rule: RelativeRule, evidence: Evidence, sides: _Sides) -> float | N
     figures = ([each.figure for each in side] for side in (sides.a, sides.b))
     own = noise.sigma_d(*figures, min_abs=rule.min_abs)
     return known if own is None else own
-
-
-def _notes(rule: RelativeRule, sides: _Sides) -> list[str]:
-    if not rule.window and sides.b[0].window == "whole" and not phrases.is_of_the_run(rule.metric):
-        return ["no steady window was left: the figures are of the whole run, faults included"]
-    return []
 
 
 def _names(evidence: Evidence) -> tuple[str, str]:

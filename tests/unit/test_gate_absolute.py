@@ -93,6 +93,16 @@ def test_the_worst_of_a_lower_bound_is_the_smallest() -> None:
     assert told(contract(">", 0.3, "rate.achieved"), run(trial(0.4, "rate.achieved"))).words == "1 trial kept it: 0.4"
 
 
+def test_figures_of_whole_runs_are_said_to_be_that() -> None:
+    row = told(contract("<=", 0.05, P99), run(trial(0.03), trial(0.04, window="whole")))
+    assert (row.verdict, row.window) == (Verdict.PASS, "")
+    assert row.notes == ["no steady window was left in run/2: the figures are of the whole run, faults included"]
+    slow = told(contract("<=", 0.05, P99), run(trial(0.06, window="whole")))
+    assert (slow.verdict, slow.window) == (Verdict.FAIL, "whole")
+    assert slow.notes == ["no steady window was left: the figures are of the whole run, faults included"]
+    assert told(contract("<=", 0.05, P99, window="whole"), run(trial(0.03, window="whole"))).notes == []
+
+
 def test_no_loss_says_how_many_such_deployments_may_lose_all_the_same() -> None:
     row = told(NO_LOSS, run(*[crashed() for _ in range(5)]))
     assert (row.verdict, row.words, row.asks) == (

@@ -112,7 +112,7 @@ def _rows(a: list[TrialRecord], b: list[TrialRecord], *, more: bool) -> dict[str
     return {row.rule: row for row in judge(RULES, [paired(a, b, more=more)])}
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=30)
 @given(trials=st.lists(st.tuples(TRIALS, TRIALS), min_size=1, max_size=17))
 def test_what_is_decided_stays_decided_whatever_pairs_follow(trials: list[tuple[TrialRecord, TrialRecord]]) -> None:
     a, b = [one for one, _ in trials], [other for _, other in trials]
@@ -132,7 +132,7 @@ def test_what_is_decided_stays_decided_whatever_pairs_follow(trials: list[tuple[
     assert all(over[name].verdict is row.verdict for name, row in decided.items())
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=30)
 @given(trials=st.lists(st.tuples(TRIALS, TRIALS), max_size=8), why=st.sampled_from(["", "interrupted"]))
 def test_nothing_but_sound_evidence_passes(trials: list[tuple[TrialRecord, TrialRecord]], why: str) -> None:
     evidence = paired([one for one, _ in trials], [other for _, other in trials], unsound=why)
