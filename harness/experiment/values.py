@@ -74,6 +74,8 @@ def read_values(
 ) -> tuple[Value, ...]:
     """Returns every value with its scenario, in ascending order; words in the order given.
 
+    Cases in which no value changes anything are left out.
+
     Raises:
         UsageError: the scenario cannot be read; two values mean the same; they give different numbers of cases. ScenarioError:
             everything that is wrong with the scenario or with any value.
@@ -90,7 +92,11 @@ def read_values(
         raise ScenarioError(list(dict.fromkeys(problems)))
     _require_alike(key, scenarios)
     at = _positions(texts)
-    values = [Value(text=text, at=place, scenario=scenarios[text]) for text, place in zip(texts, at, strict=True)]
+    kept = _touched(list(scenarios.values()))
+    values = [
+        Value(text=text, at=place, scenario=_of_cases(scenarios[text], kept))
+        for text, place in zip(texts, at, strict=True)
+    ]
     return tuple(values if None in at else sorted(values, key=lambda value: value.at or 0.0))
 
 
@@ -120,6 +126,24 @@ def _require_alike(key: str, scenarios: dict[str, Scenario]) -> None:
                 expected="values that differ",
                 remedy="leave one out, or look whether another key of the scenario decides here: brokerbench check",
             )
+
+
+def _touched(scenarios: Sequence[Scenario]) -> list[int]:
+    """Returns the positions of the cases in which the values make a difference: a setup's parameter makes none for other setups."""
+    first = scenarios[0]
+    every = range(len(first.cases))
+    if any(_of_all_cases(each) != _of_all_cases(first) for each in scenarios):
+        return list(every)
+    return [at for at in every if any(each.cases[at] != first.cases[at] for each in scenarios)]
+
+
+def _of_all_cases(scenario: Scenario) -> tuple[object, ...]:
+    """Returns what holds for all cases alike; load and workers are each case's own."""
+    return (scenario.deployment, scenario.address, scenario.phases, scenario.faults, scenario.agents)
+
+
+def _of_cases(scenario: Scenario, kept: Sequence[int]) -> Scenario:
+    return replace(scenario, cases=tuple(scenario.cases[at] for at in kept))
 
 
 def _positions(texts: Sequence[str]) -> list[float | None]:

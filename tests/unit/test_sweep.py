@@ -114,6 +114,17 @@ def test_values_that_give_different_cases_are_refused(asked: Path) -> None:
         values(asked, "workers.prefetch=10,[1, 2]")
 
 
+def test_cases_in_which_the_key_changes_nothing_are_left_out(asked: Path) -> None:
+    asked.write_text(ASKED.replace("[null]", "[redis-list, redis-stream]"))
+    found = values(asked, "setups.redis-stream.persistence=none,aof-always")
+    assert [[case.id for case in value.scenario.cases] for value in found] == [
+        ["redis-stream[persistence=none]@embedded"],
+        ["redis-stream[persistence=aof-always]@embedded"],
+    ]
+    for of_all in ("workers.count=1,2", "load.payload=256 B,1 KiB", "phases.steady=1 s,2 s"):
+        assert [len(value.scenario.cases) for value in values(asked, of_all)] == [2, 2]
+
+
 def test_values_stand_in_ascending_order_whatever_their_unit(asked: Path) -> None:
     found = values(asked, "load.tick=1 s,500 ms,250 ms")
     assert [(value.text, value.at) for value in found] == [("250 ms", 0.25), ("500 ms", 0.5), ("1 s", 1.0)]
