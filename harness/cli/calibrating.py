@@ -113,10 +113,8 @@ def calibrate(
         record, found = run_calibration(folder, record, arm, _view(asked, ending, quiet=quiet))
     if found is None:
         done = sum(len(case.pairs) for case in record.cases)
-        again = shlex.join(["brokerbench", "calibrate", scenario, "--resume", str(folder.path)])
-        raise Interrupted(
-            f"interrupted after {done} whole pairs: nothing is stored", remedy=f"go on: {again} (and --set as before)"
-        )
+        again = f"{record.command} --resume {shlex.quote(str(folder.path))}"
+        raise Interrupted(f"interrupted after {done} whole pairs: nothing is stored", remedy=f"go on: {again}")
     return _told(found, found.keep(), folder, as_json=as_json)
 
 

@@ -152,6 +152,7 @@ def _ceilings(
         except EvidenceError as error:
             notes.append(error.problem)
             listener.notice(Warned(text=error.problem))
+    notes += [f"the generator's ceiling may be higher: {each.disturbed}" for each in found if each.disturbed]
     told = {case.id: each for case in scenario.cases for each in found if each.load == generator(case, scenario.agents)}
     return told, notes
 

@@ -11,6 +11,7 @@ from harness.brokers import setup
 from harness.clock import wall_ns
 from harness.deployments.embedded import EmbeddedDeployment
 from harness.errors import EvidenceError
+from harness.experiment.disturbance import OTHERS_SHARE, disturbance
 from harness.experiment.single import Done, run_one
 from harness.gate.noise import Ceiling
 from harness.model import NO_CHOICE, TrialStatus
@@ -70,7 +71,7 @@ def measure_ceiling(scenario: Scenario, case: Case, listener: Listener, *, root:
         EvidenceError: a trial is not valid, so that its figures mean nothing.
     """
     asked = ceiling_scenario(scenario, case)
-    rates = []
+    rates, disturbed = [], []
     for number in range(TRIALS):
         done = run_one(
             asked,
@@ -84,10 +85,12 @@ def measure_ceiling(scenario: Scenario, case: Case, listener: Listener, *, root:
         if done.interrupted:
             raise KeyboardInterrupt
         rates.append(_rate(done))
+        disturbed.append(disturbance(done.folder, done.case.trials[0], OTHERS_SHARE))
     return Ceiling(
         load=generator(case, scenario.agents),
         rate_per_s=round(max(rates), 1),
         trials=TRIALS,
+        disturbed=disturbed[0] if all(disturbed) else "",
         tool_version=__version__,
         measured_wall_ns=wall_ns(),
     )

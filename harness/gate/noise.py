@@ -155,6 +155,10 @@ class Ceiling(Part):
         description="messages per second that were confirmed and delivered at one pace, best of the trials"
     )
     trials: int
+    disturbed: str = Field(
+        default="",
+        description="what other programs took of the machine, where they did in every trial: it may be higher",
+    )
     tool_version: str
     measured_wall_ns: int
 
