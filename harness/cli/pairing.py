@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -18,19 +17,17 @@ from rich.console import Console
 
 from harness.cli.gating import EXIT_CODES, Outputs, output_options, write_outputs
 from harness.cli.output import say
-from harness.cli.places import deployment_of
-from harness.errors import BrokerbenchError, Interrupted, UnavailableError, UsageError
-from harness.redaction import hide
-from harness.scenario.sites import DOCKER
+from harness.cli.pairing_sides import arms_of, command, images_of, listed, python_of, read_side, same_cases
+from harness.errors import BrokerbenchError, Interrupted, UsageError
+from harness.redaction import HIDDEN, hide
 
 if TYPE_CHECKING:
     from harness.cli.pairing_view import PairsView
     from harness.experiment.pairs import Arm
     from harness.gate.jury import Jury
-    from harness.gate.pairs import PairsRecord, SideRecord
+    from harness.gate.pairs import PairsRecord
     from harness.gate.rules import Rule
     from harness.pairs_folder import PairsFolder
-    from harness.scenario.model import Scenario
 
 OUTPUT = Path("runs")
 WORSE = {True: "25%", False: "10%"}
@@ -206,21 +203,25 @@ def _new(
     share = share_of_cpus(others)
     rules = read_rules(rules_file) if rules_file is not None else ()
     environment = dict(os.environ)  # before a deployment takes variables out of it
-    read = {"a": _read(scenario, (*keys, *a_keys), cases), "b": _read(scenario, (*keys, *b_keys), ())}
+    read = {"a": read_side(scenario, (*keys, *a_keys), cases), "b": read_side(scenario, (*keys, *b_keys), ())}
     if cases:
-        read["b"] = _same_cases(_read(scenario, (*keys, *a_keys), ()), read["a"], read["b"])
+        read["b"] = same_cases(read_side(scenario, (*keys, *a_keys), ()), read["a"], read["b"])
     sides = {
         "a": SideRecord(
-            overrides=list(a_keys), python=_python(a_python), images=_images("--a-image", a_images, read["a"])
+            overrides=[*map(hide, a_keys)],
+            python=python_of(a_python),
+            images=images_of("--a-image", a_images, read["a"]),
         ),
         "b": SideRecord(
-            overrides=list(b_keys), python=_python(b_python), images=_images("--b-image", b_images, read["b"])
+            overrides=[*map(hide, b_keys)],
+            python=python_of(b_python),
+            images=images_of("--b-image", b_images, read["b"]),
         ),
     }
-    arms = _arms(read, sides, keys, environment)
+    arms = arms_of(read, sides, {"a": (*keys, *a_keys), "b": (*keys, *b_keys)}, environment, some=bool(cases))
     record = new_record(
         arms,
-        command=_command(),
+        command=command(),
         stopping="quick" if quick else "full",
         seed=order_seed,
         others_share=share,
@@ -260,6 +261,12 @@ def _taken_up(path: Path) -> _Comparison:
             expected="the same version for all pairs",
             remedy=f"pip install brokerbench=={record.tool_version}, or begin anew: {record.command}",
         )
+    if any(HIDDEN in key for key in (*record.overrides, *record.a.overrides, *record.b.overrides)):
+        raise UsageError(
+            f"{folder.path} was begun with a password on the command line, which is stored nowhere",
+            expected="an address that names it: redis://:${NAME}@host",
+            remedy=f"begin anew: {record.command}",
+        )
     environment = dict(os.environ)
     where = f"deployment={record.deployment}"
     keys = (
@@ -268,10 +275,10 @@ def _taken_up(path: Path) -> _Comparison:
         else [*record.overrides, where]
     )
     read = {
-        "a": _read(record.scenario_path, (*keys, *record.a.overrides), ()),
-        "b": _read(record.scenario_path, (*keys, *record.b.overrides), ()),
+        "a": read_side(record.scenario_path, (*keys, *record.a.overrides), ()),
+        "b": read_side(record.scenario_path, (*keys, *record.b.overrides), ()),
     }
-    read = {letter: _listed(read[letter], [getattr(case, letter) for case in record.cases]) for letter in read}
+    read = {letter: listed(read[letter], [getattr(case, letter) for case in record.cases]) for letter in read}
     if any(each.text != record.scenario_text for each in read.values()) or any(
         [case.id for case in read[letter].cases] != [getattr(case, letter) for case in record.cases] for letter in read
     ):
@@ -280,7 +287,14 @@ def _taken_up(path: Path) -> _Comparison:
             expected="the same scenario for all pairs",
             remedy=f"restore the file, or begin anew: {record.command}",
         )
-    arms = _arms(read, {"a": record.a, "b": record.b}, keys, environment)
+    sides = {"a": record.a, "b": record.b}
+    arms = arms_of(
+        read,
+        sides,
+        {letter: (*keys, *side.overrides) for letter, side in sides.items()},
+        environment,
+        some=bool(record.cases_asked),
+    )
     rules = read_rules(folder.path / RULES) if record.rules_file else ()
     jury, sees = _jury(rules, record, arms)
     return _Comparison(
@@ -302,27 +316,6 @@ def _require_nothing_else(context: click.Context) -> None:
             expected="--resume FOLDER, and where the verdicts go",
             remedy="leave the rest out, or begin anew without --resume",
         )
-
-
-def _read(scenario: str, overrides: Sequence[str], cases: Sequence[str]) -> Scenario:
-    from harness.cli.commands import catalogue  # noqa: PLC0415 - which imports this module
-    from harness.scenario.choice import chosen  # noqa: PLC0415 - as above
-    from harness.scenario.read import read_scenario  # noqa: PLC0415 - as above
-
-    return chosen(read_scenario(scenario, catalogue(), overrides), cases)
-
-
-def _same_cases(whole: Scenario, part: Scenario, other: Scenario) -> Scenario:
-    """Returns of the other side the cases that stand where those of ``part`` stand in ``whole``."""
-    if len(whole.cases) != len(other.cases):
-        return other  # which is refused, with the numbers
-    ids = [case.id for case in part.cases]
-    return _listed(other, [other.cases[at].id for at, case in enumerate(whole.cases) if case.id in ids])
-
-
-def _listed(scenario: Scenario, ids: Sequence[str]) -> Scenario:
-    cases = tuple(case for case in scenario.cases if case.id in ids)
-    return replace(scenario, cases=cases, load=cases[0].load, workers=cases[0].workers) if cases else scenario
 
 
 def _ratio(text: str) -> float:
@@ -348,70 +341,6 @@ def share_of_cpus(text: str) -> float:
     return share
 
 
-def _python(path: Path | None) -> str:
-    return "" if path is None else os.path.abspath(path)  # noqa: PTH100 - a virtual environment is known by its link: not resolved
-
-
-def _images(option: str, given: Sequence[str], scenario: Scenario) -> dict[str, str]:
-    """Returns broker → image; raises UsageError where it is not clear of which broker one is, or none is used."""
-    if not given:
-        return {}
-    brokers = list(dict.fromkeys(case.setup.broker for case in scenario.cases))
-    if scenario.deployment != DOCKER:
-        raise UsageError(
-            f"{option} {given[0]}: the brokers of this scenario run {scenario.deployment}, in no container",
-            expected="a scenario on docker",
-            remedy="--set deployment=docker",
-        )
-    found: dict[str, str] = {}
-    for text in given:
-        named, equals, image = text.partition("=")
-        broker, image = (named, image) if equals else (brokers[0] if len(brokers) == 1 else "", text)
-        if broker not in brokers or broker in found or not image:
-            raise UsageError(
-                f"{option} {text}: of which broker it is is not clear",
-                expected=f"BROKER=IMAGE, once for each, where BROKER is {' or '.join(brokers)}",
-                remedy=f"for example {option} {brokers[0]}={image or 'IMAGE'}",
-            )
-        found[broker] = image
-    return found
-
-
-def _arms(
-    read: Mapping[str, Scenario], sides: Mapping[str, SideRecord], keys: Sequence[str], environment: Mapping[str, str]
-) -> tuple[Arm, Arm]:
-    """Returns who runs the trials of A and of B, each having been asked whether it can.
-
-    Raises:
-        UsageError: a side cannot run here, or has no brokerbench.
-    """
-    a, b = (_arm(read[letter], sides[letter], keys, environment) for letter in ("a", "b"))
-    return a, b
-
-
-def _arm(scenario: Scenario, side: SideRecord, keys: Sequence[str], environment: Mapping[str, str]) -> Arm:
-    from harness.experiment.elsewhere import Elsewhere  # noqa: PLC0415 - as above
-    from harness.experiment.here import Here, named_images  # noqa: PLC0415 - as above
-    from harness.experiment.pairs import Arm  # noqa: PLC0415 - as above
-
-    if side.python:
-        elsewhere = Elsewhere(
-            python=Path(side.python),
-            overrides=(*keys, *side.overrides),
-            several=len(scenario.cases) > 1,
-            images=side.images,
-            environment=environment,
-        )
-        elsewhere.check(scenario)
-        return Arm(scenario=scenario, runner=elsewhere)
-    deployment = deployment_of(scenario)
-    with named_images(side.images):
-        for case in scenario.cases:
-            if reason := deployment.unavailable(case.setup, case.site):
-                raise UnavailableError(f"{case.id}: {reason}")
-    return Arm(scenario=scenario, runner=Here(deployment=deployment, command=_command(), images=side.images))
-
-
 def _jury(rules: Sequence[Rule], record: PairsRecord, arms: tuple[Arm, Arm]) -> tuple[Jury, tuple[str, ...]]:
     """Returns who judges, and what can be seen at the noise that was calibrated here; raises UsageError for a rule that could not pass."""
     from harness.experiment.default_rules import default_rules  # noqa: PLC0415 - as above
@@ -422,10 +351,6 @@ def _jury(rules: Sequence[Rule], record: PairsRecord, arms: tuple[Arm, Arm]) -> 
     before = known_before(asked, arms[0].scenario, arms[1].scenario, record.looks)
     jury = Jury(rules=asked, sigma_d=before.sigma_d, warnings=before.outlook.warnings)
     return jury, before.outlook.sees
-
-
-def _command() -> str:
-    return shlex.join(["brokerbench", *map(hide, sys.argv[1:])])
 
 
 # What is told.
