@@ -96,8 +96,18 @@ def sweep(
         if not quiet:
             with suppress(OSError):  # nobody reads stderr: no reason not to run
                 say(_first_line(plan, this), err=True)
-        record = this.run()
+        record = _run_or_tell(this, as_json=as_json)
     return _told(record, this.folder, as_json=as_json)
+
+
+def _run_or_tell(this: Sweep, *, as_json: bool) -> SweepRecord:
+    """Runs a sweep; what was run before an error ended it is told before the error is."""
+    try:
+        return this.run()
+    except BrokerbenchError:
+        if this.record.runs:
+            _told(this.record, this.folder, as_json=as_json)
+        raise
 
 
 def _require_metric(metric: str) -> None:

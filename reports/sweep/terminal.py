@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.analysis.sweep import Curve, Point, SweepRecord, metrics_shown
+from harness.model import TrialStatus
 from reports import story
 from reports.encoding import writably
 from reports.sweep import told
@@ -45,7 +46,8 @@ def _print_head(record: SweepRecord, console: Console) -> None:
         strip.add_row(Text("KNEE", style="bold reverse"), Text(told.knee(record, curve), style="bold"))
         console.print(strip)
     if record.status in ("interrupted", "failed"):
-        done = f"{len(record.runs)} of {record.trials * len(record.values) * max(1, len(record.curves))}"
+        ended = sum(run.status != TrialStatus.INTERRUPTED.value for run in record.runs)
+        done = f"{ended} of {record.trials * len(record.values) * max(1, len(record.curves))}"
         console.print(Text(f"! {record.status.upper()} after {done} trials", style="bold magenta"))
     console.print()
     lines = pairs(2)

@@ -60,7 +60,7 @@ def test_a_ctrl_c_ends_with_130_and_says_what_is_known(bench: Bench, asked: Path
     done = bench.finish(process)
     assert done.code == 130
     assert "no knee: only 0 of 2 values were run" in done.out
-    assert "INTERRUPTED after 1 of 2 trials" in done.out
+    assert "INTERRUPTED after 0 of 2 trials" in done.out
     [folder] = bench.runs.iterdir()
     assert json.loads((folder / "sweep.json").read_text())["status"] == "interrupted"
     assert bench.gone() == []

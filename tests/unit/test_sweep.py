@@ -440,3 +440,22 @@ def test_the_picture_is_a_png_under_its_title() -> None:
     assert made is not None
     with Image.open(io.BytesIO(made)) as image:
         assert (image.format, image.width) == ("PNG", 1350)
+
+
+def test_what_was_run_before_an_error_is_told_before_the_error(
+    asked: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = Runs()
+
+    def full_after_the_first(*given: Any, **more: Any) -> Done:
+        if runs.seeds:
+            raise BrokerbenchError("no room")
+        return runs(*given, **more)
+
+    monkeypatch.setattr(experiment, "run_one", full_after_the_first)
+    words = ["sweep", str(asked), "--over", "workers.count=1,2", "-o", str(tmp_path / "runs"), "--quiet"]
+    with pytest.raises(BrokerbenchError, match="no room"):
+        cli.main(words, standalone_mode=False)
+    page = capsys.readouterr().out
+    assert "no knee: only 1 of 2 values were run" in page
+    assert "FAILED after 1 of 2 trials" in page
