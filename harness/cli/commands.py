@@ -21,7 +21,8 @@ from harness.brokers import is_ours, setups
 from harness.cli.calibrating import calibrate
 from harness.cli.comparing import compare
 from harness.cli.images import images
-from harness.cli.judging import baseline, gate
+from harness.cli.judging import gate
+from harness.cli.keeping import baseline
 from harness.cli.lending import DEFAULT_WAIT, DOOR, SECRET_FILE, WAIT, agent, door_of_run
 from harness.cli.output import readers_may_leave, say
 from harness.cli.pairing import ab
@@ -278,6 +279,7 @@ def doctor(as_json: bool) -> int:
     "--baseline", "which", flag_value="baseline", help="The schema of the files that `baseline update` writes."
 )
 @click.option("--sweep", "which", flag_value="sweep", help="The schema of what `sweep --json` prints.")
+@click.option("--capacity", "which", flag_value="capacity", help="The schema of what `capacity --json` prints.")
 @click.option(
     "--calibration",
     "which",
@@ -286,6 +288,7 @@ def doctor(as_json: bool) -> int:
 )
 def schema(which: str | None) -> None:
     """Print the JSON schema of scenario files, for editors."""
+    from harness.analysis.capacity import capacity_schema  # noqa: PLC0415 - as in `run`
     from harness.analysis.sweep import sweep_schema  # noqa: PLC0415 - as in `run`
     from harness.doctor.finding import diagnosis_schema  # noqa: PLC0415 - as in `run`
     from harness.gate.baseline import baseline_schema  # noqa: PLC0415 - as in `run`
@@ -301,6 +304,7 @@ def schema(which: str | None) -> None:
         "baseline": baseline_schema,
         "calibration": calibration_schema,
         "sweep": sweep_schema,
+        "capacity": capacity_schema,
     }
     wanted = kinds.get(which or "", lambda: json_schema(catalogue()))
     with readers_may_leave():

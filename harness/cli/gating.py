@@ -1,5 +1,5 @@
-"""What the commands that judge have in common: where their verdicts go, and how they end. Neighbours: ``judging`` has ``gate`` and
-``baseline``, ``pairing`` has ``ab``.
+"""What the commands that judge have in common: where their verdicts go, and how they end. Neighbours: ``judging`` has ``gate``,
+``pairing`` has ``ab``.
 
 The verdict is printed first, whatever becomes of the files: an output that cannot be written ends with 70, after everything else was
 told.

@@ -1,6 +1,6 @@
-"""``brokerbench gate`` and ``brokerbench baseline``: what is stored is judged, or kept to be judged against; nothing is run.
+"""``brokerbench gate``: a stored run, or a folder of pairs, is judged by rules; nothing is run.
 
-Neighbours: ``gating`` has the outputs, ``harness.gate`` judges, ``harness.baselines`` keeps.
+Neighbours: ``gating`` has the outputs, ``harness.gate`` judges, ``keeping`` makes the baselines that a run may be held against.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from harness.cli.gating import EXIT_CODES, Outputs, Policy, output_options, write_outputs
-from harness.cli.output import readers_may_leave, say
+from harness.cli.pairing import share_of_cpus
 from harness.errors import BrokenRunFolderError, UsageError, one_line
 from harness.store import RECORD, RunFolder
 
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
     from harness.analysis.comparable import Comparability
     from harness.analysis.signed_rank import Look
     from harness.gate.baseline import Baseline
-    from harness.gate.evidence import Evidence
+    from harness.gate.evidence import Evidence, Judged
     from harness.gate.outcome import Outcome, Told
     from harness.gate.rules import Rule
     from harness.record import CaseRecord, RunRecord
 
-BASELINES = Path("baselines")
-FEWEST = 3
-"""Trials of each side with which the exact test just reaches its level (``rank_sum.crit``)."""
+OTHERS_SHARE = 0.25
+OTHERS = "25%"
+OTHERS_HELP = "A trial during which others used more of this machine's CPUs says nothing of how much worse RUN is."
 
 
 @click.command(epilog=EXIT_CODES)
@@ -49,14 +49,30 @@ FEWEST = 3
     is_flag=True,
     help="Tell ratios of unlike environments too: information, no evidence; contracts are judged all the same.",
 )
+@click.option("--others", metavar="SHARE", default=OTHERS, show_default=True, help=OTHERS_HELP)
 @output_options
-def gate(*, run: Path, rules_file: Path, baselines: tuple[Path, ...], cross_machine: bool, outputs: Outputs) -> int:
+def gate(
+    *,
+    run: Path,
+    rules_file: Path,
+    baselines: tuple[Path, ...],
+    cross_machine: bool,
+    others: str,
+    outputs: Outputs,
+) -> int:
     """Judge RUN, a run's folder or a folder of pairs that `ab` made, by rules: what it may lose, and by how much it may be worse.
 
     Rules on loss, guarantees and bounds stand on the run alone. Relative rules need pairs, or a baseline of the same environment.
     """
     outputs.require_places([rules_file, *(path for path in baselines if path.is_file())])
-    outcome = gated(run, rules_file, baselines, cross_machine=cross_machine, inconclusive=outputs.inconclusive)
+    outcome = gated(
+        run,
+        rules_file,
+        baselines,
+        cross_machine=cross_machine,
+        inconclusive=outputs.inconclusive,
+        others_share=share_of_cpus(others),
+    )
     return write_outputs(outcome, outputs)
 
 
@@ -67,6 +83,7 @@ def gated(
     *,
     cross_machine: bool = False,
     inconclusive: Policy = "fail",
+    others_share: float = OTHERS_SHARE,
 ) -> Outcome:
     """Returns the verdicts on a stored run or folder of pairs.
 
@@ -74,6 +91,7 @@ def gated(
         run: folder, or its ``run.json`` or ``ab.json``. rules_file: TOML. baselines: files, or folders of files.
         cross_machine: ratios of environments that are not comparable are told as information.
         inconclusive: ``warn``: ends with 0 where nothing is worse than INCONCLUSIVE.
+        others_share: a trial of a run during which others used more of the machine's CPUs enters no ratio.
 
     Raises:
         UsageError: a file is missing or broken, a relative rule has nothing to compare with, or cannot pass at the noise of this machine.
@@ -86,7 +104,9 @@ def gated(
     _require_reference(rules, run, baselines, pairs=pairs)
     if pairs:
         return _of_pairs(run, rules, cross_machine=cross_machine, inconclusive=inconclusive)
-    return _of_run(run, rules, baselines, cross_machine=cross_machine, inconclusive=inconclusive)
+    return _of_run(
+        run, rules, baselines, cross_machine=cross_machine, inconclusive=inconclusive, others_share=others_share
+    )
 
 
 def _require_reference(rules: Sequence[Rule], run: Path, baselines: Sequence[Path], *, pairs: bool) -> None:
@@ -116,7 +136,13 @@ def _require_reference(rules: Sequence[Rule], run: Path, baselines: Sequence[Pat
 
 
 def _of_run(
-    path: Path, rules: Sequence[Rule], named: Sequence[Path], *, cross_machine: bool, inconclusive: Policy
+    path: Path,
+    rules: Sequence[Rule],
+    named: Sequence[Path],
+    *,
+    cross_machine: bool,
+    inconclusive: Policy,
+    others_share: float,
 ) -> Outcome:
     from harness import baselines as kept  # noqa: PLC0415 - as above
     from harness.gate.answer import answered, warned  # noqa: PLC0415 - as above
@@ -130,7 +156,8 @@ def _of_run(
     used: dict[Path, Baseline] = {}
     for case in record.cases:
         evidence, chosen = _of_case(folder, record, case, baselines.get((record.scenario, case.id), []))
-        evidences.append(replace(evidence, sigma_d=noise.get(case.id, {})))
+        b = [_with_disturbance(folder, each, others_share) for each in evidence.b] if baselines else evidence.b
+        evidences.append(replace(evidence, b=tuple(b), sigma_d=noise.get(case.id, {})))
         if chosen is not None:
             used[chosen[0]] = chosen[1]
     moved = [f"{each.case}: {told}" for each in evidences for told in warned(each.b)]
@@ -145,6 +172,12 @@ def _of_run(
         question=record.question,
         sides=[*_told_baselines(used), _told_run(folder, record)],
     )
+
+
+def _with_disturbance(folder: RunFolder, judged: Judged, others_share: float) -> Judged:
+    from harness.experiment.disturbance import disturbance  # noqa: PLC0415 - as above
+
+    return replace(judged, disturbed=disturbance(folder, judged.record, others_share))
 
 
 def _sight(
@@ -325,38 +358,3 @@ def _of_pairs(path: Path, rules: Sequence[Rule], *, cross_machine: bool, inconcl
         warnings=warnings,
     )
     return jury.outcome(record, trials)
-
-
-@click.group()
-def baseline() -> None:
-    """Keep figures of a run as files that are reviewed and committed like code."""
-
-
-@baseline.command()
-@click.argument("run", metavar="RUN", type=click.Path(path_type=Path))
-@click.option(
-    "-o", "--output", type=click.Path(path_type=Path), default=BASELINES, show_default=True, help="Folder of the files."
-)
-def update(*, run: Path, output: Path) -> None:
-    """Write a baseline file for every case of RUN, in the place of an older one of the same environment.
-
-    The same run makes the same bytes; another run changes nothing but figures. Ends with 13 for a run that was interrupted or has an
-    invalid trial.
-    """
-    from harness import baselines as kept  # noqa: PLC0415 - as above
-
-    if output.exists() and not output.is_dir():
-        raise UsageError(
-            f"-o {output} is a file", expected="a folder, there or not", remedy=f"name another one, e.g. -o {BASELINES}"
-        )
-    made = kept.made(RunFolder.open(run))
-    written = [kept.write(output, each) for each in made]
-    with readers_may_leave():
-        for path, what in written:
-            say(f"{path}: {what}")
-    few = [each.case_id for each in made if each.trials < FEWEST]
-    if few:
-        say(
-            f"note: {', '.join(few)}: of fewer than {FEWEST} trials no gate can tell a difference; run with --trials {FEWEST} or more",
-            err=True,
-        )

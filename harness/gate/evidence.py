@@ -16,10 +16,12 @@ class Judged:
 
     Args:
         record: as its run has it. place: run folder and trial, as shown.
+        disturbed: what from outside took the machine, so that it enters no ratio (of pairs the pair is discarded); "" = nothing did.
     """
 
     record: TrialRecord
     place: str
+    disturbed: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -151,7 +151,16 @@ def _unpaired(rule: RelativeRule, evidence: Evidence, sides: _Sides) -> Row:
     found = independent_ratio(_measured(sides.a), _measured(sides.b), **_how(rule, sides))
     told = _told(rule, evidence, found, sides, looks=(), every=sides)
     few = "" if found.bounded else "; too few trials for bounds (3 of each side are enough)"
-    return told.model_copy(update={"notes": [WEAKER, *told.notes], "words": told.words + few})
+    return told.model_copy(
+        update={
+            "notes": [
+                WEAKER,
+                *(f"left out, as others took the machine: {each.place}" for each in disturbed),
+                *told.notes,
+            ],
+            "words": told.words + few,
+        }
+    )
 
 
 def _why_not(rule: RelativeRule, sides: _Sides) -> str:

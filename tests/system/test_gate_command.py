@@ -36,6 +36,10 @@ KEPT = '[[rule]]\nid = "few"\nmetric = "loss.confirmed"\nrequire = "<= 3"\n'
 CRASHED = '[[rule]]\nid = "crash"\nguarantee = "held"\nfault = "broker kill"\n'
 
 
+UPDATE = ["baseline", "update", "--others", "100%"]
+"""Tests beside this one take their part of the machine."""
+
+
 def test_a_stored_run_is_judged(bench: Bench) -> None:
     """One run is made; all that is asked of `gate` is asked of it and of its copies."""
     made = bench("run", bench.scenario("forgets", SCENARIO), "--quiet")
@@ -54,7 +58,7 @@ def rules(bench: Bench, text: str) -> list[str]:
 
 
 def baselines(bench: Bench, run: Path) -> None:
-    made = bench("baseline", "update", str(run), "-o", "kept")
+    made = bench(*UPDATE, str(run), "-o", "kept")
     assert made.code == 0
     assert made.err == (
         "note: null[forget=3]@embedded: of fewer than 3 trials no gate can tell a difference; run with --trials 3 or more\n"
@@ -68,10 +72,10 @@ def baselines(bench: Bench, run: Path) -> None:
     [counts] = value["latencies"]["steady"]
     assert sum(counts[1::2]) > 500
     copy = as_another(run, "copy", lambda record: record.update(started_wall_ns=1))
-    assert bench("baseline", "update", copy, "-o", "kept").out == f"kept/{file.name}: as it was\n"
+    assert bench(*UPDATE, copy, "-o", "kept").out == f"kept/{file.name}: as it was\n"
     assert file.read_bytes() == before
     other = as_another(run, "other", several(1.5, trials=1))
-    assert bench("baseline", "update", other, "-o", "kept").out == f"kept/{file.name}: changed\n"
+    assert bench(*UPDATE, other, "-o", "kept").out == f"kept/{file.name}: changed\n"
     changed = json.loads(file.read_bytes())
     assert {name for name in value if value[name] != changed[name]} == {"metrics"}
 
@@ -111,8 +115,8 @@ def _slower(trial: dict[str, Any], factor: float) -> dict[str, Any]:
 
 def relative(bench: Bench, run: Path) -> None:
     base = as_another(run, "base", several(1))
-    assert bench("baseline", "update", base, "-o", "of-base").code == 0
-    against = ["--baseline", "of-base"]
+    assert bench(*UPDATE, base, "-o", "of-base").code == 0
+    against = ["--baseline", "of-base", "--others", "100%"]
     ask = rules(bench, SLOWER + KEPT)
     alike = as_another(run, "alike", several(1.01))
     assert bench("gate", alike, *ask, *against).code == 0

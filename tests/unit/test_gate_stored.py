@@ -12,6 +12,7 @@ import jsonschema
 import pytest
 
 from harness import baselines, calibrations
+from harness.cli import keeping
 from harness.cli.commands import cli
 from harness.cli.judging import gated
 from harness.errors import BrokerbenchError, ExitCode, UsageError
@@ -19,9 +20,10 @@ from harness.gate.baseline import baseline_schema
 from harness.gate.noise import Calibration, question, spread
 from harness.gate.outcome import Outcome, Verdict, outcome_schema
 from harness.record import RunRecord
+from harness.store import RunFolder
 from tests.unit.gate_folders import CASE, NO_LOSS, P50, SLOWER, baseline, case, kept, rules, run, stored, trial
 from tests.unit.test_comparable import FINGERPRINT, SCENARIO, changed
-from tests.unit.test_pairs import Scripted, compared, only_folder, steady
+from tests.unit.test_pairs import Scripted, compared, only_folder, steady, write_load
 
 BASE = [0.00100, 0.00101, 0.00102, 0.00099, 0.00098]
 SAME = [0.001005, 0.001015, 0.000985, 0.000995, 0.001001]
@@ -178,6 +180,36 @@ def test_of_several_environments_that_of_the_run_is_taken(tmp_path: Path) -> Non
         kept(folder / baseline(record).file_name, record)
     found = gated(stored(tmp_path / "run", run(SAME)), rules(tmp_path / "rules.toml", SLOWER), [folder])
     assert (found.exit_code, len(list(folder.iterdir()))) == (0, 3)
+
+
+def disturbed(tmp_path: Path, trials: int, others: float, **how: Any) -> Outcome:
+    """Returns the outcome of a run during so many trials of which others used so many of two cores."""
+    folder = stored(tmp_path / "run", run(SAME))
+    for number in range(1, trials + 1):
+        write_load(RunFolder(folder), f"cases/null/trial-{number}", others=others)
+    against = [kept(tmp_path / "base.json", run(BASE))]
+    return gated(folder, rules(tmp_path / "rules.toml", SLOWER, NO_LOSS), against, **how)
+
+
+def test_a_busy_machine_is_not_taken_for_a_regression(tmp_path: Path) -> None:
+    found = disturbed(tmp_path, 3, 1.5)
+    assert (found.exit_code, [row.verdict for row in found.rows]) == (13, [Verdict.INVALID, Verdict.PASS])
+    assert found.rows[0].words == (
+        "3 of 5 trials were disturbed from outside: other programs used 1.5 of 2 cores while under load"
+    )
+    assert len(found.rows[0].b) == 5
+
+
+def test_a_few_disturbed_trials_enter_no_ratio(tmp_path: Path) -> None:
+    found = disturbed(tmp_path, 2, 1.5)
+    assert (found.exit_code, len(found.rows[0].b), len(found.rows[1].b)) == (0, 3, 5)
+    assert "left out, as others took the machine: cases/null/trial-2" in found.rows[0].notes
+
+
+def test_how_much_others_may_use_is_the_users_to_say(tmp_path: Path) -> None:
+    assert len(disturbed(tmp_path / "1", 5, 0.4).rows[0].b) == 5
+    assert len(disturbed(tmp_path / "2", 5, 1.5, others_share=0.8).rows[0].b) == 5
+    assert disturbed(tmp_path / "3", 5, 0.4, others_share=0.1).exit_code == 13
 
 
 # What is known before anything is judged.
@@ -371,6 +403,15 @@ def test_no_baseline_is_made_of_a_run_that_proves_nothing(tmp_path: Path, record
         cli.main(["baseline", "update", str(folder), "-o", str(tmp_path / "kept")], standalone_mode=False)
     assert caught.value.exit_code == ExitCode.INVALID
     assert not (tmp_path / "kept").exists()
+
+
+def test_no_baseline_is_made_on_a_busy_machine(tmp_path: Path) -> None:
+    folder = stored(tmp_path / "run", run(SAME))
+    write_load(RunFolder(folder), "cases/null/trial-4", others=1.5)
+    with pytest.raises(BrokerbenchError, match=r"1 of 5 trials were disturbed from outside") as caught:
+        keeping._require_quiet(RunFolder(folder), 0.25)
+    assert caught.value.exit_code == ExitCode.INVALID
+    keeping._require_quiet(RunFolder(folder), 0.8)
 
 
 def test_a_file_in_the_place_of_the_folder_of_baselines_is_refused(tmp_path: Path) -> None:
