@@ -76,6 +76,10 @@ class Probe(_Part):
     clear: bool = Field(description="false = a second trial was asked for, or would have been")
     reasons: list[str] = Field(default=[], description="why the rate does not hold, or cannot be told")
     warnings: list[str] = []
+    disturbed: str = Field(
+        default="",
+        description="what others took of the machine meanwhile; empty = not more than a quarter of its CPUs, or not known",
+    )
     seen: dict[str, Figure] = Field(
         default={}, description="metric → figure, in *steady* where the metric has a window"
     )
@@ -99,6 +103,11 @@ class Searched(_Part):
     confirmed: bool = False
     above_per_s: float | None = Field(default=None, description="the lowest rate above it that does not hold")
     above: Shown | None = Field(default=None, description="what was seen there")
+
+    @property
+    def refusing(self) -> list[Probe]:
+        """Returns the trials because of which the rate above is refused."""
+        return [probe for probe in self.probes if probe.rate_per_s == self.above_per_s and probe.shown is self.above]
 
 
 class CapacityRecord(_Part):
@@ -125,7 +134,7 @@ class CapacityRecord(_Part):
     exit_reason: str = ""
 
 
-def schema() -> dict[str, Any]:
+def capacity_schema() -> dict[str, Any]:
     """Returns the JSON schema of ``capacity.json``."""
     made = CapacityRecord.model_json_schema(mode="serialization")
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **made}

@@ -28,6 +28,7 @@ from harness.analysis.rate_search import Answer, Seen, Shown, Step, search
 from harness.clock import now_ns, wall_ns
 from harness.deployments.contract import Deployment
 from harness.errors import ExitCode, UsageError
+from harness.experiment.disturbance import OTHERS_SHARE, disturbance
 from harness.experiment.probe import CapacityPlan, probe, require_searchable
 from harness.experiment.single import Done, only, run_one
 from harness.files import lost_place, make_new, plain_name, write_whole
@@ -152,6 +153,7 @@ class Capacity:
             clear=seen.clear,
             reasons=list(reasons),
             warnings=list(trial.warnings) if trial else [],
+            disturbed=disturbance(done.folder, trial, OTHERS_SHARE) if done and trial else "",
             seen=figures_shown(trial, self._plan.bounds),
         )
 

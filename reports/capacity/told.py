@@ -179,7 +179,7 @@ def title(record: CapacityRecord) -> str:
 def notes(record: CapacityRecord) -> Iterator[str]:
     """Yields what a reader of table and chart must know."""
     yield f"a rate holds: {bounds(record)}, and the generator is not saturated"
-    if any(searched.found == "found" for searched in record.searches):
+    if any(searched.found == "found" and not disturbed(searched) for searched in record.searches):
         yield f"the capacity is at most {words.ratio(record.within)} too low: the next rate above it does not hold"
     lengths = sorted({probe.steady_s for each in record.searches for probe in each.probes})
     if lengths:
@@ -195,7 +195,16 @@ def warnings(searched: Searched) -> list[str]:
     those = [
         probe for probe in searched.probes if probe.rate_per_s == searched.rate_per_s and probe.shown is Shown.HOLDS
     ]
-    return list(dict.fromkeys(warning for probe in those for warning in probe.warnings))[:MOST_WARNINGS]
+    of_trials = dict.fromkeys(warning for probe in those for warning in probe.warnings)
+    return [*filter(None, [disturbed(searched)]), *of_trials][:MOST_WARNINGS]
+
+
+def disturbed(searched: Searched) -> str:
+    """Returns that the rate above was refused on a machine that others used meanwhile, "" where one trial at least was not disturbed."""
+    refusing = searched.refusing
+    if not refusing or not all(probe.disturbed for probe in refusing):
+        return ""
+    return f"{refusing[-1].disturbed} when {format_rate(refusing[-1].rate_per_s)} did not hold: left to itself this machine may carry more"
 
 
 def several(record: CapacityRecord) -> bool:

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from harness.analysis.capacity import P99, CapacityRecord, Searched, judged, messages_needed, schema, steady_s
+from harness.analysis.capacity import P99, CapacityRecord, Searched, capacity_schema, judged, messages_needed, steady_s
 from harness.analysis.rate_search import Seen, Shown
 from harness.cli.commands import catalogue, cli
 from harness.deployments.embedded import EmbeddedDeployment
@@ -312,7 +312,7 @@ def test_capacity_json_is_what_was_found_and_fits_its_schema(
 ) -> None:
     this, _, _ = searched(plan(asked, tmp_path), monkeypatch)
     stored = json.loads((this.folder / "capacity.json").read_text())
-    jsonschema.validate(stored, schema())
+    jsonschema.validate(stored, capacity_schema())
     assert CapacityRecord.model_validate(stored) == this.record
 
 
@@ -464,3 +464,14 @@ def test_the_chart_has_a_title_with_the_durability_and_a_row_per_rate(found: Cap
 
 def test_where_no_trial_left_a_figure_nothing_is_drawn() -> None:
     assert picture(record([Searched(case=records.case(trials=[]))])) is None
+
+
+def test_a_rate_that_was_refused_on_a_busy_machine_only_is_told(found: CapacityRecord) -> None:
+    assert "may carry more" not in printed(found, 110)
+    assert "at most 5 % too low" in printed(found, 110)
+    busy = "other programs used 1.6 of 2 cores while under load"
+    probes = [probe.model_copy(update={"disturbed": busy}) for probe in found.searches[0].probes]
+    shown = found.model_copy(update={"searches": [found.searches[0].model_copy(update={"probes": probes})]})
+    text = " ".join(printed(shown, 110).split())
+    assert f"{busy} when 2,031/s did not hold: left to itself this machine may carry more" in text
+    assert "too low" not in text
