@@ -140,13 +140,13 @@ class Fleet:
                     stdout=subprocess.PIPE,
                     stderr=log,
                 )
+            with suppress(FleetLost):
+                self._write(self.plan.words())
         except BaseException as error:  # for `connect` to raise
             self._why_none = error
             return
         finally:
-            self._tried.set()
-        with suppress(FleetLost):
-            self._write(self.plan.words())
+            self._tried.set()  # others may write now: the plan is the first thing that a fleet reads
         self._listen()
 
     def wait_agents(self, told: Callable[[int], None]) -> None:
