@@ -99,7 +99,7 @@ CONNECTIONS = _schema({"shard": pl.String, "t_ns": pl.Int64, "up": pl.Boolean, "
 producer up, where that took long (``facts.BLOCKED`` and its reason, ``facts.UNBLOCKED``)."""
 
 SAMPLES = _schema({"t_ns": pl.Int64, "source": pl.String, "metric": pl.String, "value": pl.Float64})
-"""One row per sampled number: ``source`` is ``broker``, ``load``, ``machine`` or the name of a shard."""
+"""One row per sampled number: ``source`` is ``broker``, ``load``, ``machine``, ``harness`` (the process beside them) or the name of a shard."""
 
 CORE_SHARE = "core_share"
 """Metric of a shard: its share of one core over the second that ended at ``t_ns``."""

@@ -19,7 +19,7 @@ def disturbance(folder: RunFolder, trial: TrialRecord, others_share: float) -> s
     """Returns what others took of the machine while the trial was under load, "" where it was not more than ``others_share`` of its
     CPUs, or cannot be told.
 
-    What the hypervisor gave to others counts as theirs; broker and load do not.
+    What the hypervisor gave to others counts as theirs; broker, load and the harness beside them do not.
     """
     try:
         place = folder.trial_at(trial.folder)
@@ -30,7 +30,9 @@ def disturbance(folder: RunFolder, trial: TrialRecord, others_share: float) -> s
     if others is None or not facts.cores or facts.load_start_ns is None or facts.load_end_ns is None:
         return ""
     span = (facts.load_start_ns, facts.load_end_ns)
-    stolen = (used(samples, "machine", "cpu_steal_s", span) or 0.0) * NS_PER_S / (span[1] - span[0])
+    per_s = NS_PER_S / (span[1] - span[0])
+    stolen = (used(samples, "machine", "cpu_steal_s", span) or 0.0) * per_s
+    others = max(0.0, others - (used(samples, "harness", "cpu_s", span) or 0.0) * per_s)
     if others + stolen <= others_share * facts.cores:
         return ""
     told = [f"other programs used {others:.1f} of {facts.cores} cores while under load"]

@@ -136,6 +136,12 @@ class PairsRecord(Part):
         return LOOKS.get(self.stopping, ())
 
 
+def pairs_schema() -> dict[str, Any]:
+    """Returns the JSON schema (draft 2020-12) of ``ab.json``."""
+    schema = PairsRecord.model_json_schema(mode="serialization")
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Trial:
     """One trial that is a run of its own, as read from its folder.

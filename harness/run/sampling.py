@@ -6,6 +6,7 @@ A number that cannot be had now (the broker is dead or stopped) leaves a gap in 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
@@ -99,6 +100,7 @@ class Sampler:
         for incident in (*self._broker.incidents(), *self._broker.load_place.incidents()):
             self._befell(incident)
         self._add("machine", **machine_usage())
+        self._add("harness", cpu_s=time.process_time())
         self._sample_depth()
 
     def _sample_load(self) -> None:

@@ -85,10 +85,10 @@ class Scripted:
         return Done(folder=folder, record=record)
 
 
-def write_load(folder: RunFolder, trial: str, *, others: float, stolen: float = 0.0) -> None:
+def write_load(folder: RunFolder, trial: str, *, others: float, stolen: float = 0.0, ours: float = 0.0) -> None:
     """Writes what a machine of two cores was busy with over ten seconds: one core by the broker, half of one by the load."""
     place = folder.trial_at(trial)
-    cores = {"broker": 1.0, "load": 0.5, "machine": 1.5 + others + stolen, "stolen": stolen}
+    cores = {"broker": 1.0, "load": 0.5, "machine": 1.5 + others + stolen + ours, "stolen": stolen, "harness": ours}
     named = {"machine": "cpu_busy_s", "stolen": "cpu_steal_s"}
     rows = [
         (t * S, "machine" if source == "stolen" else source, named.get(source, "cpu_s"), share * t)
@@ -261,6 +261,15 @@ class TestDiscards:
         told = "other programs used 0.2 of 2 cores while under load, the hypervisor gave 0.4 to others"
         assert disturbance(folder, trial, 0.25) == told
         assert disturbance(folder, trial, 0.31) == ""
+
+    def test_the_harness_itself_is_none_of_the_others(self, tmp_path: Path) -> None:
+        from harness.experiment.disturbance import disturbance  # noqa: PLC0415 - as above
+
+        folder = RunFolder(gate_folders.stored(tmp_path / "run", gate_folders.run([0.01])))
+        trial = folder.load().cases[0].trials[0]
+        write_load(folder, trial.folder, others=0.4, ours=0.4)
+        assert disturbance(folder, trial, 0.25) == ""
+        assert disturbance(folder, trial, 0.15) == "other programs used 0.4 of 2 cores while under load"
 
     def test_what_cannot_be_told_is_no_reason_to_discard(self, tmp_path: Path) -> None:
         from harness.experiment.disturbance import disturbance  # noqa: PLC0415 - as above
