@@ -278,6 +278,7 @@ def doctor(as_json: bool) -> int:
 @click.option(
     "--baseline", "which", flag_value="baseline", help="The schema of the files that `baseline update` writes."
 )
+@click.option("--pairs", "which", flag_value="pairs", help="The schema of ab.json, which `ab` writes.")
 @click.option("--sweep", "which", flag_value="sweep", help="The schema of what `sweep --json` prints.")
 @click.option("--capacity", "which", flag_value="capacity", help="The schema of what `capacity --json` prints.")
 @click.option(
@@ -294,6 +295,7 @@ def schema(which: str | None) -> None:
     from harness.gate.baseline import baseline_schema  # noqa: PLC0415 - as in `run`
     from harness.gate.noise import calibration_schema  # noqa: PLC0415 - as in `run`
     from harness.gate.outcome import outcome_schema  # noqa: PLC0415 - as in `run`
+    from harness.gate.pairs import pairs_schema  # noqa: PLC0415 - as in `run`
     from reports.compared import comparison_schema  # noqa: PLC0415 - as in `run`
 
     kinds = {
@@ -304,6 +306,7 @@ def schema(which: str | None) -> None:
         "baseline": baseline_schema,
         "calibration": calibration_schema,
         "sweep": sweep_schema,
+        "pairs": pairs_schema,
         "capacity": capacity_schema,
     }
     wanted = kinds.get(which or "", lambda: json_schema(catalogue()))
