@@ -1,16 +1,19 @@
-"""What ``ab`` refuses before the first trial: one clear error each, and nothing is made."""
+"""What ``ab`` refuses before the first trial: one clear error each, and nothing is made; and the form of what it writes."""
 
 from __future__ import annotations
 
+import json
 from datetime import datetime
 from pathlib import Path
 
+import jsonschema
 import pytest
 
 from harness.cli.commands import cli
 from harness.cli.pairing import OUTPUT, _new
 from harness.errors import UsageError
 from harness.pairs_folder import PairsFolder
+from tests.unit.test_pairs import NO_LOSS, SLOWER, Scripted, compared, only_folder, steady
 
 SCENARIO = """
 question: Is B slower than A?
@@ -140,3 +143,10 @@ class TestResuming:
 def test_run_takes_some_of_the_cases_only(home: Path) -> None:
     with pytest.raises(UsageError, match="--case redis-\\* matches no case of asked"):
         cli.main(["run", "asked.yaml", "--case", "redis-*"], standalone_mode=False)
+
+
+def test_what_ab_writes_fits_the_schema_that_is_published(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    cli.main(["schema", "--pairs"], standalone_mode=False)
+    schema = json.loads(capsys.readouterr().out)
+    compared(tmp_path / "pairs", Scripted(steady(0.01)), Scripted(steady(0.01)), SLOWER, NO_LOSS, stopping="quick")
+    jsonschema.validate(json.loads((only_folder(tmp_path / "pairs").path / "ab.json").read_text()), schema)
