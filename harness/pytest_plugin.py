@@ -37,6 +37,8 @@ Returned = TypeVar("Returned")
 
 _QUESTION = re.compile(r"\s*(\S+?)\s*((?:==|<=|>=|<|>).*)", re.DOTALL)
 _WIDTH = 100
+_PROVES_NOTHING = (2, 13, 70)
+"""Exit codes of runs; one that ended with 10 has proven something, if its trials are valid."""
 
 
 class RuleBroken(AssertionError):
@@ -129,7 +131,15 @@ class Result:
 
     def _unasked(self) -> str:
         """Returns why the run proves nothing, where no assertion could say so; "" otherwise."""
-        return "" if self._asked or self.record.exit_code not in (2, 13, 70) else self.record.exit_reason
+        if self._asked:
+            return ""
+        if self.record.exit_code in _PROVES_NOTHING:
+            return self.record.exit_reason
+        trials = [(case, trial) for case in self.record.cases for trial in case.trials]
+        invalid = [
+            f"{c.id}: trial {t.number} {t.status}: {'; '.join(t.reasons)}" for c, t in trials if t.status != "valid"
+        ]
+        return invalid[0] if invalid else ""
 
 
 class Brokerbench:

@@ -17,15 +17,14 @@ FURTHER = """
 
 kept = []
 
-def test_of_a_lossy_run(brokerbench):
-    result = brokerbench.run("queue.yaml", setups=[{"null": {"forget": 3}}])
-    assert result.record.overrides == ['setups=[{"null": {"forget": 3}}]']
-    result.require("loss.confirmed == 0")
-
 def test_an_invalid_run_of_which_nothing_is_asked(brokerbench):
-    kept.append(brokerbench.run("queue.yaml", load__tick="1 s"))
+    kept.append(brokerbench.run("queue.yaml", setups=[{"null": {"forget": 3}}], load__tick="1 s"))
+    assert kept[0].record.overrides == ['setups=[{"null": {"forget": 3}}]', "load.tick=1 s"]
 
-def test_an_invalid_run_that_is_asked(brokerbench):
+def test_what_an_invalid_run_cannot_tell(brokerbench):
+    kept[0].require("throughput >= 1/s")
+
+def test_what_even_an_invalid_run_proves(brokerbench):
     kept[0].require("loss.confirmed == 0")
 """
 
@@ -54,7 +53,11 @@ def test_the_page_is_true_and_what_proves_nothing_is_an_error(
     assert "✗ FAIL   loss.confirmed == 0     3  1 trial" in page
     assert "ERROR at teardown of test_an_invalid_run_of_which_nothing_is_asked" in page
     assert (
-        "queue proves nothing, and nothing was asked of it: null@embedded: trial 1 invalid: generator saturated" in page
+        "queue proves nothing, and nothing was asked of it: null[forget=3]@embedded: trial 1 invalid: generator saturated"
+        in page
     )
-    assert "EvidenceError: INVALID: loss.confirmed == 0, null@embedded: cases/null-embedded/trial-1 is invalid" in page
+    assert (
+        "EvidenceError: INVALID: throughput >= 1/s, null[forget=3]@embedded: cases/null-forget-3-embedded/trial-1 is invalid"
+        in page
+    )
     assert [line for line in page.splitlines() if "harness/" in line and ".py:" in line] == []

@@ -147,6 +147,16 @@ def test_an_invalid_run_of_which_nothing_is_asked_is_an_error_at_the_end(tmp_pat
         bench(tmp_path, result(tmp_path, invalid()))._close()
 
 
+def test_a_run_that_ended_with_10_in_an_invalid_trial_is_one_of_them(tmp_path: Path) -> None:
+    record = invalid().model_copy(update={"exit_code": 10, "exit_reason": "a guarantee VIOLATED"})
+    with pytest.raises(EvidenceError, match="null@embedded: trial 1 invalid: generator saturated: lag"):
+        bench(tmp_path, result(tmp_path, record))._close()
+
+
+def test_a_valid_run_that_broke_a_guarantee_has_proven_something(tmp_path: Path) -> None:
+    bench(tmp_path, result(tmp_path, run(SAME, lost=1, exit_code=10)))._close()
+
+
 def test_an_invalid_run_that_was_asked_has_said_so_already(tmp_path: Path) -> None:
     asked = result(tmp_path, invalid())
     with pytest.raises(EvidenceError):
