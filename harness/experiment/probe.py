@@ -17,6 +17,8 @@ from harness.schedule import first_rate_per_s
 from harness.units import format_duration
 
 USUAL_START_PER_S = 1000.0
+FEWEST = 100
+"""Of so few messages one more or less is 1 %, which decides whether a backlog grows."""
 GROWTH = 2
 """By how much a trial may offer more than is worked off: what is left must fit into the drain."""
 
@@ -52,7 +54,9 @@ class CapacityPlan:
     @property
     def least_per_s(self) -> float:
         """Returns the lowest rate whose trial has enough messages."""
-        return 0.01 if self.probe_s is not None else self.messages / steady_s(0.01, self.messages)
+        if self.probe_s is not None:
+            return FEWEST / self.probe_s
+        return self.messages / steady_s(0.01, self.messages)
 
     def start_of(self, case: Case) -> float:
         """Returns the first rate that is tried."""

@@ -181,6 +181,8 @@ def test_the_first_rate_is_the_scenarios_unless_another_is_given(asked: Path, tm
     assert plan(asked, tmp_path, start_per_s=5000.0).start_of(of.cases[0]) == 5000.0
     low = plan(asked, tmp_path, "load.rate=1/s")
     assert low.start_of(low.cases[0]) == 66.67, "20,000 messages in 5 minutes"
+    short = plan(asked, tmp_path, "load.rate=1/s", probe_s=2.0)
+    assert short.start_of(short.cases[0]) == 50.0, "100 messages in 2 s"
 
 
 def test_a_p99_that_is_given_takes_the_place_of_the_scenarios(asked: Path) -> None:
