@@ -130,6 +130,12 @@ def position(record: PairsRecord, case: CasePairs) -> str:
     return told + (f", {discarded} discarded" if discarded else "")
 
 
+def _ended(case: CasePairs) -> str:
+    """Returns why no more pairs of a case are to come, behind a comma; "" = more are."""
+    words = {"decided": "decided", "all pairs": "all run", "discards": "too many: given up"}
+    return f", {words.get(case.over, case.over)}" if case.over else ""
+
+
 def sign(row: Row) -> Sign:
     """Returns how a rule stands: a verdict that more pairs may change is none."""
     return SIGNS[row.verdict] if row.decided else OPEN
@@ -195,8 +201,7 @@ class LivePairs:
 
 
 def _case_lines(record: PairsRecord, case: CasePairs) -> Iterator[Line]:
-    over = f", {case.over}" if case.over else ""
-    yield [(f"{case.b}: {position(record, case)}{over}", "")]
+    yield [(f"{case.b}: {position(record, case)}{_ended(case)}", "")]
     for row in record.outcome.rows if record.outcome else []:
         if row.case == case.b:
             at = sign(row)
@@ -250,7 +255,7 @@ class PlainPairs:
             if len(case.pairs) == self._seen.get(case.slug, 0):
                 continue
             self._seen[case.slug] = len(case.pairs)
-            yield f"{case.b}: {position(record, case)}{f', {case.over}' if case.over else ''}"
+            yield f"{case.b}: {position(record, case)}{_ended(case)}"
             if case.pairs[-1].disturbed:
                 yield f"  pair {case.pairs[-1].number} is discarded: {case.pairs[-1].discarded}"
             rows = record.outcome.rows if record.outcome else []
