@@ -26,7 +26,7 @@ slo: {latency.end_to_end.p50: 40 ms}
 
 
 def test_the_capacity_of_a_broker_with_a_known_service_rate_is_found_and_confirmed(bench: Bench) -> None:
-    """Short trials and a wide answer: with the default length it comes within 5 % (docs/capacity.md)."""
+    """Short trials and a wide answer: with the default length it comes within 5 % (docs/limits.md)."""
     finished = bench("capacity", bench.scenario("null", SCENARIO), "--within", "50%", "--probe", "1500ms", "--json")
     assert finished.code == 0, finished.out + finished.err
     record = CapacityRecord.model_validate(json.loads(finished.out))
