@@ -2,7 +2,7 @@
 
 A block whose first line is ``# some/file`` is that file. A block in ``sh`` is typed, line by line; a line that ends with ``&`` goes on in
 the background. A block without a language after commands is what they print: its lines must come in that order, where numbers, times and
-spaces may differ, and ``…`` stands for whatever was left out. A command may fail only where the page shows its error.
+spaces may differ, and ``…`` stands for whatever was left out. A command may fail only where the page shows its error, or its exit code.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from tests.conftest import NO_ENGINE
 from tests.docs.pages import ROOT
 
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+FAILS = re.compile(r"^brokerbench: \d+ error|^Exit code [1-9]", re.MULTILINE)
 LIMIT_S = 180.0
 TRIES = 3
 """How often a run is tried on a machine that was too busy to send as fast as it was told to."""
@@ -75,7 +76,7 @@ class Reader:
                 self.write(block)
             else:
                 missing = first_missing(block, self.printed)
-                self.failed = "" if re.search(r"^brokerbench: \d+ error", block, re.MULTILINE) else self.failed
+                self.failed = "" if FAILS.search(block) else self.failed
                 assert missing is None, f"{page.name} shows {missing!r}, and printed was:\n{self.printed}"
         assert not self.failed, f"{self.failed} failed:\n{self.printed}"
 
