@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from fractions import Fraction
+from math import comb
 
 from harness.analysis.bounds import (
     LEVEL,
@@ -18,7 +20,7 @@ from harness.analysis.bounds import (
     discordant_tail,
 )
 from harness.analysis.combine import proves
-from harness.analysis.signed_rank import Look
+from harness.analysis.signed_rank import ALPHA, Look
 from harness.gate import phrases
 from harness.gate.evidence import Evidence
 from harness.gate.figures import Seen, is_number, least, most, seen, why_not_usable, worst_of
@@ -74,7 +76,8 @@ def discordant(rule: RelativeRule, evidence: Evidence, a: Sequence[Seen], b: Seq
         worse, better = _discordant_pairs(first_a, first_b)
         upper = clopper_pearson_upper(worse, look.pairs, float(1 - look.level)) if look.c else 1.0
         failed = look.c > 0 and discordant_tail(worse, better) <= look.level
-        verdict = Verdict.FAIL if failed else Verdict.PASS if upper <= allowed else Verdict.INCONCLUSIVE
+        passed = not failed and _held_against(worse, look.pairs, allowed, look.level) is Verdict.PASS
+        verdict = Verdict.FAIL if failed else Verdict.PASS if passed else Verdict.INCONCLUSIVE
         told = f"only B lost in {worse} of {look.pairs} pairs, only A in {better}"
         words = {
             Verdict.FAIL: f"{told}: a fair coin would rarely do that",
@@ -115,9 +118,9 @@ def budget(rule: BudgetRule, evidence: Evidence) -> Row:
     looks = planned(evidence)
 
     def at(look: Look) -> Row:
-        return _share(rule, evidence, trials[: look.pairs], float(1 - look.level) if look.c else 1.0, every=trials)
+        return _share(rule, evidence, trials[: look.pairs], look.level, every=trials)
 
-    found = latched(looks, len(trials), at) if looks else _share(rule, evidence, trials, LEVEL, every=trials)
+    found = latched(looks, len(trials), at) if looks else _share(rule, evidence, trials, ALPHA, every=trials)
     if found is not None and found.verdict is not Verdict.INCONCLUSIVE:
         return found
     waits = still_open(evidence, looks)
@@ -127,22 +130,33 @@ def budget(rule: BudgetRule, evidence: Evidence) -> Row:
     return found.model_copy(update={"decided": not waits, "words": found.words + outlook(evidence, looks)})
 
 
-def _share(rule: BudgetRule, evidence: Evidence, trials: Sequence[Seen], level: float, *, every: Sequence[Seen]) -> Row:
+def _share(
+    rule: BudgetRule, evidence: Evidence, trials: Sequence[Seen], level: Fraction, *, every: Sequence[Seen]
+) -> Row:
     lossy, of = sum(map(is_lossy, trials)), len(trials)
-    lower, upper = (
-        (0.0, 1.0)
-        if level == 1
-        else (bound(lossy, of, level) for bound in (clopper_pearson_lower, clopper_pearson_upper))
-    )
-    verdict = (
-        Verdict.PASS if upper <= rule.max_lossy else Verdict.FAIL if lower > rule.max_lossy else Verdict.INCONCLUSIVE
-    )
+    sure = float(1 - level)
+    lower, upper = clopper_pearson_lower(lossy, of, sure), clopper_pearson_upper(lossy, of, sure)
     words = (
         f"{lossy} of {phrases.count(of, 'deployment')} lost something, so {phrases.percent(lower)} to {phrases.percent(upper)} of such"
         f" would; {phrases.percent(rule.max_lossy)} are allowed"
     )
+    verdict = _held_against(lossy, of, rule.max_lossy, level)
     shown = worst_of([each.figure for each in trials], highest=True)
-    return row(rule, evidence.case, verdict, words, n=of, level=1 - level, seen_b=shown, b=every)
+    return row(rule, evidence.case, verdict, words, n=of, level=float(level), seen_b=shown, b=every)
+
+
+def _held_against(lossy: int, of: int, allowed: float, level: Fraction) -> Verdict:
+    """Returns PASS where Clopper and Pearson's upper bound is allowed, FAIL where the lower one is not.
+
+    A bound solves "so many or fewer (or more) are as likely as the level", so that the likelihood at what is allowed tells on which
+    side of it the bound lies; in fractions, since one lossy deployment of one is just allowed at 5 %.
+    """
+    share = Fraction(allowed).limit_denominator(10**9)
+    exactly = [comb(of, k) * share**k * (1 - share) ** (of - k) for k in range(lossy + 1)]
+    so_many_or_fewer = sum(exactly, Fraction(0))
+    if so_many_or_fewer <= level:
+        return Verdict.PASS
+    return Verdict.FAIL if 1 - so_many_or_fewer + exactly[-1] < level else Verdict.INCONCLUSIVE
 
 
 def _too_much_at_once(rule: BudgetRule, evidence: Evidence, trials: Sequence[Seen]) -> Row | None:

@@ -31,6 +31,9 @@ from harness.record import AtLeast, Figure
 CPU_TICK_S = 0.01
 """In which the kernel counts a process' CPU."""
 
+ROUNDING = 1e-12
+"""Of a ratio that went through its logarithm: 20 messages are no more than 10 and a min_abs of 10."""
+
 FEWEST = 3
 """Pairs from which on their own spread says something of the noise."""
 
@@ -219,7 +222,7 @@ def _told(
         sides: of which it is. looks: planned; () = there are no pairs. every: all trials that there are.
     """
     tolerated = _tolerated(rule, sides)
-    decision = decide(found, tolerated)
+    decision = decide(found, tolerated * (1 + ROUNDING))
     spread = _sigma_d(rule, evidence, sides)
     return row(
         rule,

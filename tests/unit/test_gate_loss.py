@@ -246,10 +246,18 @@ def test_a_budget_is_decided_by_clopper_and_pearson(lossy: int, clean: int, perc
         return
     upper = stats.beta.ppf(0.95, lossy + 1, clean) if clean else 1.0
     lower = stats.beta.ppf(0.05, lossy, clean + 1) if lossy else 0.0
-    expected = (
-        Verdict.PASS if upper <= percent / 100 else Verdict.FAIL if lower > percent / 100 else Verdict.INCONCLUSIVE
-    )
+    allowed, rounding = percent / 100, 1e-12
+    expected = Verdict.INCONCLUSIVE
+    if upper <= allowed + rounding:
+        expected = Verdict.PASS
+    elif lower > allowed + rounding:
+        expected = Verdict.FAIL
     assert row.verdict is expected
+
+
+def test_one_lossy_deployment_of_one_is_just_what_five_percent_allow() -> None:
+    assert told(budget(5), run(3.0)).verdict is Verdict.INCONCLUSIVE  # its lower bound is 5 %, and not above
+    assert told(budget(4.9), run(3.0)).verdict is Verdict.FAIL
 
 
 def test_a_look_with_too_few_pairs_for_any_level_decides_nothing() -> None:
@@ -257,3 +265,8 @@ def test_a_look_with_too_few_pairs_for_any_level_decides_nothing() -> None:
     for rule in (LESS, budget(50)):
         row = told(rule, against([L, L], blind))
         assert (row.verdict, row.n) == (Verdict.INCONCLUSIVE, 2)
+
+
+def test_a_discarded_pair_hides_no_deployment_that_lost_too_much() -> None:
+    row = told(budget(90, 100), against([(0.0, 500.0), N], discarded={1: "CPU stolen"}, more=True))
+    assert (row.verdict, row.seen_b) == (Verdict.FAIL, 500.0)

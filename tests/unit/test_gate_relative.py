@@ -447,3 +447,22 @@ def test_across_machines_less_throughput_is_worse_too_and_an_unknown_ratio_is_sa
     assert row.estimate == pytest.approx(1.5)
     [row] = judge([margin(10)], [paired([trial()], [trial(0.1)], comparability=unlike)], cross_machine=True)
     assert (row.estimate, row.words[:37]) == (None, "no ratio is known; information only, ")
+
+
+def test_the_middle_of_two_is_the_worse_one() -> None:
+    b = [trial(each, "throughput") for each in (900.0, 910.0, 920.0, 930.0, 940.0, 950.0)]
+    assert told(margin(25, "throughput"), paired([trial(1000.0, "throughput")] * 6, b)).seen_b == 920.0
+
+
+def test_where_more_is_better_min_abs_is_held_against_what_b_has_left() -> None:
+    halved = paired([trial(100.0, "throughput")] * 6, [trial(50.0, "throughput")] * 6)
+    row = told(margin(25, "throughput", min_abs=50.0), halved)
+    assert (row.tolerated, row.verdict) == (2.0, Verdict.PASS)
+
+
+def test_the_coarsest_trial_says_what_could_be_resolved() -> None:
+    def used(done: float) -> TrialRecord:
+        return trial(metrics={"whole": {"cost.broker_cpu": 10.0, "class.processed": done}})
+
+    row = told(margin(25, "cost.broker_cpu", min_abs=0.1), paired([used(1e6)] * 6, [used(1e4)] * 6))
+    assert row.upper == pytest.approx(math.exp(0.5 * (0.1 + 0.1)))
