@@ -18,7 +18,6 @@ FOLLOWED = [
     "comparing.md",
     "adding-a-chart.md",
     "gating.md",
-    "limits.md",
     "adding-a-driver.md",
     "external.md",
     "agents.md",
@@ -34,7 +33,7 @@ def test_what_other_pages_tell_to_type_is_a_shipped_scenario() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", FOLLOWED[:6])
+@pytest.mark.parametrize("page", FOLLOWED[:5])
 def test_the_page_is_true_to_the_letter(page: str, tmp_path: Path) -> None:
     with Reader(tmp_path) as reader:
         reader.follow(DOCS / page)
