@@ -10,13 +10,13 @@ import difflib
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from harness.analysis.slo import RECOVERY
 from harness.errors import UsageError, one_line
 from harness.gate.absolute import RELATIONS
+from harness.gate.lines import Lines
 from harness.gate.phrases import LOSS, is_of_the_run
 from harness.gate.rules import AbsoluteRule, BudgetRule, GuaranteeRule, RelativeRule, Rule
 from harness.metrics import METRICS
@@ -55,7 +55,7 @@ def read_rules(path: Path) -> tuple[Rule, ...]:
     except RecursionError:
         raise _unreadable(path, "is nested too deeply") from None
     report = Report()
-    rules = _rules(told, _Lines.of(text, path), report)
+    rules = _rules(told, Lines.of(text, path), report)
     report.raise_if_any()
     return tuple(rule for rule in rules if rule is not None)
 
@@ -103,33 +103,7 @@ def _unreadable(path: Path, what: str) -> UsageError:
     )
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Lines:
-    """Where tables and keys stand in a file: tomllib does not tell. Only messages depend on it."""
-
-    file: str
-    tables: tuple[int, ...]
-    keys: tuple[Mapping[str, int], ...]
-
-    @classmethod
-    def of(cls, text: str, path: Path) -> _Lines:
-        tables: list[int] = []
-        keys: list[dict[str, int]] = []
-        for number, line in enumerate(text.splitlines(), start=1):
-            if re.match(r"\s*\[\[\s*rule\s*\]\]", line):
-                tables.append(number)
-                keys.append({})
-            elif keys and (key := re.match(r"\s*[\"']?([\w.-]+)[\"']?\s*=", line)):
-                keys[-1].setdefault(key[1], number)
-        return cls(file=str(path), tables=tuple(tables), keys=tuple(keys))
-
-    def place(self, index: int, key: str = "") -> Place:
-        if index >= len(self.tables):  # written in another form
-            return Place(file=self.file)
-        return Place(file=self.file, line=self.keys[index].get(key, self.tables[index]))
-
-
-def _rules(told: Mapping[str, Any], lines: _Lines, report: Report) -> list[Rule | None]:
+def _rules(told: Mapping[str, Any], lines: Lines, report: Report) -> list[Rule | None]:
     whole = Place(file=lines.file)
     for name in told:
         if name != "rule":
@@ -159,7 +133,7 @@ def _rules(told: Mapping[str, Any], lines: _Lines, report: Report) -> list[Rule 
     return [_Reader(table, index, lines, report).rule() for index, table in enumerate(tables)]
 
 
-def _refuse_twins(tables: list[dict[str, Any]], lines: _Lines, report: Report) -> None:
+def _refuse_twins(tables: list[dict[str, Any]], lines: Lines, report: Report) -> None:
     first: dict[str, int] = {}
     for index, table in enumerate(tables):
         name = table.get("id")
@@ -181,7 +155,7 @@ def _refuse_twins(tables: list[dict[str, Any]], lines: _Lines, report: Report) -
 class _Reader:
     """Reads one table; what is wrong goes into the report, and the rule is then None."""
 
-    def __init__(self, table: dict[str, Any], index: int, lines: _Lines, report: Report) -> None:
+    def __init__(self, table: dict[str, Any], index: int, lines: Lines, report: Report) -> None:
         self._table = table
         self._index = index
         self._lines = lines
