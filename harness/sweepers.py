@@ -25,6 +25,8 @@ from harness.processes import Process
 from harness.redaction import hide
 
 ENGINE_KINDS = ("container", "network", "volume", "swarm")
+ENGINE_GONE = "engine gone"
+"""What was removed already: that an engine had it still tells which one to ask."""
 ENGINE_VARIABLES = ("DOCKER_HOST", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH")
 """Which Docker engine a process speaks to: written down with each thing that is made there."""
 MARKER = "BROKERBENCH_RUN"

@@ -18,7 +18,7 @@ from typing import Any
 
 from harness.clock import clock_domain
 from harness.redaction import shown
-from harness.sweepers import SWEEPERS, Context
+from harness.sweepers import ENGINE_GONE, SWEEPERS, Context
 
 LEFT = "left: "
 """How a sentence of a sweep begins that tells what could not be removed."""
@@ -162,7 +162,9 @@ def _read(path: Path) -> dict[str, list[dict[str, Any]]] | None:
                         one["start"] = None  # kept: it answers its intent
                 elif record["kind"] == "gone":  # the kind stays: such things were used
                     kind = str(record.get("what"))
-                    records[kind] = [one for one in records.get(kind, []) if one.get("name") != record.get("name")]
+                    gone = [one for one in records.get(kind, []) if one.get("name") == record.get("name")]
+                    records[kind] = [one for one in records.get(kind, []) if one not in gone]
+                    records.setdefault(ENGINE_GONE, []).extend(gone)  # which engine had them is not forgotten
                 elif record["kind"] == "queue gone":
                     left = [one for one in records.get("queue", []) if one.get("queue") != record.get("queue")]
                     records["queue"] = left

@@ -21,7 +21,7 @@ from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 
 from harness.containers.engine import LABEL, last_words
 from harness.containers.foreign import cleaner, empty
-from harness.sweepers import ENGINE_KINDS, Context
+from harness.sweepers import ENGINE_GONE, ENGINE_KINDS, Context
 from harness.sweeping import journals
 
 GATEWAY = "docker_gwbridge"
@@ -72,7 +72,7 @@ def empty_folder(path: Path, context: Context) -> str:
 @contextmanager
 def _client(context: Context) -> Iterator[docker.DockerClient]:
     """Speaks to the engine that the run spoke to."""
-    lines = [line for kind in ENGINE_KINDS for line in context.records.get(kind, [])]
+    lines = [line for kind in (ENGINE_GONE, *ENGINE_KINDS) for line in context.records.get(kind, [])]
     client = docker.from_env(environment=_spoken_to(lines), timeout=_ANSWER_S)
     try:
         yield client

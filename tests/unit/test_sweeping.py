@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 import secrets
 import subprocess
 import sys
@@ -11,7 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from harness import sweeping
 from harness.journal import Journal
+from harness.sweepers import ENGINE_GONE
 from harness.sweeping import down, kept, sweep, unfinished
 
 
@@ -88,3 +91,14 @@ def test_where_the_engine_does_not_answer_a_sentence_says_what_may_be_there_and_
 def test_a_run_that_made_nothing_in_the_engine_does_not_ask_it(run_id: str) -> None:
     journal = Journal.create(run_id)
     assert journal.close() == []
+
+
+def test_which_engine_had_what_is_gone_is_not_forgotten(tmp_path: Path) -> None:
+    """Else a sweep asks the engine of its own environment, and takes its silence for a leftover."""
+    path = tmp_path / "0123456789abcdef.jsonl"
+    engine = {"DOCKER_HOST": "unix:///run/theirs.sock"}
+    made = {"kind": "container", "name": "bb_x", "engine": engine}
+    path.write_text(
+        "".join(json.dumps(line) + "\n" for line in (made, {"kind": "gone", "what": "container", "name": "bb_x"}))
+    )
+    assert sweeping._read(path) == {"container": [], ENGINE_GONE: [made]}
