@@ -256,7 +256,7 @@ def test_the_command_stores_and_prints_what_it_found(
     assert cli.main(words, standalone_mode=False) == 0
     out, err = capsys.readouterr()
     assert "the generator's ceiling, then 4 pairs of identical trials, about" in err
-    assert f"{CASE}: 4 pairs of 4, all pairs" in err
+    assert f"{CASE}: 4 pairs of 4, all run" in err
     assert f"{CASE}: 4 pairs of identical trials" in out
     assert P50 in out
     assert "90,000/s on the null broker; runs above 63,000/s say so" in " ".join(out.split())

@@ -35,6 +35,7 @@ NAMES = [
     "overload",
     "prefetch-sweep",
     "quickstart",
+    "regression",
     "saturate",
     "smoke",
     "volume-trap",
