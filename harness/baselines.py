@@ -5,7 +5,6 @@ Floor 2. What stands in one: :mod:`harness.gate.baseline`.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from harness.analysis.comparable import Side, comparability
 from harness.analysis.curve import spreads
 from harness.analysis.moments import gather_moments
 from harness.errors import EvidenceError, UsageError, first_problem, one_line
-from harness.files import lost_place, write_whole
+from harness.files import lost_place, read_json, write_whole
 from harness.gate.baseline import SCHEMA_VERSION, Baseline, baseline_of, text_of
 from harness.histogram import sparse
 from harness.model import TrialStatus
@@ -130,7 +129,7 @@ def read(path: Path) -> list[tuple[Path, Baseline]]:
 
 def _read_file(path: Path) -> Baseline:
     try:
-        value = json.loads(path.read_bytes())
+        value = read_json(path.read_bytes())
     except OSError as error:
         raise UsageError(
             f"the baseline {path} cannot be read: {error.strerror}",
@@ -152,6 +151,8 @@ def _read_file(path: Path) -> Baseline:
         )
     try:
         baseline = Baseline.model_validate(value)
+        if any(len(each) > baseline.trials for each in baseline.lists):
+            raise _broken(path, f"a list has more than the {baseline.trials} figures that it has trials")
         baseline.judged("")  # a list that lacks a trial shows here
         comparability(baseline.side, baseline.side)  # and here a part that is of another shape
     except ValidationError as error:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import json
+import math
 import os
 import re
 import threading
@@ -57,6 +59,17 @@ def write_whole(path: Path, data: bytes) -> None:
     """Writes a file atomically and durably; raises OSError, and then the file that was there before stays."""
     with aside(path) as temporary:
         temporary.write_bytes(data)
+
+
+def read_json(data: bytes) -> Any:
+    """Returns what JSON says; raises ValueError where it is none, or holds a number that is not finite: no bound tells of those."""
+    return json.loads(data, parse_constant=_finite, parse_float=_finite)
+
+
+def _finite(text: str) -> float:
+    if not math.isfinite(value := float(text)):
+        raise ValueError(f"{text} is no finite number")
+    return value
 
 
 def plain_value(value: Any) -> Any:

@@ -17,6 +17,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from harness.errors import BrokenRunFolderError, UsageError, first_problem, one_line
+from harness.files import read_json
 from harness.gate.pairs import SCHEMA_VERSION, Letter, PairsRecord, Trial
 from harness.store import RECORD, RunFolder
 
@@ -84,7 +85,7 @@ class PairsFolder:
         """Reads ``ab.json``; raises BrokenRunFolderError where it is cut short, of a newer version, or names what lies elsewhere."""
         path = self.path / PAIRS
         try:
-            value = json.loads(path.read_bytes())
+            value = read_json(path.read_bytes())
             version = value.get("schema_version") if isinstance(value, dict) else None
             if type(version) is int and version > SCHEMA_VERSION:
                 raise BrokenRunFolderError(

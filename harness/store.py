@@ -22,7 +22,7 @@ from pydantic import ValidationError
 from harness import tables
 from harness.errors import BrokenRunFolderError, BrokerbenchError, UsageError, first_problem, one_line
 from harness.facts import TrialFacts
-from harness.files import aside, lost_place, make_new, plain_name, plain_value, write_whole
+from harness.files import aside, lost_place, make_new, plain_name, plain_value, read_json, write_whole
 from harness.record import SCHEMA_VERSION, RunRecord
 from harness.timeline import Timeline, facts_of, read_lines
 
@@ -327,7 +327,7 @@ def _write(path: Path, data: bytes) -> Path:
 
 def _read_json(path: Path) -> Any:
     try:
-        return json.loads(path.read_bytes())
+        return read_json(path.read_bytes())
     except OSError as error:
         raise BrokenRunFolderError(
             f"{path} cannot be read: {error.strerror}", remedy="check that it exists and that you may read it"
@@ -363,7 +363,8 @@ def _schema_problem(found: pl.Schema, wanted: pl.Schema) -> str:
 def _nearest_remedy(folder: Path) -> str:
     inside = sorted(child.name for child in folder.iterdir() if (child / RECORD).is_file())
     if inside:
-        return f"name one of the {len(inside)} runs in it, e.g. {folder / inside[-1]}"
+        which = "the run" if len(inside) == 1 else f"one of the {len(inside)} runs"
+        return f"name {which} in it, e.g. {folder / inside[-1]}"
     return f"name a folder that holds a {RECORD}"
 
 

@@ -64,7 +64,7 @@ def gate(
 
     Rules on loss, guarantees and bounds stand on the run alone. Relative rules need pairs, or a baseline of the same environment.
     """
-    outputs.require_places([rules_file, *(path for path in baselines if path.is_file())])
+    outputs.require_places([rules_file, *_files(baselines)])
     outcome = gated(
         run,
         rules_file,
@@ -74,6 +74,12 @@ def gate(
         others_share=share_of_cpus(others),
     )
     return write_outputs(outcome, outputs)
+
+
+def _files(baselines: Sequence[Path]) -> Iterator[Path]:
+    """Yields the files that are read where baselines are files or folders of files."""
+    for path in baselines:
+        yield from path.glob("*.json") if path.is_dir() else [path]
 
 
 def gated(

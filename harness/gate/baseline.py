@@ -77,6 +77,14 @@ class Baseline(Part):
     )
 
     @property
+    def lists(self) -> Iterator[Sequence[object]]:
+        """Yields all that has a part for each trial."""
+        yield from (each for figures in self.metrics.values() for each in figures.values())
+        yield from (each for fault in self.faults for each in fault.recovery.values())
+        yield from self.throughput_label.values()
+        yield from self.latencies.values()
+
+    @property
     def case_id(self) -> str:
         """Returns the id of the case."""
         return str(self.case["id"])

@@ -172,7 +172,7 @@ class TestBrokenRecord:
     def test_a_folder_of_runs_is_not_a_run_and_the_newest_is_offered(self, saved: RunFolder) -> None:
         with pytest.raises(BrokenRunFolderError, match=r"is not a run folder: it has no run\.json") as caught:
             RunFolder.open(saved.path.parent)
-        assert caught.value.remedy == f"name one of the 1 runs in it, e.g. {saved.path}"
+        assert caught.value.remedy == f"name the run in it, e.g. {saved.path}"
 
     def test_the_path_of_run_json_itself_opens_its_run(self, saved: RunFolder) -> None:
         assert RunFolder.open(saved.path / "run.json") == RunFolder.open(saved.path) == saved
