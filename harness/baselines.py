@@ -32,7 +32,7 @@ def made(folder: RunFolder) -> list[Baseline]:
         EvidenceError: the run was interrupted or is not over, or a trial of it is not valid: nothing is to be held against it.
         BrokenRunFolderError: the record, or a table of a trial, is missing or damaged.
     """
-    record = folder.load()
+    record = folder.load_as_evidence()
     if problem := next(why_not(record), ""):
         raise EvidenceError(
             f"{folder.path} makes no baseline: {problem}",

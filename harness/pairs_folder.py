@@ -18,7 +18,7 @@ from pydantic import ValidationError
 
 from harness.errors import BrokenRunFolderError, UsageError, first_problem, one_line
 from harness.files import read_json
-from harness.gate.pairs import SCHEMA_VERSION, Letter, PairsRecord, Trial
+from harness.gate.pairs import SCHEMA_VERSION, CasePairs, Letter, PairsRecord, Trial
 from harness.store import RECORD, RunFolder
 
 PAIRS = "ab.json"
@@ -28,6 +28,14 @@ RULES = "rules.toml"
 def is_pairs(path: Path) -> bool:
     """Returns whether a path, a folder or its ``ab.json``, is that of pairs."""
     return (path.parent if path.name == PAIRS else path).joinpath(PAIRS).is_file()
+
+
+def _named(record: PairsRecord) -> Iterator[tuple[CasePairs, int, Letter, str]]:
+    """Yields of every finished pair case, number, side and run folder of each trial."""
+    for case in record.cases:
+        for pair in case.pairs:
+            yield case, pair.number, "a", pair.a
+            yield case, pair.number, "b", pair.b
 
 
 class PairsFolder:
@@ -109,8 +117,33 @@ class PairsFolder:
         return self._trials[run]
 
     def trials(self, record: PairsRecord) -> dict[str, Trial]:
-        """Returns all trials of finished pairs by the paths of their run folders; raises BrokenRunFolderError."""
-        return {run: self.trial(run) for case in record.cases for pair in case.pairs for run in (pair.a, pair.b)}
+        """Returns all trials of finished pairs by the paths of their run folders.
+
+        Raises:
+            BrokenRunFolderError: one cannot be read, or is not what the record takes it for: it would prove what nobody ran.
+        """
+        found: dict[str, Trial] = {}
+        places: dict[str, str] = {}
+        for case, number, letter, run in _named(record):
+            trial = self.trial(run)
+            same = places.get(trial.run.run_id)
+            if why := self._why_not(record, case, number, letter, trial) or (same and f"it is the run in {same} again"):
+                raise BrokenRunFolderError(
+                    f"{self.path / PAIRS} names {run} as {letter.upper()} of pair {number} of {case.b}: {why}",
+                    expected="a run of its own for each trial, below the folder of its case, pair and side",
+                    remedy="the record or a run was changed since it was written: restore it from a copy",
+                )
+            places[trial.run.run_id] = run
+            found[run] = trial
+        return found
+
+    def _why_not(self, record: PairsRecord, case: CasePairs, number: int, letter: Letter, trial: Trial) -> str:
+        """Returns why a trial is not that of a side of a pair of a case, "" where it is."""
+        if (self.path / trial.path).parent != self.place(case.slug, number, letter):
+            return "it lies elsewhere"
+        asked, side = (case.a, record.a) if letter == "a" else (case.b, record.b)
+        got = trial.run.cases[0].id
+        return "" if got == asked or side.python else f"it is of {got}"  # another brokerbench may call a case otherwise
 
     def place(self, slug: str, number: int, letter: Letter) -> Path:
         """Returns the folder that gets the run folder of a trial."""

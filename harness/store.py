@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -139,6 +140,19 @@ class RunFolder:
                 expected=f"a record of version {version} (brokerbench schema --record)",
                 remedy="restore the file from a copy, or make it again: brokerbench run",
             ) from error
+
+    def load_as_evidence(self) -> RunRecord:
+        """Reads ``run.json`` as :meth:`load`; raises BrokenRunFolderError also where one trial would count as several."""
+        record = self.load()
+        named = Counter(trial.folder for case in record.cases for trial in case.trials)
+        for folder, times in named.items():
+            if times > 1:
+                raise BrokenRunFolderError(
+                    f"{self.path / RECORD} names the trial in {folder} {times} times",
+                    expected="a folder of its own for each trial",
+                    remedy="the record was changed since it was written: restore it from a copy",
+                )
+        return record
 
     def trial(self, slug: str, number: int) -> TrialFolder:
         """Returns the folder of one trial of a case, which may not exist yet."""

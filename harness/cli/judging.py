@@ -229,7 +229,7 @@ def _whole(folder: RunFolder) -> RunRecord:
     from harness.analysis.comparable import Side, scenario_hash  # noqa: PLC0415 - as above
     from harness.gate.noise import environment_class  # noqa: PLC0415 - as above
 
-    record = folder.load()
+    record = folder.load_as_evidence()
     try:
         environment_class(record.fingerprint)
         for case in record.cases:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from harness.cli.commands import cli
 from harness.cli.judging import gated
 from harness.errors import UsageError
 from tests.unit.gate_folders import NO_LOSS, P50, kept, rules, run, stored
+from tests.unit.test_pairs import Scripted, compared, only_folder, steady
 
 BASE = [0.00100, 0.00101, 0.00102, 0.00099, 0.00098]
 SAME = [0.001005, 0.001015, 0.000985, 0.000995, 0.001001]
@@ -60,3 +62,61 @@ def test_no_output_replaces_a_baseline_of_a_folder_that_is_read(tmp_path: Path) 
         with pytest.raises(UsageError, match="it is read by this command"):
             cli.main([*asked, "--baseline", str(folder), option, str(path)], standalone_mode=False)
     assert path.read_bytes() == before
+
+
+def swapped(folder: Path, pair: dict[str, Any]) -> None:
+    pair["a"], pair["b"] = pair["b"], pair["a"]
+
+
+def of_another_case(folder: Path, pair: dict[str, Any]) -> None:
+    edited(folder / pair["b"] / "run.json", lambda run: run["cases"][0].update(id="redis-list@embedded"))
+
+
+def by_another_way(folder: Path, pair: dict[str, Any]) -> None:
+    slug, place, run = pair["a"].split("/")
+    pair["b"] = f"{slug}/pair-1-b/../{place}/{run}"
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda folder, pair: pair.update(b=pair["a"]), "as B of pair 1 of null@embedded: it lies elsewhere"),
+        (swapped, "as A of pair 1 of null@embedded: it lies elsewhere"),
+        (lambda folder, pair: pair.update(number=2), "as A of pair 2 of null@embedded: it lies elsewhere"),
+        (by_another_way, "as B of pair 1 of null@embedded: it lies elsewhere"),
+        (of_another_case, "as B of pair 1 of null@embedded: it is of redis-list@embedded"),
+    ],
+)
+def test_a_run_that_stands_for_another_side_pair_or_case_is_refused(
+    tmp_path: Path, change: Callable[[Path, dict[str, Any]], object], said: str
+) -> None:
+    compared(tmp_path / "pairs", Scripted(steady(0.01)), Scripted(steady(0.01)), stopping="fixed", pairs=1)
+    folder = only_folder(tmp_path / "pairs").path
+    gated(folder, rules(tmp_path / "r.toml", NO_LOSS))
+    edited(folder / "ab.json", lambda value: change(folder, value["cases"][0]["pairs"][0]))
+    with pytest.raises(UsageError, match="restore it from a copy") as caught:
+        gated(folder, tmp_path / "r.toml")
+    assert said in caught.value.problem
+
+
+def test_a_copy_of_a_run_is_no_further_trial(tmp_path: Path) -> None:
+    compared(tmp_path / "pairs", Scripted(steady(0.01)), Scripted(steady(0.01)), stopping="fixed", pairs=1)
+    folder = only_folder(tmp_path / "pairs").path
+
+    def again(value: dict[str, Any]) -> None:
+        pairs = value["cases"][0]["pairs"]
+        new = {letter: pairs[0][letter].replace("pair-1", "pair-2") for letter in ("a", "b")}
+        for letter, place in new.items():
+            shutil.copytree(folder / pairs[0][letter], folder / place)
+        pairs.append(pairs[0] | {"number": 2} | new)
+
+    edited(folder / "ab.json", again)
+    with pytest.raises(UsageError, match=r"as A of pair 2 of null@embedded: it is the run in .*pair-1-a/run-1 again"):
+        gated(folder, rules(tmp_path / "r.toml", NO_LOSS))
+
+
+def test_a_trial_that_a_run_names_twice_is_no_two_trials(tmp_path: Path) -> None:
+    folder = stored(tmp_path / "run", run(SAME[:1]))
+    edited(folder / "run.json", lambda value: value["cases"][0].update(trials=value["cases"][0]["trials"] * 3))
+    with pytest.raises(UsageError, match="names the trial in cases/null/trial-1 3 times"):
+        gated(folder, rules(tmp_path / "r.toml", NO_LOSS))
