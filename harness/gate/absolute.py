@@ -10,14 +10,25 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from harness.analysis.combine import proves
-from harness.analysis.slo import LEDGER_METRICS, RECOVERY, counts_for
+from harness.analysis.slo import LEDGER_METRICS, counts_for
 from harness.gate import phrases
 from harness.gate.evidence import Evidence
-from harness.gate.figures import Seen, is_number, least, most, of_whole_runs, seen, why_not_usable, worst_of
-from harness.gate.loss import NO_FAULT, clean_bound, why_not_exercised
+from harness.gate.figures import (
+    Seen,
+    is_number,
+    least,
+    most,
+    of_whole_runs,
+    seen,
+    why_not_lasting,
+    why_not_usable,
+    worst_of,
+)
+from harness.gate.loss import NO_FAULT, clean_bound, why_not_exercised, why_not_put_to_the_test
 from harness.gate.outcome import Row, Verdict
 from harness.gate.rows import row
 from harness.gate.rules import AbsoluteRule, GuaranteeRule, Rule
+from harness.metrics import METRICS
 from harness.model import Verdict as Claimed
 from harness.record import Figure, Guarantee
 
@@ -59,7 +70,7 @@ def absolute(rule: AbsoluteRule, evidence: Evidence) -> Row:
         "seen_b": worst_of([each.figure for each in broken or trials], highest=highest),
         "a": seen(evidence, rule, "a"),
         "b": every,
-        "notes": of_whole_runs(rule, trials),
+        "notes": [*of_whole_runs(rule, trials), *_one_sided(rule), *_not_lasting(rule, trials)],
     }
     if broken:
         return row(rule, evidence.case, Verdict.FAIL, _broken(rule, broken, every), **told)
@@ -91,6 +102,22 @@ def _the_worst(rule: AbsoluteRule, shown: Figure | None, trials: Sequence[Seen])
     return f": {'' if len(trials) == 1 else 'the worst has '}{phrases.figure(rule.metric, shown)}"
 
 
+def _not_lasting(rule: AbsoluteRule, trials: Sequence[Seen]) -> list[str]:
+    """Returns a note where a throughput cannot last: it was there, so that the bound is held against it all the same."""
+    told = [why for each in trials if not each.why_invalid and (why := why_not_lasting(each, rule))]
+    return [told[0] if len(told) == 1 else f"{len(told)} of {len(trials)} trials: {told[0]}"] if told else []
+
+
+def _one_sided(rule: AbsoluteRule) -> list[str]:
+    """Returns a note on a bound at the end at which nothing is bad."""
+    upper, lower = rule.relation in ("<=", "<"), rule.relation in (">=", ">")
+    if METRICS[rule.metric].higher_is_better and upper:
+        return [f"more {rule.metric} is better: an upper bound on it says nothing of what is too little"]
+    if rule.metric.startswith(("latency.", "lag.", "recovery.", "loss.")) and lower:
+        return [f"less {rule.metric} is better: a lower bound on it says nothing of what is too much"]
+    return []
+
+
 def _why_no_trials(evidence: Evidence, trials: Sequence[Seen]) -> str:
     if evidence.unsound:
         return evidence.unsound
@@ -101,8 +128,10 @@ def _why_not(rule: AbsoluteRule, each: Seen) -> str:
     """Returns why a trial does not show that the bound is kept, "" where it does."""
     if why := each.why_invalid or why_not_usable(each, rule):
         return why
-    if rule.metric.startswith((*LEDGER_METRICS, RECOVERY)) and (why := why_not_exercised(each.trial)):
+    if rule.metric.startswith(LEDGER_METRICS) and (why := why_not_exercised(each.trial)):
         return f"{each.name}: {why}"
+    if why := why_not_put_to_the_test(each, rule):
+        return why
     if keeps(each.figure, rule.relation, rule.limit) is None:
         return f"{rule.metric} of {each.name} is {phrases.figure(rule.metric, each.figure)}: whether that is {phrases.bound(rule)} cannot be told"
     return ""

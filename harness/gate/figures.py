@@ -113,14 +113,13 @@ def why_not_usable(each: Seen, rule: Rule) -> str:
     return f"{each.name} has no {rule.metric}{where}{none_left}"
 
 
-def why_not_compared(each: Seen, rule: Rule) -> str:
-    """Returns why a figure enters no ratio, "" where it may."""
-    if why := each.why_invalid or why_not_usable(each, rule):
-        return why
+def why_not_lasting(each: Seen, rule: Rule) -> str:
+    """Returns why a throughput cannot last, so that it enters no ratio; "" where it can, and of all else."""
     label = each.trial.throughput_label.get(each.window, "")
     if rule.metric == "throughput" and label not in ("", SUSTAINED):
         moved = "grew" if label == "filling" else "shrank"
-        return f"the throughput of {each.name} cannot last ({label}: its backlog {moved}); {LAST}"
+        unasked = " over the whole run, for no steady window was left" if each.window == "whole" != rule.window else ""
+        return f"the throughput of {each.name} cannot last ({label}: its backlog {moved}{unasked}); {LAST}"
     return ""
 
 

@@ -21,6 +21,7 @@ from harness.analysis.bounds import (
 )
 from harness.analysis.combine import proves
 from harness.analysis.signed_rank import ALPHA, Look
+from harness.analysis.slo import RECOVERY
 from harness.gate import phrases
 from harness.gate.evidence import Evidence
 from harness.gate.figures import Seen, is_number, least, most, seen, why_not_usable, worst_of
@@ -34,19 +35,32 @@ from harness.record import TrialRecord
 NO_FAULT = FaultKind.NONE.value
 
 
-def why_not_exercised(trial: TrialRecord) -> str:
+def why_not_put_to_the_test(each: Seen, rule: Rule) -> str:
+    """Returns why a figure says nothing of the fault whose window or recovery a rule asks for, "" where it does, and of all other rules."""
+    if not rule.window.startswith(("fault[", "recovery[")) and not rule.metric.startswith(RECOVERY):
+        return ""
+    index = int(rule.window.partition("[")[2].rstrip("]")) if "[" in rule.window else None
+    why = why_not_exercised(each.trial, index)
+    return f"{each.name}: {why}" if why else ""
+
+
+def why_not_exercised(trial: TrialRecord, index: int | None = None) -> str:
     """Returns why a trial without a loss proves nothing about its faults, "" where each kind of them was put to the test.
 
     A trial whose scenario has no fault was put to the test if anything was confirmed in it.
+
+    Args:
+        index: of the one fault that is asked for; None = all.
     """
     if trial.ledger is not None and not trial.ledger.outcomes.get("CONFIRMED", 0):
         return "nothing was confirmed"
     given = {each.fault: each for each in trial.guarantees}
-    for kind in dict.fromkeys(fault.kind for fault in trial.faults):
+    asked = [fault for fault in trial.faults if index in (None, fault.index)]
+    for kind in dict.fromkeys(fault.kind for fault in asked):
         claimed = given.get(kind)
         if claimed is not None and claimed.verdict is Claimed.NOT_EXERCISED:
             return f"{kind} NOT EXERCISED: {'; '.join(claimed.notes) or claimed.evidence}"
-        struck = [fault for fault in trial.faults if fault.kind == kind and fault.hit and fault.exposed]
+        struck = [fault for fault in asked if fault.kind == kind and fault.hit and fault.exposed]
         if not struck and (claimed is None or claimed.verdict is Claimed.NO_CLAIM):
             return f"{kind} NOT EXERCISED: nothing shows that it hit a confirmed message"
     return ""

@@ -43,14 +43,24 @@ def percent(share: float) -> str:
     return f"{share * 100:.3g} %" if share < 10 else f"{share * 100:,.0f} %"
 
 
-def compared(ratio: float, judged: str, reference: str) -> str:
-    """Returns how many times worse in words: ``B is 25 % worse than A``; from twice on ``B is 3.4 times as bad as A``."""
+def compared(ratio: float, judged: str, reference: str, relation: str = "=") -> str:
+    """Returns how many times worse in words: ``B is 25 % worse than A``; from twice on ``B is 3.4 times as bad as A``.
+
+    Args:
+        relation: ``≥`` or ``≤`` where the ratio is only a bound; that a bound lies below 1 does not make B better.
+    """
+    least = {"≥": "at least ", "≤": "at most "}.get(relation, "")
     if ratio >= _TWICE:
-        return f"{judged} is {ratio:.3g} times as bad as {reference}"
+        return f"{judged} is {least}{ratio:.3g} times as bad as {reference}"
     share = f"{abs(ratio - 1) * 100:.1f} %"
     if share == "0.0 %":
-        return f"{judged} is as good as {reference}"
-    return f"{judged} is {share} {'worse' if ratio > 1 else 'better'} than {reference}"
+        beyond = {"≥": " or worse", "≤": " or better"}.get(relation, "")
+        return f"{judged} is as good as {reference}{beyond}"
+    if ratio > 1:
+        return f"{judged} is {least}{share} worse than {reference}"
+    least = {"≥": "at most ", "≤": "at least "}.get(relation, "")
+    open_ = ", if it is better at all" if relation == "≥" else ""
+    return f"{judged} is {least}{share} better than {reference}{open_}"
 
 
 def _signed(ratio: float | None) -> str:

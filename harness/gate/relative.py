@@ -16,12 +16,22 @@ from typing import Any
 
 from harness.analysis.comparable import Kind
 from harness.analysis.comparable import Verdict as Likeness
-from harness.analysis.rank_sum import independent_ratio
+from harness.analysis.rank_sum import Ratio, independent_ratio
 from harness.analysis.signed_rank import Decision, Interval, Look, Measured, decide, paired_ratio, tolerance
 from harness.gate import noise, phrases, power
 from harness.gate.evidence import Evidence
-from harness.gate.figures import Seen, is_number, least, middle, most, of_whole_runs, seen, why_not_compared
-from harness.gate.loss import discordant
+from harness.gate.figures import (
+    Seen,
+    is_number,
+    least,
+    middle,
+    most,
+    of_whole_runs,
+    seen,
+    why_not_lasting,
+    why_not_usable,
+)
+from harness.gate.loss import discordant, why_not_put_to_the_test
 from harness.gate.outcome import Row, Verdict
 from harness.gate.rows import flagged, latched, outlook, planned, row, still_open
 from harness.gate.rules import RelativeRule
@@ -106,6 +116,7 @@ def _unlike(rule: RelativeRule, evidence: Evidence, unlike: Sequence[str], sides
         return row(rule, evidence.case, Verdict.NOT_COMPARABLE, words, notes=notes, **shown, **sides.values)
     ratio = _plain_ratio(rule, shown["seen_a"], shown["seen_b"])
     reference, judged = _names(evidence)
+    notes += _raised(rule, evidence, sides)
     as_told = "no ratio is known" if ratio is None else phrases.compared(ratio, judged, reference)
     words = f"{as_told}; information only, for the sides are {why}"
     return row(rule, evidence.case, Verdict.NOT_COMPARABLE, words, estimate=ratio, notes=notes, **shown, **sides.values)
@@ -115,7 +126,10 @@ def _plain_ratio(rule: RelativeRule, a: Figure | None, b: Figure | None) -> floa
     """Returns how many times worse one figure is than another, None where that is not a number."""
     if not isinstance(a, float) or not isinstance(b, float):
         return None
-    one, other = max(a, rule.min_abs), max(b, rule.min_abs)
+    return _times_worse(rule, max(a, rule.min_abs), max(b, rule.min_abs))
+
+
+def _times_worse(rule: RelativeRule, one: float, other: float) -> float | None:
     if METRICS[rule.metric].higher_is_better:
         one, other = other, one
     return other / one if one > 0 and other > 0 else None
@@ -140,7 +154,11 @@ def _paired(rule: RelativeRule, evidence: Evidence, sides: _Sides) -> Row:
         so_far = paired_ratio(_measured(sides.a), _measured(sides.b), c=0, **_how(rule, sides))
         found = _told(rule, evidence, so_far, sides, looks=looks, every=sides)
     waits = still_open(evidence, looks)
-    return found.model_copy(update={"decided": not waits, "words": found.words + outlook(evidence, looks)})
+    told: dict[str, Any] = {"decided": not waits, "words": found.words + outlook(evidence, looks)}
+    if not waits:  # looks that were never made cannot have seen anything
+        made = [look for look in looks if look.pairs <= len(sides.a)]
+        told["detectable"] = _detectable(rule, sides.first(found.n), made, found.tolerated, found.sigma_d)
+    return found.model_copy(update=told)
 
 
 def _unpaired(rule: RelativeRule, evidence: Evidence, sides: _Sides) -> Row:
@@ -172,15 +190,34 @@ def _why_not(rule: RelativeRule, sides: _Sides) -> str:
         return "no trial was run"
     every = [each for pair in zip_longest(sides.a, sides.b) for each in pair if each is not None]
     for each in every:
-        if why := why_not_compared(each, rule):
+        if why := each.why_invalid or why_not_usable(each, rule) or why_not_put_to_the_test(each, rule):
             return why
-        assert is_number(each.figure)  # `why_not_compared` has said so
-        if not 0 < max(least(each.figure), rule.min_abs) < math.inf:
-            return f"{rule.metric} of {each.name} is {phrases.figure(rule.metric, each.figure)}, which has no ratio"
     if len({each.window for each in every}) > 1:
         whole = phrases.listed([each.name for each in every if each.window != "steady"])
         return f"{rule.metric} stands in different windows: {whole} had no steady window left"
-    return ""
+    for each in every:
+        if why := why_not_lasting(each, rule):
+            return why
+        assert is_number(each.figure)  # `why_not_usable` has said so
+        if not 0 < max(least(each.figure), rule.min_abs) < math.inf:
+            return f"{rule.metric} of {each.name} is {phrases.figure(rule.metric, each.figure)}, which has no ratio"
+    return _why_never_fail(rule, sides)
+
+
+def _why_never_fail(rule: RelativeRule, sides: _Sides) -> str:
+    """Returns why not even a B that does nothing would be told as worse, "" where it would: where more is better, a reference that is
+    small beside ``min_abs`` cannot be fallen short of by that much."""
+    a = middle([each.figure for each in sides.a], rule.metric)
+    if not METRICS[rule.metric].higher_is_better or not rule.min_abs or not isinstance(a, float):
+        return ""
+    times = max(rule.max_ratio, 2.0)  # min_abs is tolerated, of a figure that counts as min_abs
+    if a > times * rule.min_abs * (1 + ROUNDING):
+        return ""
+    reference = "the baseline" if sides.a[0].pair is None else "A"
+    return (
+        f"this rule cannot fail: what is below {phrases.number(rule.metric, rule.min_abs)} (min_abs) counts as that much, and {reference}"
+        f" has {phrases.number(rule.metric, a)}; write a min_abs below {phrases.number(rule.metric, a / times)}"
+    )
 
 
 def _measured(trials: Sequence[Seen]) -> list[Measured]:
@@ -224,23 +261,62 @@ def _told(
     tolerated = _tolerated(rule, sides)
     decision = decide(found, tolerated * (1 + ROUNDING))
     spread = _sigma_d(rule, evidence, sides)
+    raised = _raised(rule, evidence, sides)
+    bounded = isinstance(found, Ratio) and found.relation != "="
     return row(
         rule,
         evidence.case,
         Verdict(decision.value),
-        _seen_words(evidence, found, sides) + _verdict_words(rule, found, decision, phrases.percent(tolerated - 1)),
+        "; ".join(
+            [
+                _seen_words(evidence, found, sides, raised=bool(raised))
+                + _verdict_words(rule, found, decision, phrases.percent(tolerated - 1)),
+                *raised,
+            ]
+        ),
         **sides.middle(rule.metric),
-        estimate=_finite(found.estimate),
+        estimate=None if bounded else _finite(found.estimate),
         lower=_finite(found.lower),
         upper=_finite(found.upper),
         tolerated=tolerated,
         n=found.n,
         level=float(found.level) if found.bounded else None,
         sigma_d=spread,
-        detectable=None if spread is None or not looks else _finite(power.detectable(looks, tolerated, spread)),
-        notes=of_whole_runs(rule, sides.b),
+        detectable=_detectable(rule, sides, looks, tolerated, spread),
+        notes=[*of_whole_runs(rule, sides.b), *raised],
         **every.values,
     )
+
+
+def _raised(rule: RelativeRule, evidence: Evidence, sides: _Sides) -> list[str]:
+    """Returns that figures were raised to ``min_abs``, with what the middle ones were as measured; () where none was."""
+    if not any(least(figure) < rule.min_abs for figure in _measured([*sides.a, *sides.b])):
+        return []
+    a, b = (middle([each.figure for each in side], rule.metric) for side in (sides.a, sides.b))
+    ratio = _times_worse(rule, a, b) if isinstance(a, float) and isinstance(b, float) else None
+    reference, judged = _names(evidence)
+    told = (
+        f"{judged} has {phrases.figure(rule.metric, b)}, {reference} {phrases.figure(rule.metric, a)}"
+        if ratio is None
+        else phrases.compared(ratio, judged, reference)
+    )
+    floor = phrases.number(rule.metric, rule.min_abs)
+    return [f"what is below {floor} (min_abs) counts as {floor}; by the middle figures as measured {told}"]
+
+
+def _detectable(
+    rule: RelativeRule, sides: _Sides, looks: Sequence[Look], tolerated: float | None, spread: float | None
+) -> float | None:
+    """Returns the smallest ratio, as measured, that these looks call FAIL in 80 of 100 comparisons; None where there is none."""
+    if spread is None or tolerated is None or not looks:
+        return None
+    ratio = _finite(power.detectable(looks, tolerated, spread))
+    a = middle([each.figure for each in sides.a], rule.metric)
+    if ratio is None or not rule.min_abs or not isinstance(a, float):
+        return ratio
+    if METRICS[rule.metric].higher_is_better:
+        return ratio if ratio < a / rule.min_abs else None  # a B below min_abs counts as min_abs
+    return ratio * max(a, rule.min_abs) / a if a > 0 else None
 
 
 def _finite(value: float | None) -> float | None:
@@ -262,8 +338,8 @@ def _names(evidence: Evidence) -> tuple[str, str]:
     return ("A", "B") if evidence.pairs else ("the baseline", "this run")
 
 
-def _seen_words(evidence: Evidence, found: Interval, sides: _Sides) -> str:
-    """Returns by how much B is worse, between which bounds, of how many trials."""
+def _seen_words(evidence: Evidence, found: Interval, sides: _Sides, *, raised: bool) -> str:
+    """Returns by how much B is worse, between which bounds, of how many trials; ``raised``: of figures that may be less than they count."""
     reference, judged = _names(evidence)
     of = f"{len(sides.a)} and {phrases.count(len(sides.b), 'trial')}"
     of = phrases.count(found.n, "pair") if evidence.pairs else of
@@ -271,7 +347,11 @@ def _seen_words(evidence: Evidence, found: Interval, sides: _Sides) -> str:
         return f"{_censored(judged, sides.b)} and {_censored(reference, sides.a)} saw no end of it"
     assert found.estimate is not None  # as just seen
     bounds = f"{phrases.interval(_finite(found.lower), _finite(found.upper))}, " if found.bounded else ""
-    return f"{phrases.compared(found.estimate, judged, reference)} ({bounds}{of})"
+    relation = found.relation if isinstance(found, Ratio) else "="
+    told = phrases.compared(found.estimate, judged, reference, relation)
+    if raised and told == phrases.compared(1.0, judged, reference):
+        told = f"between {judged} and {reference} no difference counts"
+    return f"{told} ({bounds}{of})"
 
 
 def _verdict_words(rule: RelativeRule, found: Interval, decision: Decision, tolerated: str) -> str:

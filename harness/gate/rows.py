@@ -14,6 +14,9 @@ from harness.gate.figures import Seen
 from harness.gate.outcome import Row, Verdict
 from harness.gate.rules import Rule
 
+WOULD_BE = "it would be "
+"""How the words of a row begin whose verdict was taken back for what differs between the sides."""
+
 
 def row(
     rule: Rule,
@@ -90,5 +93,6 @@ def flagged(found: Row, likeness: Comparability | None) -> Row:
     notes = [*found.notes, *(f"differs between the sides: {each}" for each in drift)]
     if found.verdict not in (Verdict.PASS, Verdict.FAIL):
         return found.model_copy(update={"notes": notes})
-    words = f"it would be {found.verdict} ({found.words}), but the sides differ in more than what is compared: {phrases.listed(drift)}"
-    return found.model_copy(update={"verdict": Verdict.INCONCLUSIVE, "words": words, "notes": notes})
+    words = f"{WOULD_BE}{found.verdict} ({found.words}), but the sides differ in more than what is compared: {phrases.listed(drift)}"
+    told: dict[str, Any] = {"verdict": Verdict.INCONCLUSIVE, "words": words, "notes": notes, "detectable": None}
+    return found.model_copy(update=told)  # nothing would have been a FAIL

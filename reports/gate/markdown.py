@@ -104,7 +104,7 @@ def _power(outcome: Outcome) -> Iterator[str]:
         yield within(
             TABLE_BYTES, ["rule, case", text("σ_d"), told.SEEN_IN, "tolerated", "level"], cells, right=1, source=SOURCE
         )
-        yield f"{text(told.POWER_IS)}."
+        yield f"{text(told.power_legend(rows))}."
 
 
 def _every(outcome: Outcome, rows: Sequence[Row], room: int) -> Iterator[str]:

@@ -205,7 +205,7 @@ def _print_power(outcome: Outcome, console: Console) -> None:
     ]
     if not _print_table(rows, columns, console):
         _print_stacked(rows, lambda row: [told.power(row)], console, signed=False)
-    _print_legend([told.POWER_IS], console)
+    _print_legend([told.power_legend(rows)], console)
 
 
 def _print_legend(notes: Sequence[str], console: Console, indent: int = INDENT) -> None:

@@ -7,6 +7,8 @@ from collections.abc import Iterator, Sequence
 
 from harness.errors import ExitCode
 from harness.gate.outcome import SEVERITY, OrderEffect, Outcome, Ran, Row, Verdict, severest
+from harness.gate.rows import WOULD_BE
+from harness.record import AtLeast
 from reports import ratios, words
 from reports.words import NOT_MEASURED, Sign
 
@@ -32,8 +34,10 @@ _STATES = {
 _MEANINGS = {
     Verdict.INVALID: "What was not measured soundly never passes.",
     Verdict.NOT_COMPARABLE: "The two sides ran under different conditions: their difference says nothing about them.",
-    Verdict.INCONCLUSIVE: "The trials are too few, or too noisy, to tell.",
 }
+DRIFTED = "The sides differ in more than what is compared."
+OPEN = "Some figures are only known to be so much or more."
+FEW = "The trials are too few, or too noisy, to tell."
 EXITS = {
     ExitCode.PASS: "pass",
     ExitCode.USAGE: "usage or rules error",
@@ -53,10 +57,11 @@ TWICE = 2.0
 """A ratio from which on "so many times" reads better than "so many percent"."""
 
 SEEN_IN = "seen in 80 of 100"
-POWER_IS = (
-    "σ_d: how much two trials of a pair differ by chance; seen in 80 of 100: a change for the worse that would have been FAIL in "
-    "80 of 100 comparisons like this one; level: how often one bound is wrong at this look"
-)
+_POWER_IS = {
+    "σ_d": "how much two trials of a pair differ by chance",
+    SEEN_IN: "a change for the worse that would have been FAIL in 80 of 100 comparisons like this one",
+    "level": "how often one bound is wrong at this look",
+}
 
 
 def worst_first(rows: Sequence[Row]) -> list[Row]:
@@ -85,10 +90,25 @@ def headline(outcome: Outcome) -> str:
     cases = len({row.case for row in outcome.rows} - {""})
     over = f" ({cases} cases)" if cases > 1 else ""
     rest = ", ".join(f"{counts[each]} {_STATES[each]}" for each in SEVERITY if each is not worst and counts[each])
-    meaning = f" {_MEANINGS[worst]}" if worst in _MEANINGS else ""
+    why = _why_open(outcome) if worst is Verdict.INCONCLUSIVE else _MEANINGS.get(worst, "")
+    meaning = f" {why}" if why else ""
     more = " More pairs are still to come." if any(not row.decided for row in outcome.rows) else ""
     verb = "" if worst is Verdict.PASS else " is" if counts[worst] == 1 else " are"
     return f"{worst}: {_share(counts[worst], len(of_rules))}{verb} {_STATES[worst]}{f'; {rest}' if rest else ''}{over}.{meaning}{more}"
+
+
+def _why_open(outcome: Outcome) -> str:
+    """Returns what leaves rules neither held nor broken, each cause once."""
+    causes = {_cause(row) for row in outcome.rows if row.verdict is Verdict.INCONCLUSIVE}
+    return " ".join(cause for cause in (DRIFTED, OPEN, FEW) if cause in causes)
+
+
+def _cause(row: Row) -> str:
+    if row.words.startswith(WOULD_BE):
+        return DRIFTED
+    is_open = row.level is not None and not (row.lower and row.upper)  # at a look that has bounds
+    opened = any(isinstance(value.figure, AtLeast) for value in (*row.a, *row.b))
+    return OPEN if is_open and opened else FEW
 
 
 def verdicts(outcome: Outcome) -> dict[str, Verdict]:
@@ -154,7 +174,7 @@ def names(outcome: Outcome) -> tuple[str, str]:
 
 def legend(outcome: Outcome, rows: Sequence[Row]) -> list[str]:
     """Returns what the columns mean, as far as there is anything in them."""
-    if all(row.estimate is None for row in rows):
+    if all(row.estimate is None and bounds(row) == NOT_MEASURED for row in rows):
         return []
     a, b = names(outcome)
     return [WORSE_BY_IS.format(a=a, b=b), PER_RULE]
@@ -185,7 +205,10 @@ def noise(row: Row) -> str:
 
 
 def detectable(row: Row) -> str:
-    """Returns the smallest change for the worse that would have been seen."""
+    """Returns the smallest change for the worse that would have been seen; that there is none where no look of pairs could say FAIL."""
+    looked = row.level is not None and not row.words.startswith(WOULD_BE)
+    if row.detectable is None and row.decided and not looked and any(value.pair is not None for value in row.a):
+        return "nothing"
     return _signed(row.detectable)
 
 
@@ -197,6 +220,16 @@ def level(row: Row) -> str:
 def power(row: Row) -> str:
     """Returns what a row could have seen, on one line."""
     return f"σ_d {noise(row)}, {SEEN_IN}: {detectable(row)}, tolerated {tolerated(row)}, level {level(row)}"
+
+
+def power_legend(rows: Sequence[Row]) -> str:
+    """Returns what the columns on what could be seen mean, as far as there is anything in them."""
+    there = {
+        "σ_d": any(row.sigma_d is not None for row in rows),
+        SEEN_IN: any(detectable(row) != NOT_MEASURED for row in rows),
+        "level": any(row.level is not None for row in rows),
+    }
+    return "; ".join(f"{name}: {what}" for name, what in _POWER_IS.items() if there[name])
 
 
 def powers(outcome: Outcome) -> list[Row]:
@@ -286,9 +319,10 @@ def figures(row: Row, of: tuple[str, str]) -> list[str]:
         of: what the sides are called.
     """
     lines = []
-    if row.estimate is not None:
-        found = f" ({bounds(row)})" if bounds(row) != NOT_MEASURED else ""
-        lines.append(f"worse by {worse(row)}{found}, tolerated {tolerated(row)}")
+    between = bounds(row)
+    if row.estimate is not None or between != NOT_MEASURED:
+        found = f"{worse(row)} ({between})" if between != NOT_MEASURED else worse(row)
+        lines.append(f"worse by {between if row.estimate is None else found}, tolerated {tolerated(row)}")
     sides = [f"{name} {seen(row, side)}" for name, side in zip(of, ("a", "b"), strict=True)]
     parts = [*(told for told in sides if not told.endswith(NOT_MEASURED)), *([number(row)] if row.n else [])]
     return [*lines, ", ".join(parts)] if parts else lines

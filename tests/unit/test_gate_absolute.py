@@ -312,3 +312,38 @@ def test_a_contract_fails_exactly_where_a_break_is_proven_and_passes_only_where_
     assert (row.verdict is Verdict.FAIL) == bool(BROKEN & set(kinds))
     assert (row.verdict is Verdict.PASS) == (set(kinds) == {"kept"} and not more)
     assert row.decided == (row.verdict is not Verdict.INCONCLUSIVE)
+
+
+def test_a_bound_in_a_faults_window_proves_nothing_where_that_fault_was_not_exercised() -> None:
+    struck = records.broker_kill()
+    missed = struck.model_copy(update={"index": 1, "exposed": 0})
+    windows = {name: {"latency.end_to_end.p99": 0.01} for name in ("steady", "fault[0]", "fault[1]", "recovery[1]")}
+    both = trial(metrics=windows, faults=[struck, missed])
+    of = {
+        name: told(contract("<=", 0.05, "latency.end_to_end.p99", window=name), stored([], [both])) for name in windows
+    }
+    assert {name: row.verdict for name, row in of.items()} == {
+        "steady": Verdict.PASS,
+        "fault[0]": Verdict.PASS,
+        "fault[1]": Verdict.INVALID,
+        "recovery[1]": Verdict.INVALID,
+    }
+    assert "NOT EXERCISED" in of["fault[1]"].words
+
+
+def test_a_throughput_that_cannot_last_keeps_its_bound_with_a_note() -> None:
+    b = trial(900.0, "throughput", throughput_label={"steady": "draining"})
+    row = told(contract(">=", 500.0, "throughput"), stored([], [b, trial(900.0, "throughput")]))
+    assert row.verdict is Verdict.PASS
+    assert [note.partition(";")[0] for note in row.notes] == [
+        "the throughput of run/1 cannot last (draining: its backlog shrank)"
+    ]
+
+
+def test_a_bound_where_nothing_is_bad_is_said_to_say_nothing_of_the_rest() -> None:
+    upper = told(contract("<=", 1e6, "throughput"), stored([], [trial(1.0, "throughput")]))
+    assert upper.notes == ["more throughput is better: an upper bound on it says nothing of what is too little"]
+    p99 = "latency.end_to_end.p99"
+    lower = told(contract(">=", 0.0001, p99), stored([], [trial(0.1, p99)]))
+    assert lower.notes == [f"less {p99} is better: a lower bound on it says nothing of what is too much"]
+    assert told(contract(">=", 0.5, "throughput"), stored([], [trial(1.0, "throughput")])).notes == []

@@ -455,9 +455,78 @@ def test_the_middle_of_two_is_the_worse_one() -> None:
 
 
 def test_where_more_is_better_min_abs_is_held_against_what_b_has_left() -> None:
-    halved = paired([trial(100.0, "throughput")] * 6, [trial(50.0, "throughput")] * 6)
-    row = told(margin(25, "throughput", min_abs=50.0), halved)
-    assert (row.tolerated, row.verdict) == (2.0, Verdict.PASS)
+    less = paired([trial(100.0, "throughput")] * 6, [trial(60.0, "throughput")] * 6)
+    row = told(margin(25, "throughput", min_abs=40.0), less)
+    assert row.tolerated == pytest.approx(100 / 60)
+    assert row.verdict is Verdict.PASS
+    assert told(margin(25, "throughput", min_abs=39.0), less).verdict is Verdict.FAIL
+
+
+@pytest.mark.parametrize("b", [1400.0, 101.0, 1997.0])
+def test_where_more_is_better_a_min_abs_above_half_of_the_reference_could_never_fail(b: float) -> None:
+    rule = margin(10, "throughput", min_abs=5000.0)
+    row = told(
+        rule, paired([trial(1997.0, "throughput")] * 6, [trial(b, "throughput")] * 6, sigma_d={"throughput": 0.02})
+    )
+    assert (row.verdict, row.detectable, row.sigma_d) == (Verdict.INVALID, None, None)
+    assert row.words == (
+        "this rule cannot fail: what is below 5,000/s (min_abs) counts as that much, and A has 1,997/s; write a min_abs below 998/s"
+    )
+    unpaired = told(rule, stored([trial(1997.0, "throughput")] * 3, [trial(b, "throughput")] * 3))
+    assert (unpaired.verdict, "the baseline has 1,997/s" in unpaired.words) == (Verdict.INVALID, True)
+
+
+def test_figures_that_were_raised_to_min_abs_are_never_as_good_and_told_as_measured() -> None:
+    row = told(margin(10, min_abs=100.0), paired([trial(0.150)] * 6, [trial(2.0)] * 6))
+    raised = (
+        "what is below 100 s (min_abs) counts as 100 s; by the middle figures as measured B is 13.3 times as bad as A"
+    )
+    assert (row.verdict, row.notes) == (Verdict.PASS, [raised])
+    assert row.words == (
+        f"between B and A no difference counts (+0.0 % to +0.0 %, 6 pairs): within the 100 % that is tolerated; {raised}"
+    )
+    assert row.detectable == pytest.approx(2 * 100 / 0.150)  # as measured, not of what was raised
+    partly = told(margin(10, min_abs=0.2), paired([trial(0.150)] * 6, [trial(2.0)] * 6))
+    assert (partly.verdict, partly.words.startswith("B is 10 times as bad as A")) == (Verdict.FAIL, True)
+    assert partly.words.endswith("as measured B is 13.3 times as bad as A")
+
+
+def test_a_figure_of_a_faults_window_proves_nothing_where_the_fault_was_not_exercised() -> None:
+    missed = trial(0.01, window="fault[0]", faults=[records.broker_kill().model_copy(update={"exposed": 0})])
+    row = told(margin(25, window="fault[0]"), paired([missed] * 6, [missed] * 6))
+    assert (row.verdict, "NOT EXERCISED" in row.words) == (Verdict.INVALID, True)
+    struck = trial(0.01, window="fault[0]", faults=[records.broker_kill()])
+    assert told(margin(25, window="fault[0]"), paired([struck] * 6, [struck] * 6)).verdict is Verdict.PASS
+
+
+def test_no_sight_is_claimed_of_looks_that_were_never_made() -> None:
+    assert told(margin(25), of_ratios(D[:3])).detectable is None
+    assert told(margin(25), of_ratios(D[:3], more=True)).detectable is not None
+    cut, whole = told(margin(5), of_ratios(D[:8])), told(margin(5), of_ratios(D))
+    assert (cut.detectable or 0) > (whole.detectable or 9)  # one look of three sees less
+
+
+def test_what_drifted_would_never_have_been_a_fail() -> None:
+    drifted = told(margin(25), of_ratios(D, comparability=Comparability(differences=(KERNEL,))))
+    assert (drifted.verdict, drifted.detectable) == (Verdict.INCONCLUSIVE, None)
+
+
+def test_at_least_ten_milliseconds_is_not_better_than_a_hundred_and_fifty() -> None:
+    row = told(margin(25), stored([trial(0.150)] * 3, [trial(AtLeast(at_least=0.010))] * 3))
+    assert (row.verdict, row.estimate, row.upper) == (Verdict.INCONCLUSIVE, None, None)
+    assert row.words == (
+        "this run is at most 93.3 % better than the baseline, if it is better at all (−93.3 % or more, 3 and 3 trials): "
+        "neither within 25 % nor beyond is proven"
+    )
+
+
+def test_a_missing_steady_window_is_told_before_a_backlog_that_grew() -> None:
+    grew = trial(900.0, "throughput", window="whole", throughput_label={"whole": "filling"})
+    steady = trial(900.0, "throughput", throughput_label={"steady": "sustained", "whole": "filling"})
+    row = told(margin(25, "throughput"), paired([steady] * 6, [grew] * 6))
+    assert row.words.startswith("throughput stands in different windows: B of pair 1")
+    both = told(margin(25, "throughput"), paired([grew] * 6, [grew] * 6))
+    assert "its backlog grew over the whole run, for no steady window was left" in both.words
 
 
 def test_the_coarsest_trial_says_what_could_be_resolved() -> None:

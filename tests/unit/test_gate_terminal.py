@@ -13,6 +13,7 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from harness.gate.outcome import Outcome, Told, Verdict
+from harness.record import AtLeast
 from reports.gate import told
 from reports.gate.terminal import MAX_ROWS, MAX_SENTENCES, plain, print_outcome
 
@@ -67,6 +68,15 @@ class TestVerdict:
     )
     def test_each_is_a_sentence(self, rows: list[outcomes.Row], words: str) -> None:
         assert told.headline(outcomes.outcome(*rows)) == words
+
+    def test_what_is_inconclusive_is_told_by_its_cause(self) -> None:
+        drifted = outcomes.undecided(words="it would be PASS (B is as good as A), but the sides differ in …")
+        opened = outcomes.undecided(rule="p99", upper=None, b=outcomes.values("b", [AtLeast(at_least=1.0)] * 10))
+        assert told.headline(outcomes.outcome(drifted)).endswith(f"broken. {told.DRIFTED}")
+        assert told.headline(outcomes.outcome(opened)).endswith(f"broken. {told.OPEN}")
+        assert told.headline(outcomes.outcome(drifted, outcomes.undecided(rule="p50"))).endswith(
+            f"{told.DRIFTED} {told.FEW}"
+        )
 
     def test_a_rule_counts_by_its_worst_case(self) -> None:
         rows = [outcomes.held(), outcomes.held(case="b", verdict=Verdict.FAIL), outcomes.held(case="c")]
@@ -279,3 +289,18 @@ class TestOthersText:
         assert re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", page) is None
         assert re.search(r"^\s*::", page, re.MULTILINE) is None
         assert "VERDICT  FAIL: the rule is broken." in page
+
+
+def test_nothing_could_be_seen_where_no_look_was_reached_and_only_columns_that_are_there_are_explained() -> None:
+    cut_short = outcomes.undecided(level=None, lower=None, upper=None, detectable=None, n=3)
+    page = unwrapped(outcomes.outcome(cut_short), 200)
+    power = page.partition("What could have been seen at all")[2]
+    assert "nothing" in power.partition("σ_d: how much")[0]
+    assert "level:" not in power
+    assert "level: how often" in unwrapped(outcomes.outcome(outcomes.undecided()), 200)
+
+
+def test_bounds_without_a_ratio_are_told_alone() -> None:
+    opened = outcomes.undecided(estimate=None, lower=0.067, upper=None)
+    assert told.figures(opened, ("A", "B"))[0] == "worse by −93.3 % or more, tolerated +25.0 %"
+    assert told.legend(outcomes.outcome(opened), [opened]) != []
