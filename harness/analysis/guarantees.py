@@ -211,7 +211,8 @@ class _Court:
         if not stranded.any():
             return
         deliverable = stranded & self._found(self._is_deliverable())
-        waiting = stranded & ~deliverable & self._found(pl.col("place") == Place.READY.value)
+        free = (pl.col("place") == Place.READY.value) | pl.col("hold_over").fill_null(False)
+        waiting = stranded & ~deliverable & self._found(free)
         none = self.claims[FaultKind.NONE] or NO_FAULT
         for chosen, may_only, what in (
             (deliverable, False, "not delivered (stranded)"),
@@ -226,13 +227,16 @@ class _Court:
             self._blame(what, stands, may_only=may_only, nobodys=np.full(len(stands), not none.may_strand))
 
     def _is_deliverable(self) -> pl.Expr:
-        """Returns which copies were found in a place from which they should have been delivered by the end."""
+        """Returns which copies were found in a place from which they should have been delivered by the end.
+
+        A hold that ran out while workers were busy, and not asking, proves nothing; nor does what waits as long as others still come.
+        """
         facts = self.seen.facts
         events = self.seen.moments.delivery_events_ns
         asked_in_vain_ns = (facts.asking_until_ns or 0) - (int(events[-1]) if len(events) else 0)
         longest_hold_s = max(facts.visibility_s + facts.sweep_s, SHORTEST_QUIET_S)
         quiet = facts.drain_complete or asked_in_vain_ns >= longest_hold_s * NS_PER_S
-        hold_over = pl.when(pl.col("hold_over").is_null()).then(pl.lit(quiet)).otherwise(pl.col("hold_over"))
+        hold_over = pl.col("hold_over").fill_null(True) & pl.lit(quiet)
         place = pl.col("place")
         return ((place == Place.RUNNING.value) | hold_over) & (place != Place.DEAD_LETTER.value)
 

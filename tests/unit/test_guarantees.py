@@ -529,6 +529,12 @@ def test_what_is_ready_is_not_delivered_only_if_workers_asked_in_vain_for_the_lo
     assert guarantees(story)["broker kill"].evidence.endswith(
         "; 1 still waiting when the drain ended: raise phases.drain"
     )
+    busy = stranded(
+        "in_flight", hold_over=True, drain_complete=False, asking_until_ns=at(24)
+    )  # held by those who work still
+    assert guarantees(busy)["broker kill"].evidence.endswith(
+        "; 1 still waiting when the drain ended: raise phases.drain"
+    )
     held = stranded("in_flight", hold_over=False, drain_complete=False, asking_until_ns=at(24))
     assert guarantees(held)["broker kill"].evidence.endswith("; 1 stranded with their hold not over")
     assert (
