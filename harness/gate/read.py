@@ -6,7 +6,6 @@ and refused in the same words as in scenarios.
 
 from __future__ import annotations
 
-import difflib
 import re
 import tomllib
 from collections.abc import Mapping
@@ -15,6 +14,7 @@ from typing import Any
 
 from harness.analysis.slo import RECOVERY
 from harness.errors import UsageError, one_line
+from harness.gate import remedies
 from harness.gate.absolute import RELATIONS
 from harness.gate.lines import Lines
 from harness.gate.phrases import LOSS, is_of_the_run
@@ -238,7 +238,7 @@ class _Reader:
                 "add metric = 'latency.end_to_end.p99' or the like",
             )
         elif not isinstance(name, str) or name not in METRICS:
-            self._refuse("metric", f"there is no metric {name!r}", "the name of a metric", _nearest_metrics(str(name)))
+            self._refuse("metric", f"there is no metric {name!r}", "the name of a metric", remedies.metric(str(name)))
         elif name == "loss.confirmed_upper_95" or (kind == "max_worse" and name == "loss.ratio"):
             why = "rests on messages, which are lost in batches: a bound of 5 % is then wrong in a third of all cases"
             self._refuse(
@@ -273,7 +273,7 @@ class _Reader:
     def _relative(self, *, id: str, metric: str, case: str, window: str) -> Rule:
         most = 1.0 if metric == LOSS else _MOST
         share = self._percent("max_worse", most=most, below=metric == LOSS)
-        least = self._size("min_abs", metric) if "min_abs" in self._table else 0.0
+        least = self._size(metric) if "min_abs" in self._table else 0.0
         if metric == LOSS and "min_abs" in self._table:
             self._refuse(
                 "min_abs",
@@ -281,15 +281,16 @@ class _Reader:
                 "max_worse alone: the share of pairs in which only B loses",
                 "remove it",
             )
-        elif metric and metric != LOSS and METRICS[metric].can_be_zero and not least:
+        elif metric and metric != LOSS and least == 0 and (METRICS[metric].can_be_zero or "min_abs" in self._table):
             text = (
                 f"{metric} can be 0, and 0 has no ratio"
                 if "min_abs" not in self._table
                 else "is 0, so that it says nothing"
             )
-            remedy = f"add e.g. min_abs = '{_example(metric)}'"
+            add = "add" if METRICS[metric].can_be_zero else "remove it, or write"
+            remedy = f"{add} e.g. min_abs = '{remedies.example(metric)}'"
             self._refuse("min_abs", text, "min_abs: the size below which figures do not differ", remedy)
-        return RelativeRule(id=id, metric=metric, case=case, window=window, max_ratio=1 + share, min_abs=least)
+        return RelativeRule(id=id, metric=metric, case=case, window=window, max_ratio=1 + share, min_abs=least or 0.0)
 
     def _percent(self, key: str, *, most: float, below: bool = False, zero: bool = False) -> float:
         """Returns a share of 1, written with its unit."""
@@ -303,7 +304,7 @@ class _Reader:
                 key,
                 str(error).partition("; expected")[0],
                 expected,
-                f"write '{value.strip()}%'" if _bare(value) else "",
+                remedies.margin(value) if _bare(value) else "",
             )
             return 0.0
         if share is None:
@@ -311,7 +312,7 @@ class _Reader:
                 key,
                 f"{value!r} has no unit" if number else f"{value!r} is not what belongs here",
                 expected,
-                f"write '{value}%'" if number else "",
+                remedies.margin(value) if number else "",
             )
         elif not (0 <= share <= most) or (share == 0 and not zero) or (share == most and below):
             self._refuse(key, f"{value!r} is out of bounds", expected)
@@ -319,22 +320,23 @@ class _Reader:
             return share
         return 0.0
 
-    def _size(self, key: str, metric: str) -> float:
-        return self._quantity(key, str(self._table[key]), metric)
+    def _size(self, metric: str) -> float | None:
+        value = self._table["min_abs"]
+        return 0.0 if value == 0 and not isinstance(value, bool) else self._quantity("min_abs", str(value), metric)
 
-    def _quantity(self, key: str, text: str, metric: str) -> float:
-        """Returns a figure in the metric's base unit."""
+    def _quantity(self, key: str, text: str, metric: str) -> float | None:
+        """Returns a figure in the metric's base unit, None where it cannot be read."""
         value = self._table[key]
         if isinstance(value, bool) or not isinstance(value, str | int | float):
             self._refuse(key, f"{value!r} is not what belongs here", "a figure with its unit, such as '2 ms'")
-            return 0.0
+            return None
         if not metric:
-            return 0.0  # its unit is not known
+            return None  # its unit is not known
         path = f"{self._name}: {key}"
         node = Node(path=path, place=self._lines.place(self._index, key), kind="text", text=text)
         read = bound_shape(METRICS[metric]).read(node, self._report)
         self._sound &= read is not BAD
-        return 0.0 if read is BAD else float(read)
+        return None if read is BAD else float(read)
 
     def _absolute(self, *, id: str, metric: str, case: str, window: str) -> Rule | None:
         text = self._table["require"]
@@ -348,16 +350,21 @@ class _Reader:
             self._refuse("require", f"{text!r} is no relation with a bound", _REQUIRE, remedy)
             return None
         limit = self._quantity("require", parts[2].strip(), metric)
-        if metric and parts[1] == "==" and limit and METRICS[metric].unit != "count":
+        if limit is None:
+            return None
+        if parts[1] == "==" and limit and METRICS[metric].unit != "count":
             self._refuse(
                 "require",
                 f"{text!r}: no measured figure is exactly that",
                 "<= or >= and a bound",
                 f"write '<= {parts[2].strip()}'",
             )
-        if metric and ((parts[1] == "<" and limit == 0) or (parts[1] == ">=" and limit == 0)):
+        if limit == 0 and parts[1] in ("<", ">="):
             never = "can never" if parts[1] == "<" else "can only"
             self._refuse("require", f"{text!r} {never} hold: no figure is below 0", _REQUIRE)
+        if metric == "loss.ratio" and limit == 1 and parts[1] in ("<=", ">"):
+            never = "can never" if parts[1] == ">" else "can only"
+            self._refuse("require", f"{text!r} {never} hold: no more can be lost than all", _REQUIRE)
         return AbsoluteRule(
             id=id, metric=metric, case=case, window=window, relation=parts[1], limit=limit, text=" ".join(text.split())
         )
@@ -370,7 +377,7 @@ class _Reader:
         fault = self._table.get("fault", "")
         kinds = [kind.value for kind in FaultKind]
         if "fault" in self._table and fault not in kinds:
-            self._refuse("fault", f"there is no fault {fault!r}", one_of(kinds), did_you_mean(str(fault), kinds))
+            self._refuse("fault", f"there is no fault {fault!r}", one_of(kinds), remedies.fault(str(fault), kinds))
         return GuaranteeRule(id=id, metric=metric, case=case, window=window, fault=str(fault))
 
     def _budget(self, *, id: str, metric: str, case: str, window: str) -> Rule:
@@ -386,15 +393,3 @@ class _Reader:
 
 def _bare(text: str) -> bool:
     return re.fullmatch(r"\s*[0-9]+(\.[0-9]+)?\s*", text) is not None
-
-
-def _nearest_metrics(name: str) -> str:
-    """Returns the remedy for a typing error in the name of a metric: the nearest ones."""
-    close = difflib.get_close_matches(name.lower(), METRICS, n=3, cutoff=0.6)
-    return f"did you mean {' or '.join(map(repr, close))}?" if close else "brokerbench list names the metrics"
-
-
-def _example(metric: str) -> str:
-    return {"s": "2 ms", "count": "10", "ratio": "1 %", "B": "10 B", "s/million": "1 s", "/s": "10/s"}[
-        METRICS[metric].unit
-    ]
