@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shlex
-import sys
 from contextlib import ExitStack, suppress
 from datetime import datetime
 from pathlib import Path
@@ -14,11 +13,11 @@ import click
 from rich.console import Console
 
 from harness.cli.output import readers_may_leave, say
-from harness.cli.pairing import share_of_cpus
+from harness.cli.pairing import require_nothing_else, share_of_cpus
+from harness.cli.pairing_sides import command, listed, read_side, require_resumable
 from harness.cli.phrases import time_left
 from harness.cli.places import deployment_of
 from harness.errors import Interrupted, UnavailableError, UsageError
-from harness.redaction import hide
 
 if TYPE_CHECKING:
     from harness.cli.pairing_view import PairsView
@@ -31,6 +30,10 @@ if TYPE_CHECKING:
 OUTPUT = Path("runs")
 PAIRS = 10
 FEWEST, MOST = 3, 1000
+STORED = "stored"
+"""In the details of the record: the file that got what was found."""
+WITH_RESUME = ("resume", "quiet", "as_json")
+"""What may be said of a calibration that is gone on with; all else it has in ``ab.json``."""
 
 EXIT_CODES = """\b
 Exit codes:
@@ -43,7 +46,7 @@ Exit codes:
 
 
 @click.command(epilog=EXIT_CODES)
-@click.argument("scenario")
+@click.argument("scenario", required=False)
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a key, as for `run`.")
 @click.option("--case", "cases", multiple=True, metavar="PATTERN", help="Only cases whose id matches, e.g. 'redis-*'.")
 @click.option(
@@ -73,9 +76,12 @@ Exit codes:
 )
 @click.option("--json", "as_json", is_flag=True, help="Print what was found as JSON on stdout and nothing else.")
 @click.option("--quiet", is_flag=True, help="No progress on stderr.")
+@click.pass_context
 def calibrate(
+    context: click.Context,
+    /,
     *,
-    scenario: str,
+    scenario: str | None,
     overrides: tuple[str, ...],
     cases: tuple[str, ...],
     pairs: int,
@@ -96,15 +102,24 @@ def calibrate(
     from harness.pairs_folder import PairsFolder  # noqa: PLC0415 - as above
     from harness.store import RunFolder  # noqa: PLC0415 - as above
 
-    quiet, share = quiet or as_json, share_of_cpus(others)
-    asked = _read(scenario, overrides, cases)
-    arm = _arm(asked, quiet=quiet)
+    quiet = quiet or as_json
     if resume is None:
-        record = new_calibration(arm, pairs=pairs, command=_command(), seed=order_seed, others_share=share)
+        if scenario is None:
+            raise UsageError(
+                "SCENARIO is missing",
+                expected="a shipped scenario's name, a file, or --resume FOLDER",
+                remedy="brokerbench calibrate --help",
+            )
+        share, asked = share_of_cpus(others), read_side(scenario, overrides, cases)
+        arm = _arm(asked, quiet=quiet)
+        record = new_calibration(arm, pairs=pairs, command=command(), seed=order_seed, others_share=share)
         folder = PairsFolder(RunFolder.create(output, f"calibrate-{asked.name}", datetime.now()).path)
     else:
+        require_nothing_else(context, WITH_RESUME)
         folder = PairsFolder.open(resume)
-        record = _begun(folder, asked)
+        record = folder.load()
+        asked = _begun(folder, record)
+        arm = _arm(asked, quiet=quiet)
     with ExitStack() as ending:
         ending.enter_context(folder.alone())
         if not quiet:
@@ -113,17 +128,11 @@ def calibrate(
         record, found = run_calibration(folder, record, arm, _view(asked, ending, quiet=quiet))
     if found is None:
         done = sum(len(case.pairs) for case in record.cases)
-        again = f"{record.command} --resume {shlex.quote(str(folder.path))}"
+        again = shlex.join(["brokerbench", "calibrate", "--resume", str(folder.path)])
         raise Interrupted(f"interrupted after {done} whole pairs: nothing is stored", remedy=f"go on: {again}")
-    return _told(found, found.keep(), folder, as_json=as_json)
-
-
-def _read(scenario: str, overrides: tuple[str, ...], cases: tuple[str, ...]) -> Scenario:
-    from harness.cli.commands import catalogue  # noqa: PLC0415 - which imports this module
-    from harness.scenario.choice import chosen  # noqa: PLC0415 - as in `calibrate`
-    from harness.scenario.read import read_scenario  # noqa: PLC0415 - as in `calibrate`
-
-    return chosen(read_scenario(scenario, catalogue(), overrides), cases)
+    stored = found.keep()
+    folder.save(record.model_copy(update={"details": {**record.details, STORED: str(stored)}}))
+    return _told(found, stored, folder, as_json=as_json)
 
 
 def _arm(scenario: Scenario, *, quiet: bool) -> Arm:
@@ -135,26 +144,37 @@ def _arm(scenario: Scenario, *, quiet: bool) -> Arm:
     for case in scenario.cases:
         if reason := deployment.unavailable(case.setup, case.site):
             raise UnavailableError(f"{case.id}: {reason}")
-    return Arm(scenario=scenario, runner=Here(deployment=deployment, command=_command()))
+    return Arm(scenario=scenario, runner=Here(deployment=deployment, command=command()))
 
 
-def _begun(folder: PairsFolder, asked: Scenario) -> PairsRecord:
-    """Returns the record of a calibration that was cut short; raises UsageError where it is over, or of something else."""
-    record = folder.load()
+def _begun(folder: PairsFolder, record: PairsRecord) -> Scenario:
+    """Returns the scenario of a calibration that was cut short, or whose answer was not stored.
+
+    Raises:
+        UsageError: it is over, or a comparison, or what it measures is no longer what it was.
+    """
     if record.stopping != "fixed":
         raise UsageError(
             f"{folder.path} is a comparison, no calibration",
             expected="a folder that `brokerbench calibrate` made",
-            remedy=f"brokerbench ab --resume {folder.path}",
+            remedy=f"go on with it: {shlex.join(['brokerbench', 'ab', '--resume', str(folder.path)])}",
         )
-    same = record.scenario_text == asked.text and [case.a for case in record.cases] == [case.id for case in asked.cases]
-    if not same or record.overrides != [hide(each) for each in asked.overrides]:
+    if record.status == "finished" and STORED in record.details:
         raise UsageError(
-            f"{folder.path} is of another scenario, or of other cases or overrides",
-            expected="what it was begun with",
-            remedy=f"it was begun with: {record.command}",
+            f"{folder.path} has come to its end: what it found is stored in {record.details[STORED]}",
+            expected="a calibration that was cut short",
+            remedy=f"measure anew: {record.command}",
         )
-    return record
+    require_resumable(folder, record)
+    ids = [case.a for case in record.cases]
+    asked = listed(read_side(record.scenario_path, [*record.overrides, f"deployment={record.deployment}"], ()), ids)
+    if asked.text != record.scenario_text or [case.id for case in asked.cases] != ids:
+        raise UsageError(
+            f"{record.scenario_path} is not what it was when {folder.path} was begun",
+            expected="the same scenario for all pairs",
+            remedy=f"restore the file, or begin anew: {record.command}",
+        )
+    return asked
 
 
 def _view(scenario: Scenario, ending: ExitStack, *, quiet: bool) -> PairsView:
@@ -174,10 +194,6 @@ def _first_line(record: PairsRecord, scenario: Scenario, folder: PairsFolder) ->
     left = max(record.most - len(case.counted) for case in record.cases)
     time = time_left(expected_s(scenario, left))
     return f"calibrate {scenario.name}: the generator's ceiling, then {left} pairs of identical trials{cases}, about {time}; {folder.path}"
-
-
-def _command() -> str:
-    return shlex.join(["brokerbench", *map(hide, sys.argv[1:])])
 
 
 def _told(found: Found, path: Path, folder: PairsFolder, *, as_json: bool) -> int:

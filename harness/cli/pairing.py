@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -17,9 +17,18 @@ from rich.console import Console
 
 from harness.cli.gating import EXIT_CODES, Outputs, output_options, write_outputs
 from harness.cli.output import say
-from harness.cli.pairing_sides import arms_of, command, images_of, listed, python_of, read_side, same_cases
+from harness.cli.pairing_sides import (
+    arms_of,
+    command,
+    images_of,
+    listed,
+    python_of,
+    read_side,
+    require_resumable,
+    same_cases,
+)
 from harness.errors import BrokerbenchError, Interrupted, UsageError
-from harness.redaction import HIDDEN, hide
+from harness.redaction import hide
 
 if TYPE_CHECKING:
     from harness.cli.pairing_view import PairsView
@@ -92,7 +101,7 @@ def ab(context: click.Context, /, *, resume: Path | None, outputs: Outputs, quie
     Stops when every rule is decided, which is looked at after 6, 10 and 16 pairs. Without --rules: B not slower than A, and no loss.
     """
     if resume is not None:
-        _require_nothing_else(context)
+        require_nothing_else(context, WITH_RESUME)
     comparison = _new(**asked) if resume is None else _taken_up(resume)
     outputs.require_places(before_long_work=True)
     return comparison.run(outputs, quiet=quiet or outputs.as_json)
@@ -241,32 +250,26 @@ def _taken_up(path: Path) -> _Comparison:
     """Returns a comparison that was cut short.
 
     Raises:
-        UsageError: it is over, or what it compares is no longer what it was.
+        UsageError: it is over or a calibration, or what it compares is no longer what it was.
     """
-    from harness import __version__  # noqa: PLC0415 - as above
     from harness.gate.read import read_rules  # noqa: PLC0415 - as above
     from harness.pairs_folder import RULES, PairsFolder  # noqa: PLC0415 - as above
 
     folder = PairsFolder.open(path)
     record = folder.load()
+    if record.stopping == "fixed":
+        raise UsageError(
+            f"{folder.path} is a calibration, no comparison",
+            expected="a folder that `brokerbench ab` made",
+            remedy=f"go on with it: {shlex.join(['brokerbench', 'calibrate', '--resume', str(folder.path)])}",
+        )
     if record.status == "finished":
         raise UsageError(
             f"{folder.path} has come to its end: {record.outcome.exit_reason if record.outcome else 'all pairs are run'}",
             expected="a comparison that was cut short",
             remedy=f"judge it again, with other rules too: brokerbench gate {folder.path} --rules FILE",
         )
-    if record.tool_version != __version__:
-        raise UsageError(
-            f"{folder.path} was begun by brokerbench {record.tool_version}, and this is {__version__}",
-            expected="the same version for all pairs",
-            remedy=f"pip install brokerbench=={record.tool_version}, or begin anew: {record.command}",
-        )
-    if any(HIDDEN in key for key in (*record.overrides, *record.a.overrides, *record.b.overrides)):
-        raise UsageError(
-            f"{folder.path} was begun with a password on the command line, which is stored nowhere",
-            expected="an address that names it: redis://:${NAME}@host",
-            remedy=f"begin anew: {record.command}",
-        )
+    require_resumable(folder, record)
     environment = dict(os.environ)
     where = f"deployment={record.deployment}"
     keys = (
@@ -302,18 +305,18 @@ def _taken_up(path: Path) -> _Comparison:
     )
 
 
-def _require_nothing_else(context: click.Context) -> None:
+def require_nothing_else(context: click.Context, allowed: Collection[str]) -> None:
+    """Raises UsageError where more than the allowed options are on the command line beside ``--resume``."""
     given = [
         param
         for param in context.command.params
-        if param.name not in WITH_RESUME
-        and context.get_parameter_source(param.name or "") is ParameterSource.COMMANDLINE
+        if param.name not in allowed and context.get_parameter_source(param.name or "") is ParameterSource.COMMANDLINE
     ]
     if given:
         name = given[0].opts[0] if isinstance(given[0], click.Option) else given[0].human_readable_name
         raise UsageError(
             f"--resume goes on with what was asked for, and {name} is asked for too",
-            expected="--resume FOLDER, and where the verdicts go",
+            expected="--resume FOLDER, and where the answer goes",
             remedy="leave the rest out, or begin anew without --resume",
         )
 

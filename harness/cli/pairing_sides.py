@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING
 
 from harness.cli.places import deployment_of
 from harness.errors import UnavailableError, UsageError
-from harness.redaction import hide
+from harness.redaction import HIDDEN, hide
 from harness.scenario.sites import DOCKER
 
 if TYPE_CHECKING:
     from harness.experiment.pairs import Arm
-    from harness.gate.pairs import SideRecord
+    from harness.gate.pairs import PairsRecord, SideRecord
+    from harness.pairs_folder import PairsFolder
     from harness.scenario.model import Scenario
 
 
@@ -47,6 +48,24 @@ def listed(scenario: Scenario, ids: Sequence[str]) -> Scenario:
     """Returns a scenario of those cases; all of it where it has none of them."""
     cases = tuple(case for case in scenario.cases if case.id in ids)
     return replace(scenario, cases=cases, load=cases[0].load, workers=cases[0].workers) if cases else scenario
+
+
+def require_resumable(folder: PairsFolder, record: PairsRecord) -> None:
+    """Raises UsageError where pairs that were cut short cannot be gone on with as they were begun."""
+    from harness import __version__  # noqa: PLC0415 - as above
+
+    if record.tool_version != __version__:
+        raise UsageError(
+            f"{folder.path} was begun by brokerbench {record.tool_version}, and this is {__version__}",
+            expected="the same version for all pairs",
+            remedy=f"pip install brokerbench=={record.tool_version}, or begin anew: {record.command}",
+        )
+    if any(HIDDEN in key for key in (*record.overrides, *record.a.overrides, *record.b.overrides)):
+        raise UsageError(
+            f"{folder.path} was begun with a password on the command line, which is stored nowhere",
+            expected="an address that names it: redis://:${NAME}@host",
+            remedy=f"begin anew: {record.command}",
+        )
 
 
 def python_of(path: Path | None) -> str:

@@ -292,10 +292,27 @@ def test_after_a_ctrl_c_the_command_says_how_to_go_on_and_does(tmp_path: Path, s
     [folder] = runs.iterdir()
     assert told.value.remedy.endswith(f" --resume {folder}")
     scripted.interrupt = lambda number: ""
-    with pytest.raises(UsageError, match="is of another scenario, or of other cases or overrides"):
-        cli.main([*words, "--resume", str(folder), "--set", "load.rate=2000/s"], standalone_mode=False)
-    assert cli.main([*words, "--resume", str(folder)], standalone_mode=False) == 0
+    with pytest.raises(UsageError, match="goes on with what was asked for, and --pairs is asked for too"):
+        cli.main(["calibrate", "--pairs", "5", "--resume", str(folder)], standalone_mode=False)
+    with pytest.raises(UsageError, match="is a calibration, no comparison") as refused:
+        cli.main(["ab", "--resume", str(folder)], standalone_mode=False)
+    assert refused.value.remedy == f"go on with it: brokerbench calibrate --resume {folder}"
+    assert PairsFolder.open(folder).load().status == "interrupted"
+    assert cli.main(["calibrate", "--quiet", "--resume", str(folder)], standalone_mode=False) == 0
     assert [*runs.iterdir()] == [folder]
+    with pytest.raises(UsageError, match="has come to its end: what it found is stored in"):
+        cli.main(["calibrate", "--resume", str(folder)], standalone_mode=False)
+
+
+def test_a_scenario_that_has_changed_is_not_calibrated_to_its_end(tmp_path: Path, scripted: Wavering) -> None:
+    path, runs = written(tmp_path), tmp_path / "runs"
+    scripted.interrupt = lambda number: "before"
+    with pytest.raises(Interrupted):
+        cli.main(["calibrate", str(path), "-o", str(runs), "--quiet"], standalone_mode=False)
+    path.write_text(path.read_text().replace("1000/s", "2000/s"))
+    [folder] = runs.iterdir()
+    with pytest.raises(UsageError, match="is not what it was when"):
+        cli.main(["calibrate", "--resume", str(folder)], standalone_mode=False)
 
 
 def test_a_comparison_is_no_calibration_to_go_on_with(tmp_path: Path, scripted: Wavering) -> None:
@@ -303,7 +320,7 @@ def test_a_comparison_is_no_calibration_to_go_on_with(tmp_path: Path, scripted: 
     cli.main(["ab", str(path), "--max-worse", "900%", "-o", str(runs), "--quiet"], standalone_mode=False)
     [folder] = runs.iterdir()
     with pytest.raises(UsageError, match="is a comparison, no calibration"):
-        cli.main(["calibrate", str(path), "--resume", str(folder)], standalone_mode=False)
+        cli.main(["calibrate", "--resume", str(folder)], standalone_mode=False)
 
 
 def test_what_this_machine_cannot_run_is_refused_before_anything_is_made(tmp_path: Path) -> None:
