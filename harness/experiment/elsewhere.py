@@ -79,6 +79,12 @@ class Elsewhere:
                 remedy=f"{self.python} -m pip install brokerbench",
             )
         version = asked.stdout.strip()
+        if not version:
+            raise UsageError(
+                f"{self.python} does not say which brokerbench it has",
+                expected="a Python in which brokerbench is installed, e.g. base/.venv/bin/python",
+                remedy="name its interpreter, not another program",
+            )
         read = self._ask(["-c", ONCE, "check", scenario.path, *self._keys(scenario)])
         if read.returncode:
             raise UsageError(
@@ -111,6 +117,8 @@ class Elsewhere:
         record = folder.load()
         if interrupted or status == ExitCode.INTERRUPTED:
             record = record.model_copy(update={"status": "interrupted"})
+        elif status < 0:  # it had no time to say so itself
+            record = record.model_copy(update={"exit_reason": f"{_ended(status)} ended {self.python}"})
         return Done(folder=folder, record=record)
 
     def _wait(self, argv: Sequence[str], stderr: IO[bytes]) -> tuple[int, bool]:
@@ -163,8 +171,15 @@ class Elsewhere:
 
 
 def _not_run(python: Path, status: int, told: str) -> BrokerbenchError:
-    problem = f"the brokerbench of {python} ran no trial (exit {status}): {told or 'it said nothing'}"
+    how = f"{_ended(status)} ended it" if status < 0 else f"exit {status}"
+    problem = f"the brokerbench of {python} ran no trial ({how}): {told or 'it said nothing'}"
     return UsageError(problem) if status == ExitCode.USAGE else BrokerbenchError(problem)
+
+
+def _ended(status: int) -> str:
+    """Returns which signal ended a process, by its negative exit code: ``signal 9 (SIGKILL)``."""
+    known = {each.value: f" ({each.name})" for each in signal.Signals}
+    return f"signal {-status}{known.get(-status, '')}"
 
 
 def _last_line(text: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from harness.errors import BrokerbenchError, UsageError
 from harness.experiment.elsewhere import Elsewhere
 from harness.run.progress import Deaf
+from tests.unit import gate_folders
 from tests.unit.test_pairs import scenario
 
 TELLS = '#!/bin/sh\necho "$@" >> {told}\nenv >> {told}\necho "no such key: load.rte" >&2\nexit {status}\n'
@@ -58,3 +60,21 @@ def test_a_scenario_that_it_does_not_take_is_refused_before_the_first_trial(tmp_
     (tmp_path / "python").write_text('#!/bin/sh\ncase "$4" in check) echo "bad key" >&2; exit 2;; esac\necho 0.9\n')
     with pytest.raises(UsageError, match=r"the brokerbench 0\.9 of .* does not take the scenario"):
         python.check(scenario())
+
+
+def test_a_program_that_is_no_python_is_refused_before_the_first_trial(tmp_path: Path) -> None:
+    silent = replace(other(tmp_path), python=Path("/bin/true"))
+    with pytest.raises(UsageError, match="/bin/true does not say which brokerbench it has"):
+        silent.check(scenario())
+
+
+def test_a_signal_that_ends_it_is_told(tmp_path: Path) -> None:
+    killed = other(tmp_path)
+    killed.python.write_text("#!/bin/sh\nkill -9 $$\n")
+    with pytest.raises(BrokerbenchError, match=r"ran no trial \(signal 9 \(SIGKILL\) ended it\): it said nothing"):
+        run(killed, tmp_path / "early")
+    begun = gate_folders.stored(tmp_path / "begun", gate_folders.run([0.01], status="running"))
+    killed.python.write_text(f"#!/bin/sh\ncp -r {begun} {tmp_path / 'late'}\nkill -9 $$\n")
+    asked = scenario()
+    done = killed.run(asked, asked.cases[0], Deaf(), seed=43, root=tmp_path / "late")
+    assert done.record.exit_reason == f"signal 9 (SIGKILL) ended {killed.python}"
