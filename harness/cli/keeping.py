@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -33,6 +34,16 @@ def _require_quiet(folder: RunFolder, others_share: float) -> None:
             expected="a machine that nobody else uses while the baseline is made",
             remedy="run it again when nothing else runs here, or allow more with --others, e.g. --others 50%",
         )
+
+
+def _findings(folder: RunFolder) -> Iterator[str]:
+    """Yields what speaks against the broker in what is kept, or proves nothing of it: figures of such a run are figures all the same."""
+    from harness.gate.evidence import Judged  # noqa: PLC0415 - as above
+    from harness.gate.unasked import findings  # noqa: PLC0415 - as above
+
+    for case in folder.load().cases:
+        for found in findings([Judged(record=trial, place=trial.folder) for trial in case.trials]):
+            yield f"{case.id}: {found.words}"
 
 
 @click.group()
@@ -71,6 +82,8 @@ def update(*, run: Path, output: Path, others: str) -> None:
     with readers_may_leave():
         for path, what in written:
             say(f"{path}: {what}")
+    for told in _findings(folder):
+        say(f"note: {told}", err=True)
     few = [each.case_id for each in made if each.trials < FEWEST]
     if few:
         say(

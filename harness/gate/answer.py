@@ -15,6 +15,7 @@ from harness.gate.judge import judge
 from harness.gate.outcome import Outcome, Verdict, exit_of
 from harness.gate.phrases import count
 from harness.gate.rules import RelativeRule, Rule
+from harness.gate.unasked import unasked
 
 ACROSS = "the sides are not comparable: their ratios are information, on which no verdict stands; contracts are judged all the same"
 
@@ -45,6 +46,7 @@ def answered(
         information = [row.model_copy(update={"verdict": Verdict.NOT_COMPARABLE}) for row in across]
         rows = [row for row in rows if (row.rule, row.case) not in unlike] or judge(rules, evidences)
         told.append(ACROSS)
+    told += unasked(rules, evidences)
     code, reason = exit_of(rows, inconclusive=inconclusive)
     if information:
         reason += f"; {count(len(information), 'ratio')} between sides that are not comparable: information only"
