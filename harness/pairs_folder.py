@@ -19,6 +19,7 @@ from pydantic import ValidationError
 from harness.errors import BrokenRunFolderError, UsageError, first_problem, one_line
 from harness.files import read_json
 from harness.gate.pairs import SCHEMA_VERSION, CasePairs, Letter, PairsRecord, Trial
+from harness.model import TrialStatus
 from harness.store import RECORD, RunFolder
 
 PAIRS = "ab.json"
@@ -31,11 +32,17 @@ def is_pairs(path: Path) -> bool:
 
 
 def _named(record: PairsRecord) -> Iterator[tuple[CasePairs, int, Letter, str]]:
-    """Yields of every finished pair case, number, side and run folder of each trial."""
+    """Yields case, number, side and run folder of each trial, first those of finished pairs; all but the interrupted."""
     for case in record.cases:
         for pair in case.pairs:
             yield case, pair.number, "a", pair.a
             yield case, pair.number, "b", pair.b
+    cases = {case.b: case for case in record.cases}
+    for (
+        ran
+    ) in record.unpaired:  # it may have proven a loss; what was interrupted proves nothing, and often has no trial
+        if ran.case in cases and ran.status != TrialStatus.INTERRUPTED:
+            yield cases[ran.case], ran.pair, ran.side, ran.run
 
 
 class PairsFolder:
@@ -117,7 +124,7 @@ class PairsFolder:
         return self._trials[run]
 
     def trials(self, record: PairsRecord) -> dict[str, Trial]:
-        """Returns all trials of finished pairs by the paths of their run folders.
+        """Returns all trials that were run to their end by the paths of their run folders.
 
         Raises:
             BrokenRunFolderError: one cannot be read, or is not what the record takes it for: it would prove what nobody ran.

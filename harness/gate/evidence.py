@@ -17,11 +17,13 @@ class Judged:
     Args:
         record: as its run has it. place: run folder and trial, as shown.
         disturbed: what from outside took the machine, so that it enters no ratio (of pairs the pair is discarded); "" = nothing did.
+        unfinished: its pair was not: the other trial is missing.
     """
 
     record: TrialRecord
     place: str
     disturbed: str = ""
+    unfinished: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,6 +48,7 @@ class Evidence:
     Args:
         case: the id that is shown (B's). ids: those that a rule's pattern may match.
         pairs: of an ``ab``, in the order of time, discarded ones too; () otherwise.
+        alone: number of its pair and trial of B, of pairs that were not finished: it enters no ratio, and hides no loss.
         a, b: trials that were not run as pairs: of a baseline and of a run.
         no_a: why there is nothing to compare with, where there is not.
         looks: planned in advance, of an ``ab``. more: further pairs may come.
@@ -57,6 +60,7 @@ class Evidence:
     case: str
     ids: tuple[str, ...]
     pairs: tuple[Pair, ...] = ()
+    alone: tuple[tuple[int, Judged], ...] = ()
     a: tuple[Judged, ...] = ()
     b: tuple[Judged, ...] = ()
     no_a: str = ""

@@ -44,7 +44,10 @@ class Seen:
     @property
     def name(self) -> str:
         """Returns the trial as a sentence names it: ``B of pair 3``, or its place."""
-        return self.judged.place if self.pair is None else f"{self.side.upper()} of pair {self.pair}"
+        if self.pair is None:
+            return self.judged.place
+        unfinished = ", which was not finished" if self.judged.unfinished else ""
+        return f"{self.side.upper()} of pair {self.pair}{unfinished}"
 
     @property
     def value(self) -> Value:
@@ -65,10 +68,11 @@ def seen(evidence: Evidence, rule: Rule, side: Side, *, discarded: bool = False)
     """Returns a rule's figure of every trial of one side, in the order of time; of guarantees, that have none, only the trials.
 
     Args:
-        discarded: also those of discarded pairs.
+        discarded: also those of discarded pairs, and of B those of pairs that were not finished.
     """
     pairs = evidence.pairs if discarded else evidence.counted
     trials = [(pair.number, pair.b if side == "b" else pair.a) for pair in pairs]
+    trials += evidence.alone if discarded and side == "b" else ()
     alone = evidence.b if side == "b" else evidence.a
     return [_seen(judged, rule, side, number) for number, judged in [*trials, *((None, each) for each in alone)]]
 

@@ -135,6 +135,12 @@ class PairsRecord(Part):
         """Returns the looks that were planned in advance, () of a fixed number of pairs."""
         return LOOKS.get(self.stopping, ())
 
+    @property
+    def unpaired(self) -> list[Ran]:
+        """Returns the trials of pairs that were not finished: their other one was not run to its end."""
+        paired = {run for case in self.cases for pair in case.pairs for run in (pair.a, pair.b)}
+        return [ran for ran in self.trials if ran.run not in paired]
+
 
 def pairs_schema() -> dict[str, Any]:
     """Returns the JSON schema (draft 2020-12) of ``ab.json``."""
@@ -206,12 +212,20 @@ def _evidence(
             )
             for pair in case.pairs
         ),
+        alone=tuple(_alone(record, case, trials)),
         looks=record.looks,
         more=not case.over,
         comparability=_of_pairs(record, [(trials[pair.a], trials[pair.b]) for pair in counted]) if counted else None,
         unsound=_unsound(record, case, live=live),
         sigma_d=dict(sigma_d),
     )
+
+
+def _alone(record: PairsRecord, case: CasePairs, trials: Mapping[str, Trial]) -> Iterator[tuple[int, Judged]]:
+    """Yields B's trials of pairs that were not finished, of those that can be read."""
+    for ran in record.unpaired:
+        if ran.case == case.b and ran.side == "b" and ran.run in trials:
+            yield ran.pair, replace(trials[ran.run].judged, unfinished=True)
 
 
 def _unsound(record: PairsRecord, case: CasePairs, *, live: bool) -> str:

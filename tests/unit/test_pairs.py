@@ -362,6 +362,30 @@ class TestTakingUp:
         assert told.exit_code == ExitCode.INVALID
         assert "the comparison was interrupted after 2 of at most 16 pairs" in told.rows[0].words
 
+    def test_a_loss_is_not_forgotten_though_its_pair_was_not_finished(self, tmp_path: Path) -> None:
+        a, b = Scripted(steady(0.01)), Scripted(steady(0.01))
+        struck = next(number for number in range(1, 9) if coin(7, 0, number) == "b")
+
+        def p50_s(number: int) -> float:
+            b.more = {"lost": 3.0 if number == struck and struck not in seen else 0.0}
+            seen.add(number)
+            return 0.01
+
+        seen: set[int] = set()
+        b.p50_s, a.interrupt = p50_s, lambda at: "mid-trial" if at == struck else ""
+        both, jury = arms(a, b), Jury(rules=(NO_LOSS,))
+        record = compared_on(tmp_path, both, new_record(both, command="", stopping="fixed", pairs=struck, seed=7))
+        folder = only_folder(tmp_path)
+        assert jury.outcome(record, folder.trials(record)).exit_code == ExitCode.BROKEN
+        a.interrupt = lambda at: ""
+        again = run_pairs(folder, folder.load(), both, Noting(), jury)
+        told = jury.outcome(again, only_folder(tmp_path).trials(again))
+        assert (told.exit_code, told.rows) == (ExitCode.BROKEN, again.outcome.rows if again.outcome else [])
+        [row] = told.rows
+        assert row.words == (
+            f"1 of {struck + 1} trials broke it: 3 lost in B of pair {struck}, which was not finished; it must be 0"
+        )
+
     def test_two_cannot_run_the_pairs_of_one_folder(self, tmp_path: Path) -> None:
         made = PairsFolder.create(tmp_path, "smoke", datetime(2026, 11, 21))
         with made.alone(), pytest.raises(UsageError, match="another brokerbench runs its pairs"), made.alone():
