@@ -16,17 +16,18 @@ from harness.record import AtLeast
 def knee_of(points: Sequence[Point], metric: str) -> Knee:
     """Returns the knee of ``metric`` over points in ascending order (words: in any)."""
     known = [(point, value) for point in points if (value := _median(point, metric)) is not None]
-    if not known:
-        return Knee(found="unknown")
+    if len(known) < 2:
+        return Knee(found="unknown", best=known[0][0].value if known else None)
     higher = METRICS[metric].higher_is_better
     pick = max if higher else min
     best, top = pick(known, key=lambda pair: pair[1])
-    if len(known) < 2:
-        return Knee(found="unknown", best=best.value)
     if len(durability_classes(points)) > 1:
         return Knee(found="unlike")
     if any(point.at is None for point in points):
         return Knee(found="words", best=best.value)
+    missing = [each.value for each in points if _median(each, metric) is None]
+    if all(value == top for _, value in known) and not any(_is_bound(each, metric) for each in points):
+        return Knee(found="flat", best=best.value, missing=missing)
     shares = [(point, _share(value, top, higher=higher)) for point, value in known]
     point, share = next(pair for pair in shares if pair[1] >= SHARE)
     if point is known[-1][0]:
@@ -46,6 +47,11 @@ def _median(point: Point, metric: str) -> float | None:
     """Returns a median that is known; one that is only "at least" is none."""
     seen = point.seen.get(metric)
     return seen.median if seen is not None and isinstance(seen.median, float) else None
+
+
+def _is_bound(point: Point, metric: str) -> bool:
+    """Returns whether all that is known of a median is that it is "at least" so much."""
+    return metric in point.seen and isinstance(point.seen[metric].median, AtLeast)
 
 
 def _is_open(point: Point, metric: str, top: float) -> bool:

@@ -48,8 +48,8 @@ class Point(_Part):
 class Knee(_Part):
     """Where a curve bends: the smallest value whose median reaches 95 % of the best."""
 
-    found: Literal["knee", "first", "rising", "words", "unlike", "unknown"] = Field(
-        description="knee: there is one; first: the smallest value is it, smaller ones were not tried; rising: only the largest value"
+    found: Literal["knee", "first", "flat", "rising", "words", "unlike", "unknown"] = Field(
+        description="knee: there is one; first: the smallest value is it, smaller ones were not tried; flat: every median is the same; rising: only the largest value"
         " reaches it, so there is none among these; words: the values have no order; unlike: they differ in what a confirm survives;"
         " unknown: fewer than two values have the figure"
     )

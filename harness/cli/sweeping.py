@@ -90,14 +90,21 @@ def sweep(
         root=output,
         command=shlex.join(["brokerbench", *map(hide, sys.argv[1:])]),
     )
-    with ExitStack() as ending:
-        listener = _listener(ending, quiet=quiet)
-        this = Sweep(plan, _deployments(values, quiet=quiet), listener)
-        if not quiet:
-            with suppress(OSError):  # nobody reads stderr: no reason not to run
-                say(_first_line(plan, this), err=True)
-        record = _run_or_tell(this, as_json=as_json)
-    return _told(record, this.folder, as_json=as_json)
+    this: Sweep | None = None
+    try:
+        with ExitStack() as ending:
+            listener = _listener(ending, quiet=quiet)
+            this = Sweep(plan, _deployments(values, quiet=quiet), listener)
+            if not quiet:
+                with suppress(OSError):  # nobody reads stderr: no reason not to run
+                    say(_first_line(plan, this), err=True)
+            _run_or_tell(this, as_json=as_json)
+    except KeyboardInterrupt:
+        if this is None or this.record.status == "running":
+            raise
+        _print(this.record, this.folder, as_json=as_json)  # all was run, and only the live view was still to end
+        raise Interrupted(f"interrupted before the chart was drawn; the figures are in {this.folder}") from None
+    return _told(this.record, this.folder, as_json=as_json)
 
 
 def _run_or_tell(this: Sweep, *, as_json: bool) -> SweepRecord:
@@ -165,31 +172,47 @@ def _first_line(plan: SweepPlan, this: Sweep) -> str:
 
 
 def _told(record: SweepRecord, folder: Path, *, as_json: bool) -> int:
-    """Draws and prints what a sweep has shown, whatever becomes of its chart; returns the exit code.
+    """Prints what a sweep has shown, then draws it, which takes a second; returns the exit code.
 
     Raises:
-        BrokerbenchError: the chart could not be drawn or written.
+        BrokerbenchError: the chart could not be drawn or written. Interrupted: a Ctrl-C came meanwhile.
     """
-    picture = _picture_or_why_not(record, folder)
-    with readers_may_leave():
+    interrupted = _print(record, folder, as_json=as_json)
+    picture = Interrupted(f"interrupted; the figures are in {folder}") if interrupted else _drawn(record, folder)
+    if isinstance(picture, BrokerbenchError):
+        raise picture
+    if picture is not None and not as_json:
+        with readers_may_leave():
+            say(f"Chart: {picture}")
+    return int(record.exit_code or 0)
+
+
+def _print(record: SweepRecord, folder: Path, *, as_json: bool) -> bool:
+    """Prints what a sweep has shown, to its end; returns whether a Ctrl-C came meanwhile."""
+    from harness.run.completion import completed  # noqa: PLC0415 - as in `sweep`
+
+    def work() -> None:
         if as_json:
             click.echo(record.model_dump_json(indent=1))
         else:
             from reports.sweep.terminal import print_sweep  # noqa: PLC0415 - as in `_listener`
 
-            print_sweep(record, Console(), folder=folder, picture=picture if isinstance(picture, Path) else None)
-    if isinstance(picture, BrokerbenchError):
-        raise picture
-    return int(record.exit_code or 0)
+            print_sweep(record, Console(), folder=folder)
+
+    interrupted = False
+    with readers_may_leave():
+        _, interrupted = completed(work)
+    return interrupted
 
 
-def _picture_or_why_not(record: SweepRecord, folder: Path) -> Path | BrokerbenchError | None:
-    """Writes the chart; None where there is nothing to draw."""
+def _drawn(record: SweepRecord, folder: Path) -> Path | BrokerbenchError | None:
+    """Writes the chart, or returns why not; None where there is nothing to draw."""
     from harness.experiment.sweep import PICTURE  # noqa: PLC0415 - as in `sweep`
-    from reports.sweep.picture import picture  # noqa: PLC0415 - matplotlib
 
     path = folder / PICTURE
     try:
+        from reports.sweep.picture import picture  # noqa: PLC0415 - matplotlib, which is slow
+
         drawn = picture(record)
         if drawn is None:
             return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -77,9 +78,10 @@ def read_values(
     Cases in which no value changes anything are left out.
 
     Raises:
-        UsageError: the scenario cannot be read; two values mean the same; they give different numbers of cases. ScenarioError:
-            everything that is wrong with the scenario or with any value.
+        UsageError: the scenario cannot be read; an override is of the swept key; two values mean the same; they give different numbers
+            of cases. ScenarioError: everything that is wrong with the scenario or with any value.
     """
+    _require_others(overrides, key)
     scenarios: dict[str, Scenario] = {}
     problems: list[Problem] = []
     for text in texts:
@@ -89,7 +91,7 @@ def read_values(
         except ScenarioError as error:
             problems += [_of_over(problem, given) for problem in error.problems]
     if problems:
-        raise ScenarioError(list(dict.fromkeys(problems)))
+        raise _wrong(list(dict.fromkeys(problems)), key, lambda: read_scenario(source, catalogue, overrides))
     _require_alike(key, scenarios)
     at = _positions(texts)
     kept = _touched(list(scenarios.values()))
@@ -98,6 +100,36 @@ def read_values(
         for text, place in zip(texts, at, strict=True)
     ]
     return tuple(values if None in at else sorted(values, key=lambda value: value.at or 0.0))
+
+
+def _require_others(overrides: Sequence[str], key: str) -> None:
+    """Raises UsageError for an override that every value would take back."""
+    for each in overrides:
+        name = each.partition("=")[0].strip()
+        if f"{name}.".startswith(f"{key}."):
+            raise UsageError(
+                f"--set {each}: {key} is what --over sweeps, so nothing would be left of it",
+                expected="another key",
+                remedy="leave it out, or add its value to those of --over",
+            )
+
+
+def _wrong(problems: Sequence[Problem], key: str, without: Callable[[], Scenario]) -> UsageError:
+    """Returns what is wrong with values; where a case comes twice only because of them, in words for that.
+
+    Args:
+        without: reads the scenario without any of the values.
+    """
+    twice = all(problem.text.endswith(" comes twice") for problem in problems)
+    with suppress(UsageError):
+        if twice and without():
+            raised = "; ".join(problem.text for problem in problems)
+            return UsageError(
+                f"--over {key}: {raised}: the scenario names that setup more than once, and a value is given to each of them",
+                expected="a scenario in which no two cases are the same at a value",
+                remedy="sweep a copy of the scenario that names the setup once",
+            )
+    return ScenarioError(problems)
 
 
 def _of_over(problem: Problem, given: str) -> Problem:

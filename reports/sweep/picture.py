@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from textwrap import fill
 from typing import TYPE_CHECKING
 
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
@@ -26,9 +27,10 @@ HEIGHT_IN = 2.6
 LOG_FROM = 8.0
 """Values of which the largest is so many times the smallest stand on a log scale."""
 MOST_TICKS = 12
-MOST_LETTERS = 72
-"""Of a curve's name, where two stand beside each other in the legend."""
-LINE_IN = 0.2
+LETTERS = 112
+"""Of a line of the legend that has the width to itself; of two beside each other each has half of them."""
+LINE_IN = 0.17
+GAP_IN = 0.05
 
 
 def picture(record: SweepRecord) -> bytes | None:
@@ -45,9 +47,8 @@ def drawing(record: SweepRecord) -> Drawing | None:
         return None
     with styled():
         names = [_name(curve) for curve in curves]
-        columns = 1 if max(map(len, names)) > MOST_LETTERS else 2
-        lines = -(-len(curves) // columns) if len(curves) > 1 else 0
-        whole = figure(HEIGHT_IN * len(shown) + LINE_IN * lines)
+        columns = 1 if max(map(len, names)) > LETTERS // 2 else 2
+        whole = figure(HEIGHT_IN * len(shown) + _legend_in(names, columns))
         panels = whole.subplots(len(shown), 1, sharex=True, squeeze=False)[:, 0]
         places = _places(record, curves)
         for axes, metric in zip(panels, shown, strict=True):
@@ -64,6 +65,14 @@ def drawing(record: SweepRecord) -> Drawing | None:
         table=_table(record, curves, shown),
         note=f"{told.DEFINITION}; small dots are single trials.",
     )
+
+
+def _legend_in(names: Sequence[str], columns: int) -> float:
+    """Returns the height of the legend in inches."""
+    if len(names) < 2:
+        return 0.0
+    lines = sum(name.count("\n") + 1 for name in names)
+    return LINE_IN * math.ceil(lines / columns) + GAP_IN * len(names) / columns
 
 
 def _places(record: SweepRecord, curves: Sequence[Curve]) -> dict[str, float]:
@@ -99,7 +108,7 @@ def _panel(axes: Axes, record: SweepRecord, curves: Sequence[Curve], metric: str
         durations(axes, "y", min(numbers), max(numbers))
     else:
         axes.set_ylim(0, max(numbers) * 1.18 or 1.0)
-        axes.yaxis.set_major_locator(MaxNLocator(5))
+        axes.yaxis.set_major_locator(MaxNLocator(5, integer=unit == "count"))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: words.figure(metric, float(value))))
     axes.grid(visible=True, axis="y")
     for number, curve in enumerate(curves):
@@ -112,8 +121,8 @@ def _panel(axes: Axes, record: SweepRecord, curves: Sequence[Curve], metric: str
 
 
 def _name(curve: Curve) -> str:
-    """Returns a case with what its confirms survive: curves of different durability do not compete."""
-    return f"{curve.label}: {told.durabilities([curve])}"
+    """Returns a case with what its confirms survive, in lines: curves of different durability do not compete."""
+    return fill(f"{curve.label}: {told.durabilities([curve])}", LETTERS, break_on_hyphens=False)
 
 
 def _title(metric: str) -> str:
@@ -126,7 +135,7 @@ def _line(axes: Axes, curve: Curve, metric: str, places: dict[str, float], look:
     medians = [(places[point.value], _median(point, metric)) for point in curve.points]
     axes.plot(
         [at for at, _ in medians], [value for _, value in medians], color=look.colour, linestyle=look.dash,
-        marker=look.marker, markersize=5, label=_name(curve),
+        marker=look.marker, markersize=5, label=_name(curve), clip_on=False,
     )  # fmt: skip
     for point in curve.points:
         seen = point.seen[metric].median
@@ -163,8 +172,9 @@ def _knee(axes: Axes, curve: Curve, metric: str, places: dict[str, float], look:
     point = next(point for point in curve.points if point.value == curve.knee.value)
     value = _median(point, metric)
     axes.axvline(places[point.value], color=look.colour, lw=0.8, linestyle=(0, (2, 2)), alpha=0.8, zorder=0)
+    low = axes.transData.transform((1, value))[1] < axes.transAxes.transform((0, 0.1))[1]
     axes.annotate(
-        f"knee at {point.value}: {words.figure(metric, value)}", (places[point.value], value), (6, -12),
+        f"knee at {point.value}: {words.figure(metric, value)}", (places[point.value], value), (6, 6 if low else -12),
         textcoords="offset points", fontsize=8, fontweight="bold", color=INK,
     )  # fmt: skip
 

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from harness.analysis.sweep import Curve, Point, SweepRecord, metrics_shown
 from harness.model import TrialStatus
-from reports import story
+from reports import story, words
 from reports.encoding import writably
 from reports.sweep import told
 from reports.terminal import INDENT, longest, pairs, print_indented, print_lines
@@ -20,8 +20,8 @@ GAP = 2
 KNEE = "▶"
 
 
-def print_sweep(record: SweepRecord, console: Console, *, folder: Path, picture: Path | None = None) -> None:
-    """Prints a sweep; ``folder`` holds it, ``picture`` is the chart in it. Signs that the console cannot write are told in others."""
+def print_sweep(record: SweepRecord, console: Console, *, folder: Path) -> None:
+    """Prints a sweep; ``folder`` holds it. Signs that the console cannot write are told in others."""
     with writably(console):
         _print_head(record, console)
         for curve in record.curves:
@@ -31,7 +31,7 @@ def print_sweep(record: SweepRecord, console: Console, *, folder: Path, picture:
         for note in told.notes(record):
             print_indented(Text(note, style="dim"), INDENT, console)
         _print_trouble(record, console)
-        _print_places(record, folder, picture, console)
+        _print_end(record, folder, console)
 
 
 def _print_head(record: SweepRecord, console: Console) -> None:
@@ -47,8 +47,8 @@ def _print_head(record: SweepRecord, console: Console) -> None:
         console.print(strip)
     if record.status in ("interrupted", "failed"):
         ended = sum(run.status != TrialStatus.INTERRUPTED.value for run in record.runs)
-        done = f"{ended} of {record.trials * len(record.values) * max(1, len(record.curves))}"
-        console.print(Text(f"! {record.status.upper()} after {done} trials", style="bold magenta"))
+        planned = words.count(record.trials * len(record.values) * max(1, len(record.curves)), "trial")
+        console.print(Text(f"! {record.status.upper()} after {ended} of {planned}", style="bold magenta"))
     console.print()
     lines = pairs(2)
     lines.add_row(Text("Question", style="bold"), Text(record.question))
@@ -122,9 +122,9 @@ def _print_trouble(record: SweepRecord, console: Console) -> None:
         print_lines(lines, INDENT, console)
 
 
-def _print_places(record: SweepRecord, folder: Path, picture: Path | None, console: Console) -> None:
+def _print_end(record: SweepRecord, folder: Path, console: Console) -> None:
     console.print()
+    if record.exit_code:
+        console.print(Text(f"Exit code {record.exit_code}: {record.exit_reason}"))
     seed = f"order of the trials from seed {record.order_seed}"
-    console.print(Text(f"  {len(record.runs)} runs in {folder}; {seed}", style="dim"), soft_wrap=True)
-    if picture is not None:
-        console.print(Text(f"Chart: {picture}"), soft_wrap=True)
+    console.print(Text(f"  {words.count(len(record.runs), 'run')} in {folder}; {seed}", style="dim"), soft_wrap=True)

@@ -30,26 +30,35 @@ def knee(record: SweepRecord, curve: Curve) -> str:
     if found is None:
         return f"no knee: only {len(curve.ran)} of {len(record.values)} values were run"
     metric, key = record.metric, record.key
+    if found.value is None:
+        return f"no knee{_why_none(record, curve, found)}"
     reached = SHARE if found.reached is None else found.reached
     best = f"{found.best} ({_median(curve, found.best, metric)})"
+    of = "the best itself" if found.value == found.best else f"{words.ratio(reached)} of the best, {best}"
+    return f"knee at {key}={found.value}: its median {name_of(metric)} is {_median(curve, found.value, metric)}, {of}{_also(found)}"
+
+
+def _why_none(record: SweepRecord, curve: Curve, found: Knee) -> str:
+    metric, key = record.metric, record.key
+    best = _median(curve, found.best, metric)
     match found.found:
-        case "knee" | "first":
-            seen = _median(curve, found.value, metric)
-            of = "the best itself" if found.value == found.best else f"{words.ratio(reached)} of the best, {best}"
-            told = f"knee at {key}={found.value}: its median {name_of(metric)} is {seen}, {of}"
-            return f"{told}{_also(found)}"
+        case "flat":
+            rest = f"; of {', '.join(found.missing)} nothing is known" if found.missing else ""
+            where = "every other value" if found.missing else "every value"
+            return f": the curve is flat, the median {name_of(metric)} is {best} at {where}{rest}"
         case "rising":
+            reached = words.ratio(SHARE if found.reached is None else found.reached)
             return (
-                f"no knee up to {key}={found.best}: that is the best ({_median(curve, found.best, metric)}), and the best of the"
-                f" others reaches {words.ratio(reached)} of it: go on with {'larger' if _ascending(curve) else 'other'} values"
+                f" up to {key}={found.best}: that is the best ({best}), and the best of the others reaches {reached} of it: go on with"
+                f" {'larger' if _ascending(curve) else 'other'} values"
             )
         case "words":
-            return f"no knee: the values of {key} have no order; the best is {best}"
+            return f": the values of {key} have no order; the best is {found.best} ({best})"
         case "unlike":
             kinds = " or ".join(dict.fromkeys(durability(point.case) for point in curve.points))
-            return f"no knee: the values differ in what a confirmed message survives ({kinds}), and do not compete"
-        case "unknown":
-            return f"no knee: fewer than two values have a median {name_of(metric)}"
+            return f": the values differ in what a confirmed message survives ({kinds}), and do not compete"
+        case _:
+            return f": fewer than two values have a median {name_of(metric)}"
 
 
 def _also(found: Knee) -> str:
@@ -139,7 +148,8 @@ def title(record: SweepRecord, metrics: Sequence[str], curves: Sequence[Curve]) 
     shown = " and ".join(map(name_of, metrics))
     kinds = durabilities(curves)
     of = f"{curves[0].label} ({kinds})" if len(curves) == 1 else kinds
-    return f"{shown[0].upper()}{shown[1:]} over {record.key}: {of}"
+    begun = f"{shown[0].upper()}{shown[1:]}" if metrics[0] in NAMES else shown
+    return f"{begun} over {record.key}: {of}"
 
 
 def durabilities(curves: Sequence[Curve]) -> str:

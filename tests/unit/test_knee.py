@@ -67,8 +67,12 @@ def test_a_curve_needs_two_points(figures: dict[str, float | None]) -> None:
     assert knee_of(points(figures), "throughput").found == "unknown"
 
 
-def test_of_nothing_but_zeros_the_first_is_as_good_as_the_best() -> None:
-    assert knee_of(points({"1": 0.0, "2": 0.0}), "throughput").value == "1"
+@pytest.mark.parametrize("same", [0.0, 7.0])
+def test_a_curve_whose_medians_are_all_the_same_is_flat_and_has_none(same: float) -> None:
+    assert knee_of(points({"1": same, "2": same}), "throughput") == Knee(found="flat", best="1")
+    assert knee_of(points({"1": same, "2": None, "4": same}), "throughput") == Knee(
+        found="flat", best="1", missing=["2"]
+    )
 
 
 @pytest.mark.parametrize(

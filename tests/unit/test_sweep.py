@@ -13,7 +13,7 @@ import pytest
 from harness.analysis.sweep import Ran, SweepRecord, sweep_schema
 from harness.cli.commands import catalogue, cli
 from harness.deployments.embedded import EmbeddedDeployment
-from harness.errors import BrokerbenchError, ExitCode, UsageError
+from harness.errors import BrokerbenchError, ExitCode, Interrupted, UsageError
 from harness.experiment import sweep as experiment
 from harness.experiment.single import Done
 from harness.experiment.sweep import Sweep, SweepPlan, _common, exit_of, steps
@@ -102,6 +102,28 @@ def test_a_key_that_is_not_there_is_refused_with_the_nearest(asked: Path) -> Non
 def test_values_that_mean_the_same_are_refused(asked: Path) -> None:
     with pytest.raises(UsageError, match="1 s and 1000 ms are the same scenario"):
         values(asked, "workers.visibility=1 s,1000 ms")
+
+
+@pytest.mark.parametrize("override", ["workers.count=3", "workers.count.least=3", " workers.count = 3"])
+def test_an_override_of_the_swept_key_is_refused(asked: Path, override: str) -> None:
+    with pytest.raises(UsageError, match=r"workers\.count is what --over sweeps") as caught:
+        values(asked, "workers.count=1,2", override)
+    assert caught.value.expected == "another key"
+
+
+def test_an_override_around_the_swept_key_is_another(asked: Path) -> None:
+    found = values(asked, "workers.count=1,2", "workers={count: 7, prefetch: 3}")
+    assert [(v.scenario.cases[0].workers.count, v.scenario.cases[0].workers.prefetch) for v in found] == [
+        (1, 3),
+        (2, 3),
+    ]
+
+
+def test_a_parameter_of_a_setup_that_is_named_twice_is_refused_in_words_for_that() -> None:
+    key, texts = read_over("setups.redis-stream.persistence=none,aof-always")
+    with pytest.raises(UsageError, match="names that setup more than once") as caught:
+        read_values("quickstart", catalogue(), (), key, texts)
+    assert caught.value.remedy == "sweep a copy of the scenario that names the setup once"
 
 
 def test_values_that_give_different_cases_are_refused(asked: Path) -> None:
@@ -325,6 +347,51 @@ def test_a_sweep_ends_as_the_severest_of_its_runs(codes: list[int], status: str,
         for at, each in enumerate(codes)
     ]
     assert exit_of(runs, status, "workers.count")[0] == code
+
+
+def _runs_here(asked: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    monkeypatch.setattr(experiment, "run_one", Runs())
+    return ["sweep", str(asked), "--over", "workers.count=1,2", "-o", str(tmp_path / "runs"), "--quiet"]
+
+
+def test_the_chart_is_named_last(
+    asked: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(_runs_here(asked, tmp_path, monkeypatch), standalone_mode=False) == 0
+    [folder] = (tmp_path / "runs").iterdir()
+    assert capsys.readouterr().out.splitlines()[-1] == f"Chart: {folder / 'sweep.png'}"
+    assert (folder / "sweep.png").exists()
+
+
+@pytest.mark.parametrize("in_json", [False, True])
+def test_a_ctrl_c_while_the_chart_is_drawn_costs_no_figure(
+    asked: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *, in_json: bool
+) -> None:
+    def ctrl_c(_: SweepRecord) -> bytes:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("reports.sweep.picture.picture", ctrl_c)
+    words = [*_runs_here(asked, tmp_path, monkeypatch), *(["--json"] if in_json else [])]
+    with pytest.raises(Interrupted):
+        cli.main(words, standalone_mode=False)
+    page = capsys.readouterr().out
+    assert (json.loads(page)["status"] == "finished") if in_json else ("2 runs in " in page)
+
+
+def test_a_ctrl_c_while_the_live_view_ends_costs_no_figure(
+    asked: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Ends(Told):
+        def __enter__(self) -> Ends:
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("harness.cli.live.open_view", lambda _: Ends())
+    with pytest.raises(Interrupted):
+        cli.main(_runs_here(asked, tmp_path, monkeypatch)[:-1], standalone_mode=False)
+    assert "2 runs in " in capsys.readouterr().out
 
 
 def test_what_was_run_before_an_error_is_told_before_the_error(
