@@ -9,7 +9,8 @@
         result.gate(rules="rules.toml", baseline="baselines")
 
 A broken rule is an :class:`AssertionError`. Evidence that proves nothing is none, but an error of its own, so that no ``xfail`` or
-``raises(AssertionError)`` takes it for a verdict; a test that asks nothing of an invalid run ends in an error too.
+``raises(AssertionError)`` takes it for a verdict. A test that asks nothing of a run that proves nothing, or that broke a guarantee, ends
+in an error too.
 
 Floor 6. Every pytest of an environment in which brokerbench is installed imports this module: nothing heavy at the top.
 """
@@ -30,6 +31,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 import pytest
 
 if TYPE_CHECKING:
+    from harness.errors import BrokerbenchError
     from harness.gate.outcome import Outcome
     from harness.record import RunRecord
 
@@ -38,7 +40,8 @@ Returned = TypeVar("Returned")
 _QUESTION = re.compile(r"\s*(\S+?)\s*((?:==|<=|>=|<|>).*)", re.DOTALL)
 _WIDTH = 100
 _PROVES_NOTHING = (2, 13, 70)
-"""Exit codes of runs; one that ended with 10 has proven something, if its trials are valid."""
+_BROKEN = 10
+"""Exit codes of runs."""
 
 
 class RuleBroken(AssertionError):
@@ -61,14 +64,20 @@ class Result:
     def require(self, *questions: str, case: str = "*", window: str = "") -> None:
         """Asserts bounds that every trial must keep, e.g. ``loss.confirmed == 0``, ``latency.end_to_end.p99 <= 50 ms``.
 
+        ``guarantee == held`` asks that no fault broke what the setup claims.
+
         Args:
             case: pattern of case ids. window: ``steady``, ``whole``, ``fault[0]`` …; "" = the one that holds where none is named.
 
         Raises:
             RuleBroken: a trial broke one. EvidenceError: it cannot be told (invalid trial, figure missing, no such case).
-            UsageError: no such metric, or a bound that it cannot have.
+            UsageError: nothing is asked, no such metric, or a bound that it cannot have.
         """
         __tracebackhide__ = True
+        if not questions:
+            raise _refused(
+                "require()", "asks nothing", "a metric, a relation and a bound", 'such as "loss.confirmed == 0"'
+            )
         rules = "".join(_as_toml(question, case, window) for question in dict.fromkeys(questions))
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "require.toml"
@@ -98,6 +107,8 @@ class Result:
                 is missing or wrong, or a relative rule has nothing to compare with.
         """
         __tracebackhide__ = True
+        if inconclusive not in ("fail", "skip"):
+            raise _refused("gate()", f"inconclusive={inconclusive!r}", "'fail' or 'skip'", "'skip' is what warns here")
         listed = [baseline] if isinstance(baseline, str | Path) else list(baseline)
         policy: Literal["fail", "warn"] = "warn" if inconclusive == "skip" else "fail"
         kept = [Path(_found(each, self.beside)) for each in listed]
@@ -129,10 +140,8 @@ class Result:
             raise RuleBroken(words)
         raise (NotComparableError if worst is Verdict.NOT_COMPARABLE else EvidenceError)(words)
 
-    def _unasked(self) -> str:
-        """Returns why the run proves nothing, where no assertion could say so; "" otherwise."""
-        if self._asked:
-            return ""
+    def _idle(self) -> str:
+        """Returns why the run proves nothing; "" otherwise."""
         if self.record.exit_code in _PROVES_NOTHING:
             return self.record.exit_reason
         trials = [(case, trial) for case in self.record.cases for trial in case.trials]
@@ -185,16 +194,17 @@ class Brokerbench:
         return Result(folder=this.folder.path, record=record, beside=self._beside)
 
     def _close(self) -> None:
-        """Raises EvidenceError where a run proves nothing, and its test asked nothing that would have said so."""
+        """Raises what a test would have learned of a run, had it asked anything of it: EvidenceError, RuleBroken."""
         __tracebackhide__ = True
         from harness.errors import EvidenceError  # noqa: PLC0415 - as above
 
-        for result in self._results:
-            if reason := result._unasked():
-                raise EvidenceError(
-                    f"{result.record.scenario} proves nothing, and nothing was asked of it: {reason}",
-                    remedy=f"see brokerbench report {result.folder}",
-                )
+        for result in (each for each in self._results if not each._asked):
+            name, remedy = result.record.scenario, f"see brokerbench report {result.folder}"
+            if reason := result._idle():
+                raise EvidenceError(f"{name} proves nothing, and nothing was asked of it: {reason}", remedy=remedy)
+            if result.record.exit_code == _BROKEN:
+                why = f"{name} broke what it is held to, and nothing was asked of it: {result.record.exit_reason}"
+                raise RuleBroken(f"{why}\n  remedy: {remedy}, or ask for what the test allows")
 
 
 @pytest.fixture
@@ -242,17 +252,31 @@ def _unclosed_is_not_theirs() -> Iterator[None]:
             gc.collect()
 
 
-def _of_require(error: Any, asked: Sequence[str]) -> Any:
-    """Returns what is wrong with rules made of questions, as wrong with the questions."""
+def _refused(call: str, problem: str, expected: str, remedy: str) -> BrokerbenchError:
+    from harness.errors import UsageError  # noqa: PLC0415 - as above
+
+    return UsageError(f"{call}: {problem}", expected=expected, remedy=remedy)
+
+
+def _of_require(error: Any, asked: Sequence[str]) -> BrokerbenchError:
+    """Returns what is wrong with rules made of questions, as wrong with the questions; a run is over by then."""
+    from harness.errors import UsageError  # noqa: PLC0415 - as above
+
     place = f"require({', '.join(map(repr, asked))})"
-    return type(error)([replace(each, place=replace(each.place, option=place)) for each in error.problems])
+    told = [replace(each, place=replace(each.place, option=place)) for each in error.problems]
+    return UsageError("\n".join(map(str, told)))
 
 
 def _as_toml(question: str, case: str, window: str) -> str:
     """Returns a question as a rule."""
     parts = _QUESTION.fullmatch(question)
     metric, bound = (parts[1], parts[2].strip()) if parts else (question.strip(), "")
-    told = {"id": question, "metric": metric, "require": bound, "case": case, **({"window": window} if window else {})}
+    kind = (
+        {"guarantee": bound.removeprefix("==").strip()}
+        if metric == "guarantee"
+        else {"metric": metric, "require": bound}
+    )
+    told = {"id": question, **kind, "case": case, **({"window": window} if window else {})}
     return "".join(
         ["[[rule]]\n", *(f"{key} = {json.dumps(value, ensure_ascii=False)}\n" for key, value in told.items())]
     )

@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 
 from harness.errors import BrokerbenchError, EvidenceError, NotComparableError, UsageError
+from harness.model import Verdict
 from harness.pytest_plugin import Brokerbench, Result, RuleBroken, _as_toml, _command, _found, _text
 from harness.record import RunRecord
+from tests.unit import records
 from tests.unit.gate_folders import NO_LOSS, P50, SLOWER, kept, rules, run, stored, trial
 from tests.unit.gate_folders import case as case_of
 from tests.unit.test_comparable import changed
@@ -75,6 +77,7 @@ def test_an_invalid_trial_is_an_error_and_no_assertion(tmp_path: Path) -> None:
         ("== 0", "there is no metric"),
         (f"{P50} <= 5", "has no unit"),
         ("", "metric"),
+        ("guarantee == kept", "'kept' is not what belongs here"),
     ],
 )  # fmt: skip
 def test_a_wrong_question_is_refused_as_it_was_asked(tmp_path: Path, question: str, said: str) -> None:
@@ -84,9 +87,27 @@ def test_a_wrong_question_is_refused_as_it_was_asked(tmp_path: Path, question: s
     assert ".toml" not in str(caught.value)
 
 
-def test_no_question_at_all_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError):
+def test_no_question_at_all_is_refused_as_such(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"require\(\): asks nothing\n  expected: a metric, a relation and a bound"):
         result(tmp_path).require()
+
+
+def test_what_is_wrong_with_questions_is_told_of_a_run_that_is_over(tmp_path: Path) -> None:
+    with pytest.raises(UsageError) as caught:
+        result(tmp_path).require("loss.confimed == 0", f"{P50} <= 5")
+    assert "there is no metric 'loss.confimed'" in str(caught.value)
+    assert "has no unit" in str(caught.value)
+    assert "nothing was started" not in str(caught.value)
+
+
+def test_a_guarantee_can_be_asked_for(tmp_path: Path) -> None:
+    broken_claim = records.guarantee(Verdict.VIOLATED, "none", evidence="3 lost outside faults", exposed=None)
+    held, broken = (
+        run([], cases=[case_of([trial(1, 0.001, guarantees=[claim])])]) for claim in (records.no_fault(), broken_claim)
+    )
+    result(tmp_path / "1", held).require("guarantee == held")
+    with pytest.raises(RuleBroken, match="3 lost outside faults"):
+        result(tmp_path / "2", broken).require("guarantee==held")
 
 
 def test_a_question_with_quotes_and_other_letters_stays_one_rule(tmp_path: Path) -> None:
@@ -136,6 +157,11 @@ def test_a_relative_rule_without_a_baseline_is_refused(tmp_path: Path) -> None:
         result(tmp_path).gate(rules(tmp_path / "rules.toml", SLOWER))
 
 
+def test_a_policy_that_there_is_not_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="inconclusive='warn'"):
+        gated(tmp_path, run(SAME), run(BASE, run_id="2" * 16), inconclusive="warn")
+
+
 def bench(tmp_path: Path, found: Result) -> Brokerbench:
     made = Brokerbench(tmp_path, tmp_path)
     made._results.append(found)
@@ -153,8 +179,18 @@ def test_a_run_that_ended_with_10_in_an_invalid_trial_is_one_of_them(tmp_path: P
         bench(tmp_path, result(tmp_path, record))._close()
 
 
-def test_a_valid_run_that_broke_a_guarantee_has_proven_something(tmp_path: Path) -> None:
-    bench(tmp_path, result(tmp_path, run(SAME, lost=1, exit_code=10)))._close()
+def test_a_run_that_broke_a_guarantee_and_of_which_nothing_is_asked_is_broken_at_the_end(tmp_path: Path) -> None:
+    record = run(SAME, lost=1, exit_code=10, exit_reason="a guarantee VIOLATED")
+    with pytest.raises(
+        RuleBroken, match="smoke broke what it is held to, and nothing was asked of it: a guarantee VIO"
+    ):
+        bench(tmp_path, result(tmp_path, record))._close()
+
+
+def test_a_run_that_broke_a_guarantee_and_does_what_is_asked_is_the_tests_own_choice(tmp_path: Path) -> None:
+    asked = result(tmp_path, run(SAME, lost=1, exit_code=10, exit_reason="a guarantee VIOLATED"))
+    asked.require("loss.confirmed <= 1")
+    bench(tmp_path, asked)._close()
 
 
 def test_an_invalid_run_that_was_asked_has_said_so_already(tmp_path: Path) -> None:
