@@ -87,11 +87,12 @@ def lost_place(path: Path, error: Exception) -> BrokerbenchError:
     """Returns the error for a file that cannot be written (any more), with the remedy."""
     told = re.search(r"\(os error (\d+)\)", str(error))  # so polars ends what it says of a full disk
     reason = os.strerror(int(told[1])) if told else getattr(error, "strerror", "") or one_line(error)
-    way = (
-        f"get the right to write in {path.parent}, or name another folder,"
-        if is_barred(error)
-        else f"free space in {path.parent} (df -h {path.parent})"
-    )
+    if is_barred(error):
+        way = f"get the right to write in {path.parent}, or name another folder,"
+    elif isinstance(error, FileNotFoundError):
+        way = f"see that {path.parent} is there, or name another folder,"
+    else:
+        way = f"free space in {path.parent} (df -h {path.parent})"
     return BrokerbenchError(
         f"{path} cannot be written: {reason}", remedy=f"{way} and run again; what was written before is whole"
     )

@@ -69,7 +69,7 @@ def _deployments(kind: str, held: Sequence[TrialRecord]) -> str:
     if kind == FaultKind.NONE.value or not lossless or len(held) == 1:  # of one deployment: "at most 95 %" says nothing
         return ""
     share = clean_deployments_upper(len(held))
-    return f"; {len(held)} fresh deployments without loss: at most {share:.0%} of such would lose (95 %)"
+    return f"; {len(held)} fresh deployments without loss: at most {share * 100:.0f} % of such would lose (95 %)"
 
 
 def proves(trial: TrialRecord) -> bool:

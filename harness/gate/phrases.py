@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from harness.gate.rules import AbsoluteRule, BudgetRule, GuaranteeRule, RelativeRule, Rule
 from harness.metrics import METRICS
+from harness.model import FaultKind
 from harness.record import AtLeast, Figure, Unknown
 from harness.units import format_bytes, format_count, format_duration, format_rate
 
@@ -26,6 +27,8 @@ _TWICE = 2.0
 
 def number(metric: str, value: float) -> str:
     """Returns a figure's value in the units that people read."""
+    if metric == "loss.ratio":
+        return f"{value * 100:.4g} %"  # as reports have it, and as it is written
     return _BY_UNIT[METRICS[metric].unit](value)
 
 
@@ -101,7 +104,8 @@ def asks(rule: Rule) -> str:
         case AbsoluteRule():
             return f"{_named(rule)} is {bound(rule)} in every trial"
         case GuaranteeRule():
-            which = f"what the setup claims under {rule.fault}" if rule.fault else "all that the setup claims"
+            where = "without a fault" if rule.fault == FaultKind.NONE.value else f"under {rule.fault}"
+            which = f"what the setup claims {where}" if rule.fault else "all that the setup claims"
             return f"{which} was put to the test and held, in every trial"
         case BudgetRule():
             most = rule.max_lost_per_fault

@@ -89,7 +89,7 @@ def headline(outcome: Outcome) -> str:
     counts = Counter(of_rules.values())
     cases = len({row.case for row in outcome.rows} - {""})
     over = f" ({cases} cases)" if cases > 1 else ""
-    rest = ", ".join(f"{counts[each]} {_STATES[each]}" for each in SEVERITY if each is not worst and counts[each])
+    rest = ", ".join(f"{counts[each]:,} {_STATES[each]}" for each in SEVERITY if each is not worst and counts[each])
     why = _why_open(outcome) if worst is Verdict.INCONCLUSIVE else _MEANINGS.get(worst, "")
     meaning = f" {why}" if why else ""
     more = " More pairs are still to come." if any(not row.decided for row in outcome.rows) else ""

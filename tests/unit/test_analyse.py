@@ -287,7 +287,7 @@ def test_over_trials_any_violated_else_any_unknown_else_held_else_not_exercised(
 def test_held_says_in_how_many_trials_it_was_exercised_and_bounds_the_share_of_lossy_deployments() -> None:
     combined = verdicts(H, N, H, H, H, H)
     assert combined.evidence == (
-        "exercised in 5 of 6 trials; e1; e3; e4; e5; e6; 5 fresh deployments without loss: at most 45% of such would lose (95 %)"
+        "exercised in 5 of 6 trials; e1; e3; e4; e5; e6; 5 fresh deployments without loss: at most 45 % of such would lose (95 %)"
     )
     assert combined.exposed == 60
 

@@ -347,3 +347,13 @@ def test_a_bound_where_nothing_is_bad_is_said_to_say_nothing_of_the_rest() -> No
     lower = told(contract(">=", 0.0001, p99), stored([], [trial(0.1, p99)]))
     assert lower.notes == [f"less {p99} is better: a lower bound on it says nothing of what is too much"]
     assert told(contract(">=", 0.5, "throughput"), stored([], [trial(1.0, "throughput")])).notes == []
+
+
+def test_a_share_of_losses_and_its_bound_are_told_in_the_same_unit() -> None:
+    row = told(contract("<=", 0.01, "loss.ratio"), run(trial(0.0234, "loss.ratio", window="whole")))
+    assert row.words == "2.34 % in run/1; it must be at most 1 %"
+
+
+def test_the_claim_without_a_fault_is_not_called_one_under_none() -> None:
+    rule = GuaranteeRule(id="claims", metric="guarantee", fault="none")
+    assert told(rule, run(trial(0.01))).asks.startswith("what the setup claims without a fault was put to the test")
