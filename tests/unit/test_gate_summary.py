@@ -176,3 +176,10 @@ def test_a_gate_without_pairs_names_its_sides(kind: str) -> None:
     row = outcomes.held(a=[], b=[], n=3)
     headings = {"baseline": "| baseline | run |", "run": "| worse by, bounds | seen |"}
     assert headings[kind] in summary(outcomes.outcome(row, kind=kind, runs=[]))
+
+
+def test_a_note_that_the_sentence_already_has_is_not_told_twice() -> None:
+    row = outcomes.held(words="B is as good as A; below 1 s counts as 1 s", notes=["below 1 s counts as 1 s", "alone"])
+    page = summary(outcomes.outcome(row))
+    assert page.count("below 1 s counts") == 1
+    assert "alone" in page
