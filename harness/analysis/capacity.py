@@ -23,7 +23,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from harness.analysis.rate_search import Answer, Found, Purpose, Seen, Shown
+from harness.analysis.rate_search import MOST_HALVINGS, Answer, Found, Purpose, Seen, Shown, again_decides
 from harness.analysis.slo import figure_of, is_met
 from harness.metrics import METRICS
 from harness.model import TrialStatus, Verdict
@@ -75,6 +75,9 @@ class Probe(_Part):
     shown: Shown
     clear: bool = Field(description="false = a second trial was asked for, or would have been")
     reasons: list[str] = Field(default=[], description="why the rate does not hold, or cannot be told")
+    broken: bool = Field(
+        default=False, description="a guarantee was broken, or a confirmed message lost: at any rate that counts"
+    )
     warnings: list[str] = []
     disturbed: str = Field(
         default="",
@@ -92,9 +95,9 @@ class Searched(_Part):
     probes: list[Probe] = []
     found: Found = Field(
         default="unfinished",
-        description="found: `rate_per_s` holds, `above_per_s` does not; at_least: above `rate_per_s` the generator gave out or nothing"
-        " could be told; none: not even the lowest rate holds; unsteady: no rate held in every trial; untold: no trial could be"
-        " judged; unfinished: it was interrupted",
+        description="found: `rate_per_s` holds, `above_per_s` does not; at_least: above `rate_per_s` the generator gave out, nothing"
+        " could be told, or others took the machine in every trial; none: not even the lowest rate holds; unsteady: no rate held in"
+        " every trial; untold: no trial could be judged; unfinished: it was interrupted",
     )
     rate_per_s: float | None = Field(
         default=None,
@@ -108,6 +111,12 @@ class Searched(_Part):
     def refusing(self) -> list[Probe]:
         """Returns the trials because of which the rate above is refused."""
         return [probe for probe in self.probes if probe.rate_per_s == self.above_per_s and probe.shown is self.above]
+
+    @property
+    def others_refused(self) -> bool:
+        """Returns whether others took the machine in every trial because of which the rate above is refused to the broker."""
+        missed = self.refusing if self.above is Shown.MISSED else []
+        return bool(missed) and all(probe.disturbed and not probe.broken for probe in missed)
 
 
 class CapacityRecord(_Part):
@@ -146,6 +155,12 @@ def messages_needed(bounds: Sequence[Bound]) -> int:
     return max([MESSAGES, *(2 * _BEYOND.get(name, 0) for name in percentiles)])
 
 
+def messages_told(bounds: Sequence[Bound]) -> int:
+    """Returns with how many messages every percentile that is bounded can be told, whatever their arrivals; 0 where none is rare."""
+    rarest = max((_BEYOND.get(bound.metric.rpartition(".")[2], 0) for bound in bounds), default=0)
+    return rarest + math.ceil(3 * math.sqrt(rarest))
+
+
 def steady_s(rate_per_s: float, messages: int) -> float:
     """Returns for how long a rate is held: until it has offered so many messages; in whole seconds."""
     return min(LONGEST_S, max(SHORTEST_S, float(math.ceil(messages / rate_per_s))))
@@ -156,7 +171,7 @@ def judged(trial: TrialRecord | None, bounds: Sequence[Bound]) -> tuple[Seen, li
     if trial is None:
         return Seen(shown=Shown.UNTOLD, clear=False), ["the run has no trial"]
     if broken := list(_broken(trial)):
-        return Seen(shown=Shown.MISSED), broken
+        return Seen(shown=Shown.MISSED, lower=1 if is_broken(trial) else MOST_HALVINGS), broken
     if trial.status is not TrialStatus.VALID:
         return _of_invalid(trial)
     missed, untold = [], []
@@ -167,8 +182,8 @@ def judged(trial: TrialRecord | None, bounds: Sequence[Bound]) -> tuple[Seen, li
             untold.append(words)
     if missed:
         return Seen(shown=Shown.MISSED, clear=trial.throughput_label.get("steady") == FILLING), missed
-    if untold:
-        return Seen(shown=Shown.UNTOLD, clear=False), untold
+    if untold:  # of which fewer messages show no more
+        return Seen(shown=Shown.UNTOLD, clear=False, lower=0), untold
     return Seen(shown=Shown.HOLDS), []
 
 
@@ -179,15 +194,28 @@ def figures_shown(trial: TrialRecord | None, bounds: Sequence[Bound]) -> dict[st
     return {name: figure for name, figure in found.items() if figure is not None}
 
 
-def _broken(trial: TrialRecord) -> Iterator[str]:
-    """Yields what is proven to be broken, whatever else is wrong with the trial."""
+def is_broken(trial: TrialRecord | None) -> bool:
+    """Returns whether a trial proves that a guarantee was broken or something confirmed lost."""
+    return trial is not None and (_lost(trial) > 0 or any(g.verdict is Verdict.VIOLATED for g in trial.guarantees))
+
+
+def _lost(trial: TrialRecord) -> float:
+    """Returns how many confirmed messages are proven to be lost, at the least."""
     lost = figure_of(trial, LOSS.metric)
-    if is_met(lost, 0.0, at_least=False) is False and (trial.status is TrialStatus.VALID or trial.evidence_sound):
-        number = lost if isinstance(lost, float | int) else getattr(lost, "at_least", 0.0)
-        yield f"{format_count(number)} confirmed messages lost"
-    for guarantee in trial.guarantees:
-        if guarantee.verdict is Verdict.VIOLATED:
-            yield f"VIOLATED ({guarantee.fault}): {guarantee.evidence}"
+    if is_met(lost, 0.0, at_least=False) is not False or not (
+        trial.status is TrialStatus.VALID or trial.evidence_sound
+    ):
+        return 0.0
+    return lost if isinstance(lost, float | int) else getattr(lost, "at_least", 0.0)
+
+
+def _broken(trial: TrialRecord) -> Iterator[str]:
+    """Yields what is proven to be broken, whatever else is wrong with the trial; a loss once."""
+    violated = [f"VIOLATED ({g.fault}): {g.evidence}" for g in trial.guarantees if g.verdict is Verdict.VIOLATED]
+    lost = _lost(trial)
+    if lost > 0 and not any("lost" in words for words in violated):
+        yield f"{format_count(lost)} confirmed message{'' if lost == 1 else 's'} lost"
+    yield from violated
     yield from (reason for reason in trial.reasons if reason.startswith(BROKER_ENDED))
 
 
@@ -203,6 +231,8 @@ def _backlog(trial: TrialRecord) -> tuple[bool | None, str]:
     kept = is_met(achieved, ACHIEVED, at_least=True)
     if kept is False and isinstance(achieved, float | int):
         end = figure_of(trial, "backlog.end")
+        if end == 0:
+            return False, f"only {100 * achieved:.1f} % settled in time"
         waiting = f" to {format_count(end)}" if isinstance(end, float | int) else ""
         return False, f"backlog grew{waiting}: {100 * achieved:.1f} % settled"
     return kept, "how much was settled is not known"
@@ -225,7 +255,7 @@ def _seen(figure: Figure | None) -> str:
 
 
 def summed_up(searched: Searched, answer: Answer) -> Searched:
-    """Returns a search with its answer."""
+    """Returns a search with its answer; what was refused while others took the machine is not refused by the broker."""
     update = {
         "found": answer.found,
         "rate_per_s": answer.rate_per_s,
@@ -233,12 +263,17 @@ def summed_up(searched: Searched, answer: Answer) -> Searched:
         "above_per_s": answer.above_per_s,
         "above": answer.above,
     }
-    return searched.model_copy(update=update)
+    made = searched.model_copy(update=update)
+    without: dict[Found, Found] = {"found": "at_least", "none": "untold"}
+    return made.model_copy(update={"found": without.get(made.found, made.found)}) if made.others_refused else made
 
 
 def known_so_far(searched: Searched) -> Searched:
     """Returns a search that was interrupted with what its trials show: the highest rate that held last, the lowest above that did not."""
-    last = {probe.rate_per_s: probe.shown for probe in searched.probes if probe.status != TrialStatus.INTERRUPTED}
+    by_rate: dict[float, list[Probe]] = {}
+    for probe in (probe for probe in searched.probes if probe.status != TrialStatus.INTERRUPTED):
+        by_rate.setdefault(probe.rate_per_s, []).append(probe)
+    last = {rate: deciding(probes).shown for rate, probes in by_rate.items()}
     low = max((rate for rate, shown in last.items() if shown is Shown.HOLDS), default=None)
     refused = [rate for rate, shown in last.items() if shown is not Shown.HOLDS and (low is None or rate > low)]
     high = min(refused, default=None)
@@ -248,6 +283,26 @@ def known_so_far(searched: Searched) -> Searched:
             "above_per_s": high,
             "above": None if high is None else last[high],
         }
+    )
+
+
+def deciding(probes: Sequence[Probe]) -> Probe:
+    """Returns of the trials at one rate the one that the search went by: the last, unless the generator gave out in the one before."""
+    last = probes[-1]
+    first = probes[-2] if last.again and len(probes) > 1 else last
+    return last if again_decides(first.shown, last.shown) else first
+
+
+def limit_words(searched: Searched) -> str:
+    """Returns why a capacity is only known from below."""
+    if searched.others_refused:
+        return f"others took the machine when {rate_words(searched.above_per_s)} did not hold"
+    if searched.above is Shown.GENERATOR:
+        return "this machine cannot offer more"
+    return (
+        f"{rate_words(searched.above_per_s)} could not be judged"
+        if searched.above_per_s
+        else "nothing above it was tried"
     )
 
 

@@ -2,7 +2,8 @@
 
 Pure: a generator that yields which rate to try next and is sent what was seen. The rate never changes within a trial. Only what is
 clear is believed at once: a rate that misses closely, or whose evidence is not valid, is tried a second time, so that one stall of the
-machine does not cost a factor of two; and the answer has to hold three times more, or the next lower rate takes its place.
+machine does not cost a factor of two; and the answer has to hold three times more, or the next lower rate takes its place. What does
+not depend on the rate, such as a loss, is not chased downwards.
 Neighbours: ``capacity`` says what a trial shows, ``harness.experiment.capacity`` runs the trials.
 """
 
@@ -44,10 +45,11 @@ class Step:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Seen:
-    """What a trial showed; ``clear``: another one need not be asked."""
+    """What a trial showed; ``clear``: another one need not be asked; ``lower``: how many lower rates are worth a try after it."""
 
     shown: Shown
     clear: bool = True
+    lower: int = MOST_HALVINGS
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,7 +70,7 @@ class Answer:
 
 
 Search = Generator[Step, Seen, Answer]
-_Look = Generator[Step, Seen, Shown]
+_Look = Generator[Step, Seen, Seen]
 
 
 def search(start_per_s: float, *, least_per_s: float, within: float) -> Search:
@@ -86,19 +88,22 @@ def search(start_per_s: float, *, least_per_s: float, within: float) -> Search:
         middle = rounded(math.sqrt(low * high))
         if not low < middle < high:
             break  # no rate of four digits lies between
-        shown = yield from _look(middle, "bisection")
-        if shown is Shown.HOLDS:
+        seen = yield from _look(middle, "bisection")
+        if seen.shown is Shown.HOLDS:
             low = middle
         else:
-            high, above = middle, shown
-    for _ in range(1 + MOST_FALLBACKS):
-        shown = yield from _confirm(low)
-        if shown is Shown.HOLDS:
+            high, above = middle, seen.shown
+    left = MOST_FALLBACKS
+    while True:
+        seen = yield from _confirm(low)
+        if seen.shown is Shown.HOLDS:
             known = above is Shown.MISSED
             return Answer(found="found" if known else "at_least", rate_per_s=low, above_per_s=high, above=above)
-        low, high, above = rounded(low / ratio), low, shown
-        if low < least_per_s:
+        low, high, above = rounded(low / ratio), low, seen.shown
+        left = min(left, seen.lower)
+        if low < least_per_s or left == 0:
             break
+        left -= 1
     return Answer(found="unsteady", above_per_s=high, above=above)
 
 
@@ -123,31 +128,37 @@ def _bracket(
 ) -> Generator[Step, Seen, tuple[float | None, float | None, Shown | None]]:
     """Returns a rate that holds, the lowest above it that does not, and what was seen there; either rate may be None."""
     rate = start_per_s
-    shown = yield from _look(rate, "growth")
-    if shown is Shown.HOLDS:
+    seen = yield from _look(rate, "growth")
+    if seen.shown is Shown.HOLDS:
         for _ in range(MOST_DOUBLINGS):
-            shown = yield from _look(rounded(2 * rate), "growth")
-            if shown is not Shown.HOLDS:
-                return rate, rounded(2 * rate), shown
+            seen = yield from _look(rounded(2 * rate), "growth")
+            if seen.shown is not Shown.HOLDS:
+                return rate, rounded(2 * rate), seen.shown
             rate = rounded(2 * rate)
         return rate, None, None
-    high = rate
-    for _ in range(MOST_HALVINGS):
+    high, left = rate, MOST_HALVINGS
+    while left := min(left, seen.lower):
         lower = rounded(high / 2)
         if lower < least_per_s:
             break
         below = yield from _look(lower, "descent")
-        if below is Shown.HOLDS:
-            return lower, high, shown
-        high, shown = lower, below
-    return None, high, shown
+        if below.shown is Shown.HOLDS:
+            return lower, high, seen.shown
+        high, seen, left = lower, below, left - 1
+    return None, high, seen.shown
 
 
 def _look(rate_per_s: float, purpose: Purpose) -> _Look:
-    seen = yield Step(rate_per_s=rate_per_s, purpose=purpose)
-    if not seen.clear:
-        seen = yield Step(rate_per_s=rate_per_s, purpose=purpose, again=True)
-    return seen.shown
+    first = yield Step(rate_per_s=rate_per_s, purpose=purpose)
+    if first.clear:
+        return first
+    again = yield Step(rate_per_s=rate_per_s, purpose=purpose, again=True)
+    return again if again_decides(first.shown, again.shown) else first
+
+
+def again_decides(first: Shown, again: Shown) -> bool:
+    """Returns whether the second of two trials decides: where the generator gave out in the first, no other miss is the broker's."""
+    return first is not Shown.GENERATOR or again is Shown.HOLDS
 
 
 def _confirm(rate_per_s: float) -> _Look:
@@ -155,7 +166,8 @@ def _confirm(rate_per_s: float) -> _Look:
     for _ in range(CONFIRMATIONS):
         seen = yield Step(rate_per_s=rate_per_s, purpose="confirmation")
         if seen.shown in (Shown.GENERATOR, Shown.UNTOLD) and not seen.clear:
-            seen = yield Step(rate_per_s=rate_per_s, purpose="confirmation", again=True)
+            again = yield Step(rate_per_s=rate_per_s, purpose="confirmation", again=True)
+            seen = again if again_decides(seen.shown, again.shown) else seen
         if seen.shown is not Shown.HOLDS:
-            return seen.shown
-    return Shown.HOLDS
+            return seen
+    return Seen(shown=Shown.HOLDS)

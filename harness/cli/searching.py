@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
+from rich.text import Text
 
 from harness.cli.output import readers_may_leave, say
 from harness.cli.phrases import time_left
@@ -19,6 +20,7 @@ from harness.cli.places import deployment_of
 from harness.errors import BrokerbenchError, Interrupted, UsageError
 from harness.files import lost_place, write_whole
 from harness.redaction import hide
+from harness.run.completion import completed
 from harness.run.progress import Deaf, Listener
 from harness.scenario.read import read_scenario
 from harness.units import format_rate, parse_duration_s, parse_rate_per_s, parse_ratio
@@ -35,7 +37,8 @@ Exit codes:
   2    the command or the scenario is wrong: nothing was started.
   10   no rate holds, or a guarantee was broken at some rate.
   11   no rate held every time that it was tried.
-  13   the load generator gave out before the broker, or no trial could be judged: the rate is "at least", or none.
+  13   the load generator gave out before the broker, others took the machine, or no trial could be judged: the rate is "at least", or
+       none.
   70   the search failed.
   130  Ctrl-C; what is known is told.
 """
@@ -175,39 +178,52 @@ def _first_line(plan: CapacityPlan, this: Capacity) -> str:
     first = plan.cases[0]
     each = f" for each of {len(plan.cases)} cases" if len(plan.cases) > 1 else ""
     length = f"{plan.length_s(plan.start_of(first)):g} s"
+    raised = [case for case in plan.cases if plan.asked_start_of(case) < plan.start_of(case)]
+    why = f"; {format_rate(plan.asked_start_of(raised[0]))} is not used: too few messages in 5 min" if raised else ""
     return (
         f"{plan.scenario.name}: highest rate within {', '.join(f'{b.metric} {b.text}' for b in plan.bounds)}, from"
-        f" {format_rate(plan.start_of(first))} on; about {usual_steps(plan.within)} probes of {length}{each}, so about"
+        f" {format_rate(plan.start_of(first))} on{why}; about {usual_steps(plan.within)} probes of {length}{each}, so about"
         f" {time_left(plan.expected_s)} (more where the start is far off, at most {most_steps()} probes); {this.folder}"
     )
 
 
 def _told(record: CapacityRecord, folder: Path, *, as_json: bool) -> int:
-    """Draws and prints what a search has shown, whatever becomes of its chart; returns the exit code.
+    """Prints what a search has shown, which no Ctrl-C cuts short, then draws it; returns the exit code.
 
     Raises:
-        BrokerbenchError: the chart could not be drawn or written.
+        BrokerbenchError: stdout takes no more, or the chart could not be drawn or written. Interrupted: a Ctrl-C came meanwhile; all
+            figures are printed.
     """
+    _, interrupted = completed(lambda: _print(record, folder, as_json=as_json))
+    if interrupted:
+        raise Interrupted(f"interrupted before the chart was drawn; the figures are in {folder}")
     picture = _picture_or_why_not(record, folder)
+    if isinstance(picture, BrokerbenchError):
+        raise picture
+    if picture is not None and not as_json:
+        with readers_may_leave():
+            Console().print(Text(f"Chart: {picture}"), soft_wrap=True)
+    return int(record.exit_code or 0)
+
+
+def _print(record: CapacityRecord, folder: Path, *, as_json: bool) -> None:
     with readers_may_leave():
         if as_json:
             click.echo(record.model_dump_json(indent=1))
         else:
             from reports.capacity.terminal import print_capacity  # noqa: PLC0415 - as in `_listener`
 
-            print_capacity(record, Console(), folder=folder, picture=picture if isinstance(picture, Path) else None)
-    if isinstance(picture, BrokerbenchError):
-        raise picture
-    return int(record.exit_code or 0)
+            print_capacity(record, Console(), folder=folder)
 
 
 def _picture_or_why_not(record: CapacityRecord, folder: Path) -> Path | BrokerbenchError | None:
     """Writes the chart; None where there is nothing to draw."""
     from harness.experiment.capacity import PICTURE  # noqa: PLC0415 - as in `capacity`
-    from reports.capacity.picture import picture  # noqa: PLC0415 - matplotlib
 
     path = folder / PICTURE
     try:
+        from reports.capacity.picture import picture  # noqa: PLC0415 - matplotlib, in whose import a Ctrl-C may come
+
         drawn = picture(record)
         if drawn is None:
             return None

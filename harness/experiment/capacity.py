@@ -19,8 +19,10 @@ from harness.analysis.capacity import (
     Probe,
     Searched,
     figures_shown,
+    is_broken,
     judged,
     known_so_far,
+    limit_words,
     rate_words,
     summed_up,
 )
@@ -152,6 +154,7 @@ class Capacity:
             shown=seen.shown,
             clear=seen.clear,
             reasons=list(reasons),
+            broken=is_broken(trial),
             warnings=list(trial.warnings) if trial else [],
             disturbed=disturbance(done.folder, trial, OTHERS_SHARE) if done and trial else "",
             seen=figures_shown(trial, self._plan.bounds),
@@ -275,15 +278,14 @@ def exit_of(record: CapacityRecord) -> tuple[ExitCode, str]:
 def _end_of(searched: Searched) -> tuple[ExitCode, str]:
     name = searched.case.id
     for each in searched.probes:
-        broken = [reason for reason in each.reasons if reason.startswith("VIOLATED")]
-        if broken:
-            return ExitCode.BROKEN, f"{name}: at {format_rate(each.rate_per_s)}: {broken[0]}"
+        if each.broken:
+            return ExitCode.BROKEN, f"{name}: at {format_rate(each.rate_per_s)}: {each.reasons[0]}"
     words = {
         "found": "",
-        "at_least": f"at least {rate_words(searched.rate_per_s)}: this machine cannot offer more",
+        "at_least": f"at least {rate_words(searched.rate_per_s)}: {limit_words(searched)}",
         "none": f"not even {rate_words(searched.above_per_s)} holds",
         "unsteady": "no rate held in every trial",
-        "untold": "no trial could be judged",
+        "untold": limit_words(searched) if searched.others_refused else "no trial could be judged",
         "unfinished": "the search has no answer",
     }[searched.found]
     return _EXIT[searched.found], f"{name}: {words}"

@@ -5,16 +5,17 @@ Neighbour: ``capacity`` runs them.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from harness.analysis.capacity import P99, WARMUP_S, is_latency, messages_needed, steady_s, upper_bounds
+from harness.analysis.capacity import P99, WARMUP_S, is_latency, messages_needed, messages_told, steady_s, upper_bounds
 from harness.analysis.rate_search import rounded, usual_steps
 from harness.errors import UsageError
 from harness.scenario.describe import expected_trial_s
 from harness.scenario.model import Bound, Case, Phases, Scenario, Segment
 from harness.schedule import first_rate_per_s
-from harness.units import format_duration
+from harness.units import format_count, format_duration, format_rate
 
 USUAL_START_PER_S = 1000.0
 FEWEST = 100
@@ -52,16 +53,25 @@ class CapacityPlan:
         return messages_needed(self.bounds)
 
     @property
+    def fewest(self) -> int:
+        """Returns with how many messages at the least a trial can be judged."""
+        return max(FEWEST, messages_told(self.bounds))
+
+    @property
     def least_per_s(self) -> float:
         """Returns the lowest rate whose trial has enough messages."""
         if self.probe_s is not None:
-            return FEWEST / self.probe_s
+            return self.fewest / self.probe_s
         return self.messages / steady_s(0.01, self.messages)
 
     def start_of(self, case: Case) -> float:
-        """Returns the first rate that is tried."""
+        """Returns the first rate that is tried: the one asked for, or the lowest whose trial has enough messages."""
+        return rounded(max(self.asked_start_of(case), self.least_per_s))
+
+    def asked_start_of(self, case: Case) -> float:
+        """Returns the first rate as the command or the scenario has it."""
         own = first_rate_per_s(case.load) if case.load.profile else 0.0
-        return rounded(max(self.start_per_s or own or USUAL_START_PER_S, self.least_per_s))
+        return self.start_per_s or own or USUAL_START_PER_S
 
     def length_s(self, rate_per_s: float) -> float:
         """Returns for how long a rate is held."""
@@ -108,6 +118,22 @@ def require_searchable(plan: CapacityPlan) -> None:
             expected="a scenario without faults",
             remedy="--set faults=[] leaves them out",
         )
+    for case in plan.cases:
+        _require_long_enough(plan, plan.asked_start_of(case))
+
+
+def _require_long_enough(plan: CapacityPlan, rate_per_s: float) -> None:
+    """Raises UsageError where ``--probe`` ends before there are enough messages to judge the first rate by."""
+    if plan.probe_s is None or rate_per_s * plan.probe_s >= plan.fewest:
+        return
+    metrics = ", ".join(bound.metric for bound in plan.bounds)
+    needed_s = math.ceil(plan.fewest / rate_per_s)
+    raise UsageError(
+        f"--probe {plan.probe_s:g}s is too short: {format_rate(rate_per_s)} makes about {format_count(rate_per_s * plan.probe_s)}"
+        f" messages in it, and {metrics} cannot be told of fewer than {format_count(plan.fewest)}",
+        expected=f"at least {needed_s} s, or a first rate of at least {format_rate(math.ceil(plan.least_per_s))}",
+        remedy=f"--probe {needed_s}s, or leave --probe out: then each rate is held for as long as its messages need",
+    )
 
 
 def bounds_of(scenario: Scenario, p99_s: float | None) -> tuple[Bound, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from statistics import median
 from typing import TYPE_CHECKING
@@ -23,6 +24,13 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 HEIGHT_IN = 3.4
+LOW_IN = 1.9
+"""Of a panel beside many others."""
+MOST_IN_LINE = 4
+"""Panels one below the other; more stand in two columns."""
+LETTERS = 100
+"""Of a panel's title in one line, over the whole width."""
+LINE_IN = 0.16
 SHADE = 0.12
 LOOKS = {
     Shown.HOLDS: Line(GREEN, marker="o"),
@@ -46,12 +54,10 @@ def drawing(record: CapacityRecord) -> Drawing | None:
     if not shown:
         return None
     with styled():
-        whole = figure(HEIGHT_IN * len(shown))
-        panels = list(whole.subplots(len(shown), 1, sharex=True, sharey=True, squeeze=False)[:, 0])
+        whole, panels = _panels(record, shown)
         _scales(panels, record, shown, metric)
         for axes, searched in zip(panels, shown, strict=True):
             _panel(axes, record, searched, metric)
-        panels[-1].set_xlabel("offered rate")
         _legend(whole, panels)
     answers = "; ".join(f"{each.case.id}: {told.rate(each)}, {told.sentence(each)}" for each in shown)
     return Drawing(
@@ -64,9 +70,31 @@ def drawing(record: CapacityRecord) -> Drawing | None:
     )
 
 
+def _panels(record: CapacityRecord, shown: Sequence[Searched]) -> tuple[Figure, list[Axes]]:
+    """Returns a figure with a panel per case under its title, which is broken into lines that fit."""
+    columns = 1 if len(shown) <= MOST_IN_LINE else 2
+    rows = -(-len(shown) // columns)
+    titles = (
+        [textwrap.wrap(told.panel_title(each), LETTERS // columns) for each in shown] if told.several(record) else []
+    )
+    lines = max(map(len, titles), default=0)
+    whole = figure(((HEIGHT_IN if len(shown) <= 2 else LOW_IN) + LINE_IN * lines) * rows)
+    every = list(whole.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).flat)
+    for axes in every[len(shown) :]:
+        axes.set_visible(False)
+    panels = every[: len(shown)]
+    for axes, title in zip(panels, titles, strict=False):
+        axes.set_title("\n".join(title), loc="left")
+    for axes in panels[-columns:]:
+        axes.set_xlabel("offered rate")
+        axes.tick_params(labelbottom=True)
+    return whole, panels
+
+
 def _dots(searched: Searched, metric: str) -> list[tuple[float, float, Shown]]:
-    """Returns rate, latency and what was shown, of every trial that has the latency."""
-    found = [(probe.rate_per_s, told.number(probe.seen.get(metric)), probe.shown) for probe in searched.probes]
+    """Returns rate, latency and what was shown, of every trial that has the latency and was not interrupted."""
+    probes = [probe for each in told.rates(searched) for probe in each.probes]
+    found = [(probe.rate_per_s, told.number(probe.seen.get(metric)), probe.shown) for probe in probes]
     return [(rate, value, shown) for rate, value, shown in found if value is not None and value > 0]
 
 
@@ -76,7 +104,7 @@ def _scales(panels: Sequence[Axes], record: CapacityRecord, shown: Sequence[Sear
     values = [value for _, value, _ in every] + limits
     low, high = min(rate for rate, _, _ in every) * 0.85, max(rate for rate, _, _ in every) * 1.18
     ticks = [round_ * 10.0**power for power in range(-2, 9) for round_ in ROUND if low <= round_ * 10.0**power <= high]
-    while len(ticks) > 10:
+    while len(ticks) > (10 if len(panels) <= MOST_IN_LINE else 5):
         ticks = ticks[::2]
     for axes in panels:
         durations(axes, "y", 0.8 * min(values), 1.1 * max(values))
@@ -88,8 +116,6 @@ def _scales(panels: Sequence[Axes], record: CapacityRecord, shown: Sequence[Sear
 
 
 def _panel(axes: Axes, record: CapacityRecord, searched: Searched, metric: str) -> None:
-    if told.several(record):
-        axes.set_title(f"{searched.case.id}: {told.rate(searched)}", loc="left")
     axes.set_ylabel(told.name_of(metric))
     for asked in record.asked:
         if asked.metric == metric:

@@ -11,6 +11,7 @@ from rich.text import Text
 from harness.analysis.capacity import CapacityRecord, Searched
 from harness.analysis.rate_search import Shown
 from harness.units import format_rate
+from reports import words
 from reports.capacity import told
 from reports.capacity.told import Rate
 from reports.encoding import writably
@@ -22,33 +23,34 @@ STYLES = {Shown.HOLDS: "green", Shown.MISSED: "bold red", Shown.GENERATOR: "bold
 SIGNS = {Shown.HOLDS: "✓ holds", Shown.MISSED: "✗ missed", Shown.GENERATOR: "! generator", Shown.UNTOLD: "? untold"}
 
 
-def print_capacity(record: CapacityRecord, console: Console, *, folder: Path, picture: Path | None = None) -> None:
-    """Prints a search; ``folder`` holds it, ``picture`` is the chart in it. Signs that the console cannot write are told in others."""
+def print_capacity(record: CapacityRecord, console: Console, *, folder: Path) -> None:
+    """Prints a search, which ``folder`` holds. Signs that the console cannot write are told in others."""
     with writably(console):
         _print_head(record, console)
         for searched in record.searches:
-            if searched.probes:
+            if told.rates(searched):
                 _print_rates(record, searched, console)
         _print_warnings(record, console)
         console.print()
         for note in told.notes(record):
             print_indented(Text(note, style="dim"), INDENT, console)
-        _print_end(record, folder, picture, console)
+        _print_end(record, folder, console)
 
 
 def _print_head(record: CapacityRecord, console: Console) -> None:
     console.print()
-    strip = pairs(2)
-    for searched in record.searches:
-        many = told.several(record)
-        name = Text(searched.case.id if many else "CAPACITY", style="bold" if many else "bold reverse")
-        said = Text(told.rate(searched), style="bold")
-        said.append(f"  {told.sentence(searched)}", style="not bold")
-        strip.add_row(name, said)
-    console.print(strip)
+    if told.several(record):
+        console.print(Text("CAPACITIES", style="bold reverse"))
+        for searched in record.searches:
+            print_indented(Text(searched.case.id, style="bold", overflow="fold"), INDENT, console)
+            print_indented(_answer(searched), 2 * INDENT, console)
+    else:
+        strip = pairs(2)
+        strip.add_row(Text("CAPACITY", style="bold reverse"), _answer(record.searches[0]))
+        console.print(strip)
     if record.status in ("interrupted", "failed"):
-        done = sum(len(searched.probes) for searched in record.searches)
-        console.print(Text(f"! {record.status.upper()} after {done} trials", style="bold magenta"))
+        done = sum(len(each.probes) for searched in record.searches for each in told.rates(searched))
+        console.print(Text(f"! {record.status.upper()} after {words.count(done, 'trial')}", style="bold magenta"))
     console.print()
     lines = pairs(2)
     lines.add_row(Text("Question", style="bold"), Text(record.question))
@@ -56,9 +58,13 @@ def _print_head(record: CapacityRecord, console: Console) -> None:
     console.print(lines)
 
 
+def _answer(searched: Searched) -> Text:
+    return Text(told.rate(searched), style="bold").append(f"  {told.sentence(searched)}", style="not bold")
+
+
 def _print_rates(record: CapacityRecord, searched: Searched, console: Console) -> None:
     console.print()
-    head = Text(searched.case.id, style="bold underline")
+    head = Text(searched.case.id, style="bold underline", overflow="fold")
     head.append(f"  {told.durabilities(record.model_copy(update={'searches': [searched]}))}", style="dim not underline")
     console.print(head)
     every = told.rates(searched)
@@ -117,11 +123,9 @@ def _print_warnings(record: CapacityRecord, console: Console) -> None:
         print_lines([f"{case}: {warning}" if many else warning for case, warning in every], INDENT, console)
 
 
-def _print_end(record: CapacityRecord, folder: Path, picture: Path | None, console: Console) -> None:
+def _print_end(record: CapacityRecord, folder: Path, console: Console) -> None:
     console.print()
     if record.exit_code:
         console.print(Text(f"Exit code {record.exit_code}: {record.exit_reason}"))
     runs = sum(bool(probe.run) for searched in record.searches for probe in searched.probes)
-    console.print(Text(f"  {runs} runs in {folder}", style="dim"), soft_wrap=True)
-    if picture is not None:
-        console.print(Text(f"Chart: {picture}"), soft_wrap=True)
+    console.print(Text(f"  {words.count(runs, 'run')} in {folder}", style="dim"), soft_wrap=True)

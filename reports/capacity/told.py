@@ -5,10 +5,20 @@ Neighbours: ``terminal`` prints them, ``picture`` draws them.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from harness.analysis.capacity import MESSAGES, P99, SHORTEST_S, CapacityRecord, Probe, Searched
+from harness.analysis.capacity import (
+    MESSAGES,
+    P99,
+    SHORTEST_S,
+    CapacityRecord,
+    Probe,
+    Searched,
+    deciding,
+    limit_words,
+)
 from harness.analysis.rate_search import CONFIRMATIONS, Shown
 from harness.analysis.slo import worst
 from harness.metrics import METRICS
@@ -27,6 +37,7 @@ NAMES = {
 HEADINGS = {P99: "p99"}
 """In the table, which has little room."""
 MOST_WARNINGS = 4
+_FIGURES = re.compile(r"\d[\d.,]*(?: [µmn]s\b| s\b)?")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,8 +54,8 @@ class Rate:
 
     @property
     def shown(self) -> Shown:
-        """Returns what the search went by: the last trial, which is also the confirming one that did not hold."""
-        return self.probes[-1].shown
+        """Returns what the search went by."""
+        return deciding(self.probes).shown
 
     @property
     def deciding(self) -> tuple[Probe, ...]:
@@ -53,8 +64,8 @@ class Rate:
 
     @property
     def reasons(self) -> tuple[str, ...]:
-        """Returns why it does not hold, as the last trial has it; of a rate that holds, why it did not at first."""
-        last = why_not(self.probes[-1])
+        """Returns why it does not hold, as the trial that decided has it; of a rate that holds, why it did not at first."""
+        last = why_not(deciding(self.probes))
         first = next(filter(None, map(why_not, self.probes)), "")
         return (last,) if last else (f"at first: {first}",) if first else ()
 
@@ -113,8 +124,8 @@ def sentence(searched: Searched) -> str:
         case "at_least" if searched.above_per_s is None:
             told = f"{held}, and whenever the rate was doubled: the search ends here"
         case "at_least":
-            gave_out = "this machine cannot offer more: " if searched.above is Shown.GENERATOR else ""
-            told = f"{held}; {gave_out}{above}"
+            cause = "" if searched.above is Shown.UNTOLD else f"{limit_words(searched)}: "
+            told = f"{held}; {cause}{above}"
         case "found":
             told = f"{held}; {above}"
         case "none":
@@ -122,7 +133,9 @@ def sentence(searched: Searched) -> str:
         case "unsteady":
             told = f"no rate held every time that it was tried; the lowest that did not: {above}"
         case "untold":
-            told = above
+            told = f"{limit_words(searched)}: {above}" if searched.others_refused else above
+        case "unfinished" if not rates(searched):
+            told = "no trial was run to its end"
         case "unfinished":
             told = "no rate held so far" if searched.rate_per_s is None else "not confirmed"
             told += f"; {above}" if searched.above_per_s is not None else ""
@@ -133,7 +146,7 @@ def _above(searched: Searched) -> str:
     """Returns what was seen at the lowest rate that does not hold."""
     if searched.above_per_s is None:
         return "nothing is known above it"
-    those = [p for p in searched.probes if p.rate_per_s == searched.above_per_s and p.shown is not Shown.HOLDS]
+    those = searched.refusing
     why = why_not(those[-1]) if those else ""
     shown = {Shown.MISSED: "does not hold", Shown.GENERATOR: "was more than the generator can"}
     told = shown.get(those[-1].shown, "could not be judged") if those else "does not hold"
@@ -171,40 +184,69 @@ def durabilities(record: CapacityRecord) -> str:
 
 
 def title(record: CapacityRecord) -> str:
-    """Returns the chart's title, with the durability of every setup in it."""
-    names = ", ".join(dict.fromkeys(each.case.id for each in record.searches))
-    return f"{name_of(headline_metric(record))} over the offered rate: {names} ({durabilities(record)})"
+    """Returns the chart's title, with the durability of its case; of several cases each panel says its own."""
+    what = f"{name_of(headline_metric(record))} over the offered rate"
+    if several(record):
+        return f"{what}: {words.count(len(record.searches), 'case')}"
+    return f"{what}: {record.searches[0].case.id} ({durabilities(record)})"
+
+
+def panel_title(searched: Searched) -> str:
+    """Returns a case with its answer and what its confirms survive."""
+    return f"{searched.case.id}: {rate(searched)} ({durability(searched.case)})"
 
 
 def notes(record: CapacityRecord) -> Iterator[str]:
     """Yields what a reader of table and chart must know."""
     yield f"a rate holds: {bounds(record)}, and the generator is not saturated"
-    if any(searched.found == "found" and not disturbed(searched) for searched in record.searches):
+    if any(searched.found == "found" for searched in record.searches):
         yield f"the capacity is at most {words.ratio(record.within)} too low: the next rate above it does not hold"
-    lengths = sorted({probe.steady_s for each in record.searches for probe in each.probes})
+    lengths = sorted({probe.steady_s for each in record.searches for one in rates(each) for probe in one.probes})
     if lengths:
         span = f"{lengths[0]:g} s" if len(lengths) == 1 else f"{lengths[0]:g} to {lengths[-1]:g} s"
         default = f" (by default {MESSAGES:,} messages, {SHORTEST_S:g} s at the least)"
         yield f"each rate was held for {span} after warm-up{default}, on a fresh deployment, with Poisson arrivals"
     if any(probe.again for each in record.searches for probe in each.probes):
-        yield "a rate that missed closely, or whose trial was not valid, was tried a second time: the second trial decided"
+        decided = "the second trial decided, unless the generator gave out in the first"
+        yield f"a rate that missed closely, or whose trial was not valid, was tried a second time: {decided}"
 
 
 def warnings(searched: Searched) -> list[str]:
-    """Returns what a trial of the capacity itself warned of, each once."""
+    """Returns what may have limited the broker from outside, and what trials of the capacity itself warned of: what differs in its
+    figures only is said once, with the figures of the first such trial."""
     those = [
         probe for probe in searched.probes if probe.rate_per_s == searched.rate_per_s and probe.shown is Shown.HOLDS
     ]
-    of_trials = dict.fromkeys(warning for probe in those for warning in probe.warnings)
-    return [*filter(None, [disturbed(searched)]), *of_trials][:MOST_WARNINGS]
+    alike: dict[str, list[str]] = {}
+    for warning in (warning for probe in those for warning in dict.fromkeys(probe.warnings)):
+        alike.setdefault(_FIGURES.sub("#", warning), []).append(warning)
+    of_trials = [
+        f"{each[0]} (and the like in {words.count(len(each) - 1, 'other trial')})" if len(each) > 1 else each[0]
+        for each in alike.values()
+    ]
+    left = len(of_trials) - MOST_WARNINGS
+    rest = [f"… and {words.count(left, 'warning')} more, in the runs"] if left > 0 else []
+    return [*filter(None, [disturbed(searched), gave_out(searched)]), *of_trials[:MOST_WARNINGS], *rest]
 
 
 def disturbed(searched: Searched) -> str:
     """Returns that the rate above was refused on a machine that others used meanwhile, "" where one trial at least was not disturbed."""
-    refusing = searched.refusing
-    if not refusing or not all(probe.disturbed for probe in refusing):
+    if not searched.others_refused:
         return ""
-    return f"{refusing[-1].disturbed} when {format_rate(refusing[-1].rate_per_s)} did not hold: left to itself this machine may carry more"
+    last = searched.refusing[-1]
+    return (
+        f"{last.disturbed} when {format_rate(last.rate_per_s)} did not hold: left to itself this machine may carry more"
+    )
+
+
+def gave_out(searched: Searched) -> str:
+    """Returns that the generator gave out below a rate that was refused to the broker: the machine may be the limit of both."""
+    gave = [p.rate_per_s for p in searched.probes if p.shown is Shown.GENERATOR]
+    refused = [p.rate_per_s for p in searched.probes if p.shown is Shown.MISSED and not p.broken]
+    if searched.found != "found" or not gave or min(gave) > max(refused, default=0.0):
+        return ""
+    lowest = format_rate(min(gave))
+    return f"the load generator gave out at {lowest}, where a higher rate was refused to the broker: this machine may be the limit"
 
 
 def several(record: CapacityRecord) -> bool:

@@ -28,10 +28,11 @@ slo: {latency.end_to_end.p50: 40 ms}
 def test_the_capacity_of_a_broker_with_a_known_service_rate_is_found_and_confirmed(bench: Bench) -> None:
     """Short trials and a wide answer: with the default length it comes within 5 % (docs/limits.md)."""
     finished = bench("capacity", bench.scenario("null", SCENARIO), "--within", "50%", "--probe", "1500ms", "--json")
-    assert finished.code == 0, finished.out + finished.err
     record = CapacityRecord.model_validate(json.loads(finished.out))
     [found] = record.searches
-    assert (found.found, found.confirmed, found.above) == ("found", True, Shown.MISSED)
+    assert (found.confirmed, found.above) == (True, Shown.MISSED), finished.out + finished.err
+    busy = found.others_refused  # other tests run beside this one
+    assert (found.found, finished.code) == (("at_least", 13) if busy else ("found", 0))
     assert found.rate_per_s is not None
     assert 4000 / 1.5 < found.rate_per_s < 4000 * 1.06
     folder = next(bench.runs.glob("*-null-capacity"))

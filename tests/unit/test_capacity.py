@@ -13,8 +13,17 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from harness.analysis.capacity import P99, CapacityRecord, Searched, capacity_schema, judged, messages_needed, steady_s
-from harness.analysis.rate_search import Seen, Shown
+from harness.analysis.capacity import (
+    P99,
+    CapacityRecord,
+    Searched,
+    capacity_schema,
+    judged,
+    messages_needed,
+    steady_s,
+    summed_up,
+)
+from harness.analysis.rate_search import MOST_HALVINGS, Answer, Shown
 from harness.cli.commands import catalogue, cli
 from harness.deployments.embedded import EmbeddedDeployment
 from harness.errors import ExitCode, UsageError
@@ -116,7 +125,33 @@ def trial(p99_s: Figure = 0.012, achieved: Figure = 0.999, lost: Figure = 0.0, *
     ],
 )
 def test_a_trial_shows_of_its_rate(given: TrialRecord | None, shown: Shown, clear: bool, reasons: list[str]) -> None:
-    assert judged(given, [BOUND]) == (Seen(shown=shown, clear=clear), reasons)
+    seen, why = judged(given, [BOUND])
+    assert (seen.shown, seen.clear, why) == (shown, clear, reasons)
+
+
+@pytest.mark.parametrize(
+    ("given", "lower"),
+    [
+        (trial(lost=1.0), 1),
+        (trial(guarantees=[records.guarantee(Verdict.VIOLATED, "none", evidence="2 given twice")]), 1),
+        (trial(p99_s=Unknown(unknown="n too small")), 0),
+        (trial(achieved=0.5), MOST_HALVINGS),
+        (records.invalid_trial(), MOST_HALVINGS),
+    ],
+)
+def test_what_does_not_come_from_the_rate_is_not_chased_downwards(given: TrialRecord, lower: int) -> None:
+    assert judged(given, [BOUND])[0].lower == lower
+
+
+def test_a_loss_is_said_once_and_a_backlog_of_nothing_did_not_grow() -> None:
+    violated = [records.guarantee(Verdict.VIOLATED, "none", evidence="3 of 486 confirmed messages lost")]
+    assert judged(trial(lost=3.0, guarantees=violated), [BOUND])[1] == [
+        "VIOLATED (none): 3 of 486 confirmed messages lost"
+    ]
+    assert judged(trial(lost=1.0), [BOUND])[1] == ["1 confirmed message lost"]
+    empty = trial(achieved=0.9876)
+    empty.metrics["steady"]["backlog.end"] = 0.0
+    assert judged(empty, [BOUND])[1] == ["only 98.8 % settled in time"]
 
 
 @pytest.mark.parametrize(
@@ -181,8 +216,24 @@ def test_the_first_rate_is_the_scenarios_unless_another_is_given(asked: Path, tm
     assert plan(asked, tmp_path, start_per_s=5000.0).start_of(of.cases[0]) == 5000.0
     low = plan(asked, tmp_path, "load.rate=1/s")
     assert low.start_of(low.cases[0]) == 66.67, "20,000 messages in 5 minutes"
-    short = plan(asked, tmp_path, "load.rate=1/s", probe_s=2.0)
+    median = "slo={latency.end_to_end.p50: 20 ms}"
+    short = plan(asked, tmp_path, "load.rate=1/s", median, p99_s=None, probe_s=2.0)
     assert short.start_of(short.cases[0]) == 50.0, "100 messages in 2 s"
+    rare = plan(asked, tmp_path, probe_s=20.0)
+    assert rare.start_of(rare.cases[0]) == 800.0, "a p99 of 10,300 messages can be told whatever the arrivals"
+    assert rare.least_per_s == 515.0
+
+
+def test_a_probe_too_short_for_the_percentile_is_refused_with_the_length_that_is_needed(
+    asked: Path, tmp_path: Path
+) -> None:
+    root = tmp_path / "runs"
+    with pytest.raises(UsageError) as caught:
+        Capacity(plan(asked, root, probe_s=2.0), EmbeddedDeployment(), Told())
+    assert "--probe 2s is too short: 800/s makes about 1,600 messages" in caught.value.problem
+    assert f"{P99} cannot be told of fewer than 10,300" in caught.value.problem
+    assert caught.value.remedy.startswith("--probe 13s")
+    assert not root.exists()
 
 
 def test_a_p99_that_is_given_takes_the_place_of_the_scenarios(asked: Path) -> None:
@@ -351,12 +402,24 @@ def test_a_ctrl_c_leaves_what_is_known(asked: Path, tmp_path: Path, monkeypatch:
     assert told.sentence(found).startswith("not confirmed; 2,263/s does not hold (backlog grew to 37: 88.4 % settled")
 
 
+def test_a_ctrl_c_in_the_very_first_trial_says_that_nothing_is_known(
+    asked: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    this, _, _ = searched(plan(asked, tmp_path), monkeypatch, Known(interrupted_in=1))
+    lines = printed(this.record, 110).splitlines()
+    assert lines[1] == "CAPACITY  not known yet  no trial was run to its end"
+    assert "! INTERRUPTED after 0 trials" in lines
+    assert "Exit code 130: interrupted" in lines
+    assert drawing(this.record) is None
+
+
 def test_a_broken_guarantee_ends_with_10_whatever_the_capacity(
     asked: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     broken = [records.guarantee(Verdict.VIOLATED, "none", evidence="2 given twice")]
     this, _, _ = searched(plan(asked, tmp_path), monkeypatch, Known(more={"guarantees": broken}))
     assert this.record.searches[0].found == "none"
+    assert [probe.rate_per_s for probe in this.record.searches[0].probes] == [800.0, 400.0], "once lower, no more"
     assert this.record.exit_code == ExitCode.BROKEN
     assert this.record.exit_reason == "null@embedded: at 800/s: VIOLATED (none): 2 given twice"
 
@@ -474,6 +537,76 @@ def test_a_rate_that_was_refused_on_a_busy_machine_only_is_told(found: CapacityR
     busy = "other programs used 1.6 of 2 cores while under load"
     probes = [probe.model_copy(update={"disturbed": busy}) for probe in found.searches[0].probes]
     shown = found.model_copy(update={"searches": [found.searches[0].model_copy(update={"probes": probes})]})
+    unanswered = shown.searches[0].model_copy(update={"found": "unfinished"})
+    answer = Answer(found="found", rate_per_s=1987.0, above_per_s=2031.0, above=Shown.MISSED)
+    shown = shown.model_copy(update={"searches": [summed_up(unanswered, answer)]})
     text = " ".join(printed(shown, 110).split())
+    assert text.startswith(
+        "CAPACITY at least 1,987/s it held in 3 fresh trials; others took the machine when 2,031/s did not hold: 2,031/s"
+    )
     assert f"{busy} when 2,031/s did not hold: left to itself this machine may carry more" in text
     assert "too low" not in text
+    code, reason = exit_of(shown)
+    assert code is ExitCode.INVALID
+    assert reason.endswith("at least 1,987/s: others took the machine when 2,031/s did not hold")
+    lost = [probe.model_copy(update={"broken": True}) for probe in probes]
+    excused = summed_up(unanswered.model_copy(update={"probes": lost}), answer)
+    assert (excused.found, told.disturbed(excused)) == ("found", ""), "no machine excuses a loss"
+
+
+def test_a_generator_that_gave_out_below_a_refused_rate_is_told(found: CapacityRecord) -> None:
+    first, *rest = [probe for probe in found.searches[0].probes if probe.rate_per_s == 2075.0]
+    gave = first.model_copy(update={"shown": Shown.GENERATOR, "rate_per_s": 3000.0})
+    shown = found.searches[0].model_copy(update={"probes": [*found.searches[0].probes, gave, *rest]})
+    assert told.warnings(shown) == [
+        "the load generator gave out at 3,000/s, where a higher rate was refused to the broker: this machine may be the limit"
+    ]
+
+
+def test_warnings_that_differ_in_figures_only_are_said_once_and_none_is_left_out_silently(
+    found: CapacityRecord,
+) -> None:
+    busy = ["other programs used {} of 2 cores", "a", "b", "c", "d", "e"]
+    searched_ = found.searches[0]
+    probes = [
+        probe.model_copy(update={"warnings": [each.format(1 + probe.number / 10) for each in busy]})
+        for probe in searched_.probes
+    ]
+    warnings = told.warnings(searched_.model_copy(update={"probes": probes}))
+    assert warnings[0].endswith("of 2 cores (and the like in 3 other trials)")
+    assert len(warnings) == 5
+    assert warnings[-1] == "… and 2 warnings more, in the runs"
+
+
+def many(found: CapacityRecord, number: int) -> CapacityRecord:
+    """Returns a search of cases with long names."""
+    one = found.searches[0]
+    ids = [
+        f"redis-stream[persistence=aof-everysec,maxmemory=256 MiB,appendfsync={n},io-threads=4]@bridge-with-a-long-name"
+        for n in range(number)
+    ]
+    each = [one.model_copy(update={"case": one.case.model_copy(update={"id": name})}) for name in ids]
+    return found.model_copy(update={"searches": each})
+
+
+def test_the_answers_of_several_cases_with_long_names_are_all_there_on_a_narrow_terminal(found: CapacityRecord) -> None:
+    lines = printed(many(found, 3), 80).splitlines()
+    assert lines[1] == "CAPACITIES"
+    assert sum(line.startswith("    1,987/s  it held in 3 fresh trials") for line in lines) == 3
+    assert max(map(len, lines)) <= 80
+
+
+@pytest.mark.parametrize("number", [2, 12])
+def test_a_chart_of_long_names_breaks_them_and_says_which_durability_is_whose(
+    found: CapacityRecord, number: int
+) -> None:
+    drawn = drawing(many(found, number))
+    assert drawn is not None
+    assert drawn.title == f"p99 end to end over the offered rate: {number} cases"
+    drawn.figure.draw_without_rendering()
+    right = drawn.figure.bbox.x1
+    for axes in (axes for axes in drawn.figure.axes if axes.get_visible()):
+        title = axes.get_title(loc="left")
+        assert "1,987/s (process-crash-safe" in title.replace("\n", " ")
+        assert axes._left_title.get_window_extent().x1 <= right  # type: ignore[attr-defined] # no public way to it
+    assert drawn.figure.get_size_inches()[1] < 25

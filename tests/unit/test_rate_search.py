@@ -137,6 +137,32 @@ def test_a_confirming_trial_that_is_not_valid_is_run_again() -> None:
     assert [step.again for step in tried if step.purpose == "confirmation"] == [False, True] * 3
 
 
+def test_where_the_generator_gave_out_in_one_of_two_trials_the_rate_is_not_refused_to_the_broker() -> None:
+    def show(step: Step) -> Seen:
+        if step.rate_per_s <= 2000:
+            return Seen(shown=HOLDS)
+        return Seen(shown=MISSED if step.again else GENERATOR, clear=False)
+
+    answer, _ = searched(show)
+    assert (answer.found, answer.above) == ("at_least", GENERATOR)
+
+
+def test_a_loss_is_tried_once_lower_and_what_fewer_messages_cannot_tell_not_at_all() -> None:
+    answer, tried = searched(lambda _: Seen(shown=MISSED, lower=1))
+    assert ([step.rate_per_s for step in tried], answer.found) == ([1000.0, 500.0], "none")
+    answer, tried = searched(lambda _: Seen(shown=UNTOLD, clear=False, lower=0))
+    assert ([step.rate_per_s for step in tried], answer.found) == ([1000.0, 1000.0], "untold")
+
+
+def test_an_answer_that_loses_messages_when_it_is_confirmed_is_replaced_once() -> None:
+    def show(step: Step) -> Seen:
+        return Seen(shown=MISSED, lower=1) if step.purpose == "confirmation" else broker(2000.0)(step)
+
+    answer, tried = searched(show)
+    assert answer.found == "unsteady"
+    assert len([step for step in tried if step.purpose == "confirmation"]) == 2
+
+
 def test_a_broker_that_never_holds_twice_has_no_answer_after_a_bounded_number_of_trials() -> None:
     def show(step: Step) -> Seen:
         return Seen(shown=MISSED, clear=False) if step.purpose == "confirmation" else broker(2000.0)(step)
