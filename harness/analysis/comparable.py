@@ -212,12 +212,7 @@ MACHINE = (
     Field(kind=Kind.SUBJECT, name="image of the load", read=_told("subject", "load_image"), applies=_on_docker),
     Field(kind=Kind.LIVE, name="boot", read=_told("live", "boot_id"), needed=False),
     Field(kind=Kind.LIVE, name="load average at the start", read=_told("live", "load_average_1_min"), needed=False),
-    Field(
-        kind=Kind.LIVE,
-        name="pressure at the start (%)",
-        read=_told("live", "pressure_avg10_percent"),
-        needed=False,
-    ),
+    Field(kind=Kind.LIVE, name="pressure at the start (%)", read=_told("live", "pressure_avg10_percent"), needed=False),
 )
 """Of two runs: where they were made. Cases of one run have all of it in common."""
 
@@ -270,8 +265,14 @@ _OF_A_KEY = {
 
 def declared_by(overrides: Iterable[str]) -> frozenset[str]:
     """Returns which differences ``key=value`` overrides of one side or the other declare to be what is compared."""
-    keys = (override.partition("=")[0].partition(".")[0].strip() for override in overrides)
-    return frozenset(name for key in keys for name in _OF_A_KEY.get(key, ()))
+    return frozenset(name for each in overrides for name in _of_a_key(each.partition("=")[0].strip().split(".")))
+
+
+def _of_a_key(path: Sequence[str]) -> Sequence[str]:
+    match path:
+        case ["setups", setup, parameter] if not setup.isdigit():  # which would be an item of a list
+            return (f"parameters: {parameter}", "durability class", "read back")  # no other one is what is compared
+    return _OF_A_KEY.get(path[0], ())
 
 
 def comparability(a: Side, b: Side, *, declared: Collection[str] | None = None) -> Comparability:

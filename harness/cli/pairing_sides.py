@@ -37,9 +37,14 @@ def read_side(scenario: str, overrides: Sequence[str], cases: Sequence[str]) -> 
 
 
 def same_cases(whole: Scenario, part: Scenario, other: Scenario) -> Scenario:
-    """Returns of the other side the cases that stand where those of ``part`` stand in ``whole``."""
-    if len(whole.cases) != len(other.cases):
-        return other  # which is refused, with the numbers
+    """Returns of the other side the cases that stand where those of ``part`` stand in ``whole``.
+
+    Raises:
+        UsageError: the sides do not have the same number of cases, so that none says which those are.
+    """
+    from harness.experiment.pairs import require_partners  # noqa: PLC0415 - analysis takes 0.5 s to import
+
+    require_partners(whole, other)
     ids = [case.id for case in part.cases]
     return listed(other, [other.cases[at].id for at, case in enumerate(whole.cases) if case.id in ids])
 

@@ -113,6 +113,16 @@ def run_pairs(
     return _Pairs(folder, record, {"a": a, "b": b}, watcher, jury).run()
 
 
+def require_partners(a: Scenario, b: Scenario) -> None:
+    """Raises UsageError where the two sides do not have the same number of cases."""
+    if len(a.cases) != len(b.cases):
+        raise UsageError(
+            f"A has {len(a.cases)} cases and B {len(b.cases)}: a case of A has no partner in B",
+            expected="the same number of cases on both sides, the first of A being compared with the first of B, and so on",
+            remedy="name on each side a single value where the scenario has a list of them",
+        )
+
+
 def new_record(
     arms: tuple[Arm, Arm],
     *,
@@ -135,12 +145,7 @@ def new_record(
         UsageError: the two scenarios do not have the same number of cases.
     """
     one, other = (arm.scenario for arm in arms)
-    if len(one.cases) != len(other.cases):
-        raise UsageError(
-            f"A has {len(one.cases)} cases and B {len(other.cases)}: a case of A has no partner in B",
-            expected="the same number of cases on both sides, the first of A being compared with the first of B, and so on",
-            remedy="name on each side a single value where the scenario has one",
-        )
+    require_partners(one, other)
     looks = LOOKS.get(stopping, ())
     most = looks[-1].pairs if looks else pairs
     return PairsRecord(

@@ -63,6 +63,13 @@ def test_what_cannot_be_is_refused_with_the_value(words: list[str], told: str) -
     assert told in refused(*words)
 
 
+def test_some_of_the_cases_of_a_are_not_paired_with_as_many_others_of_b(home: Path) -> None:
+    many = SCENARIO.replace('"null": {}', '"null": {max_ready: ["200", "50"], service_rate: [2000/s, 1000/s]}')
+    (home / "asked.yaml").write_text(many)
+    told = refused("asked.yaml", "--case", "*max_ready=200*", "--b", "setups.null.service_rate=2000/s")
+    assert "A has 4 cases and B 2: a case of A has no partner in B" in told
+
+
 def test_a_typing_error_in_a_rules_metric_is_answered_with_the_nearest_names(home: Path) -> None:
     (home / "rules.toml").write_text('[[rule]]\nid = "p99"\nmetric = "latency.end_to_end.p9"\nmax_worse = "5%"\n')
     assert "latency.end_to_end.p99" in refused("asked.yaml", "--rules", "rules.toml")

@@ -355,10 +355,20 @@ def test_what_is_declared_is_the_subject_with_all_below_it_and_nothing_beside_it
 
 def test_a_setup_that_is_declared_may_read_back_what_it_was_asked_for() -> None:
     always = {"found": READ_BACK["found"] | {"appendfsync": "always"}, "also": {}}
-    asked = other(parameters={"persistence": "aof-always"}, settings=(always,))
+    asked = other(parameters={"persistence": "aof-always", "maxmemory": ""}, settings=(always,))
     declared = declared_by(["setups.redis-stream.persistence=aof-always"])
     assert comparability(side(), asked, declared=declared).verdict is Verdict.COMPARABLE
     assert comparability(side(), asked, declared=OF_A_LATER_RUN).verdict is Verdict.REFUSED
+
+
+def test_a_parameter_that_is_declared_is_the_subject_alone() -> None:
+    declared = declared_by(["setups.redis-stream.persistence=aof-always"])
+    asked = other(parameters={"persistence": "aof-always", "trim": "none"})
+    found = comparability(side(parameters={"persistence": "none", "trim": "1000"}), asked, declared=declared)
+    assert told(found) == [
+        "subject: parameters: persistence: none / aof-always",
+        "identity: parameters: trim: 1000 / none",
+    ]
 
 
 def test_every_name_that_can_be_declared_is_one_of_a_difference() -> None:
@@ -379,7 +389,7 @@ def test_every_name_that_can_be_declared_is_one_of_a_difference() -> None:
         "agents",
         "seed",
     )
-    names = declared_by(f"{key}.x=1" for key in keys) | {*OF_A_PYTHON, *OF_AN_IMAGE, *OF_A_LATER_RUN} - {NEW_KEYS}
+    names = declared_by(f"{key}=1" for key in keys) | {*OF_A_PYTHON, *OF_AN_IMAGE, *OF_A_LATER_RUN} - {NEW_KEYS}
     assert names - known == set()
     assert declared_by(["question=Why?", "trials=3"]) == set()
 
