@@ -287,6 +287,8 @@ def _settings(folder: RunFolder, case: CaseRecord) -> Iterator[dict[str, Any] | 
 
 def _unsound(record: RunRecord, case: CaseRecord) -> str:
     """Returns why a run proves nothing of a case, "" where its trials decide."""
+    from harness.gate.evidence import contradiction  # noqa: PLC0415 - as above
+
     match record.status:
         case "interrupted":
             return "the run was interrupted"
@@ -296,7 +298,9 @@ def _unsound(record: RunRecord, case: CaseRecord) -> str:
             return "the run has not come to its end: it runs still, or was killed"
     if case.unavailable:
         return f"it was not run: {one_line(Exception(case.unavailable))}"
-    return "" if case.trials else "it has no trial"
+    found = ((trial.number, contradiction(record, trial)) for trial in case.trials)
+    told = next((f"trial {number}: {why}" for number, why in found if why), "")
+    return told if case.trials else "it has no trial"
 
 
 def _matching(read: Sequence[tuple[Path, Baseline]]) -> dict[tuple[str, str], list[tuple[Path, Baseline]]]:

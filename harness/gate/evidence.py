@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 
 from harness.analysis.comparable import Comparability
 from harness.analysis.signed_rank import Look
-from harness.record import TrialRecord
+from harness.model import TrialStatus
+from harness.record import RunRecord, TrialRecord
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -24,6 +25,20 @@ class Judged:
     place: str
     disturbed: str = ""
     unfinished: bool = False
+
+
+def contradiction(run: RunRecord, trial: TrialRecord) -> str:
+    """Returns why a record of a valid trial cannot be what was written, "" where nothing speaks against it: a trial is only valid when
+    every fault of its scenario struck."""
+    if trial.status is not TrialStatus.VALID:
+        return ""
+    asked = run.scenario_expanded.get("faults")
+    if isinstance(asked, list) and len(trial.faults) < len(asked):
+        return (
+            f"its record contradicts itself: {len(trial.faults)} of the {len(asked)} faults of its scenario are in it"
+        )
+    idle = next((fault.label for fault in trial.faults if not fault.hit), "")
+    return f"its record contradicts itself: valid, and nothing shows that '{idle}' struck" if idle else ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -26,7 +26,7 @@ from harness.analysis.comparable import (
     declared_by,
 )
 from harness.analysis.signed_rank import FULL_LOOKS, QUICK_LOOKS, Look
-from harness.gate.evidence import Evidence, Judged, Pair
+from harness.gate.evidence import Evidence, Judged, Pair, contradiction
 from harness.gate.outcome import Outcome, Part, Ran
 from harness.record import RunRecord, TrialRecord
 
@@ -216,7 +216,7 @@ def _evidence(
         looks=record.looks,
         more=not case.over,
         comparability=_of_pairs(record, [(trials[pair.a], trials[pair.b]) for pair in counted]) if counted else None,
-        unsound=_unsound(record, case, live=live),
+        unsound=_unsound(record, case, live=live) or _contradiction(counted, trials),
         sigma_d=dict(sigma_d),
     )
 
@@ -238,6 +238,13 @@ def _unsound(record: PairsRecord, case: CasePairs, *, live: bool) -> str:
         what = "was interrupted" if record.status == "interrupted" else "did not come to its end"
         return f"the comparison {what} after {len(case.counted)} of at most {record.most} pairs"
     return "" if case.counted or not case.over else "there is no pair that counts"
+
+
+def _contradiction(counted: Sequence[PairRecord], trials: Mapping[str, Trial]) -> str:
+    """Returns why a record of a trial that counts cannot be what was written, "" where none does."""
+    named = [(pair.number, letter, trials[run]) for pair in counted for letter, run in (("A", pair.a), ("B", pair.b))]
+    found = ((f"{letter} of pair {number}", contradiction(trial.run, trial.record)) for number, letter, trial in named)
+    return next((f"{name}: {why}" for name, why in found if why), "")
 
 
 # What differs between the sides.

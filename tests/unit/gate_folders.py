@@ -11,10 +11,12 @@ from harness.analysis.comparable import Side
 from harness.gate.baseline import Baseline, baseline_of, text_of
 from harness.model import DurabilityClass, TrialStatus
 from harness.record import CaseRecord, RunRecord, TrialRecord
-from tests.unit import records
-from tests.unit.test_comparable import FINGERPRINT, READ_BACK, SCENARIO
+from tests.unit import records, test_comparable
+from tests.unit.test_comparable import FINGERPRINT, READ_BACK
 
 CASE = "null@embedded"
+SCENARIO: dict[str, Any] = test_comparable.SCENARIO | {"faults": []}
+"""No trial here has a fault."""
 P50 = "latency.end_to_end.p50"
 
 

@@ -14,6 +14,7 @@ from harness import baselines
 from harness.cli.commands import cli
 from harness.cli.judging import gated
 from harness.errors import UsageError
+from tests.unit import records
 from tests.unit.gate_folders import NO_LOSS, P50, kept, rules, run, stored
 from tests.unit.test_pairs import Scripted, compared, only_folder, steady
 
@@ -120,3 +121,32 @@ def test_a_trial_that_a_run_names_twice_is_no_two_trials(tmp_path: Path) -> None
     edited(folder / "run.json", lambda value: value["cases"][0].update(trials=value["cases"][0]["trials"] * 3))
     with pytest.raises(UsageError, match="names the trial in cases/null/trial-1 3 times"):
         gated(folder, rules(tmp_path / "r.toml", NO_LOSS))
+
+
+KILL = {"at_s": 10.0, "verb": "kill", "target": "broker", "settings": {}}
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda run: run["scenario_expanded"].update(faults=[KILL]), "0 of the 1 faults of its scenario are in it"),
+        (
+            lambda run: run["cases"][0]["trials"][0].update(faults=[records.broker_kill(hit=False).model_dump()]),
+            "valid, and nothing shows that 'kill broker' struck",
+        ),
+    ],
+)
+def test_a_valid_trial_without_the_faults_of_its_scenario_proves_nothing(
+    tmp_path: Path, change: Callable[[Any], object], said: str
+) -> None:
+    folder = stored(tmp_path / "run", run(SAME))
+    edited(folder / "run.json", change)
+    found = gated(folder, rules(tmp_path / "r.toml", NO_LOSS))
+    assert (found.exit_code, found.rows[0].words) == (13, f"trial 1: its record contradicts itself: {said}")
+    compared(tmp_path / "pairs", Scripted(steady(0.01)), Scripted(steady(0.01)), stopping="fixed", pairs=1)
+    pairs = only_folder(tmp_path / "pairs").path
+    [path] = pairs.glob("*/pair-1-b/*/run.json")
+    edited(path, change)
+    found = gated(pairs, tmp_path / "r.toml")
+    assert found.exit_code == 13
+    assert found.rows[0].words == f"B of pair 1: its record contradicts itself: {said}"

@@ -21,8 +21,21 @@ from harness.gate.noise import Calibration, question, spread
 from harness.gate.outcome import Outcome, Verdict, outcome_schema
 from harness.record import RunRecord
 from harness.store import RunFolder
-from tests.unit.gate_folders import CASE, NO_LOSS, P50, SLOWER, baseline, case, kept, rules, run, stored, trial
-from tests.unit.test_comparable import FINGERPRINT, SCENARIO, changed
+from tests.unit.gate_folders import (
+    CASE,
+    NO_LOSS,
+    P50,
+    SCENARIO,
+    SLOWER,
+    baseline,
+    case,
+    kept,
+    rules,
+    run,
+    stored,
+    trial,
+)
+from tests.unit.test_comparable import FINGERPRINT, changed
 from tests.unit.test_pairs import Scripted, compared, only_folder, steady, write_load
 
 BASE = [0.00100, 0.00101, 0.00102, 0.00099, 0.00098]
