@@ -136,7 +136,8 @@ def _trials(outcome: Outcome, rows: Sequence[Row]) -> Iterator[str]:
         if told.in_a_row(row, side)
     ]
     if cells:
-        figures = within(TABLE_BYTES, ["rule, case", "", "in the order of the pairs"], cells, source=SOURCE)
+        of = "pairs" if outcome.kind == "pairs" else "trials"
+        figures = within(TABLE_BYTES, ["rule, case", "", f"in the order of the {of}"], cells, source=SOURCE)
         yield _folded("Every trial's figure of what did not pass", [figures])
 
 

@@ -81,6 +81,12 @@ def test_every_figure_of_what_did_not_pass_is_there_in_the_order_of_the_pairs() 
     assert [f"`throughput`<br>`{outcomes.REDIS}`", "B", "8,440/s, 8,911/s, 8,670/s, 8,101/s, 8,802/s, 8,590/s"] in found
 
 
+def test_a_run_without_pairs_has_its_figures_in_the_order_of_its_trials() -> None:
+    whole = outcomes.outcome()
+    assert "in the order of the pairs" in summary(whole)
+    assert "in the order of the trials" in summary(whole.model_copy(update={"kind": "run"}))
+
+
 def test_runs_discards_drift_and_warnings_are_told() -> None:
     page = summary(outcomes.outcome())
     for told in (
