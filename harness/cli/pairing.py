@@ -125,7 +125,7 @@ class _Comparison:
 
     def run(self, outputs: Outputs, *, quiet: bool) -> int:
         """Runs the pairs, prints the verdicts and returns the exit code."""
-        from harness.experiment.pairs import run_pairs  # noqa: PLC0415 - analysis takes 0.5 s to import; `list` needs none of it
+        from harness.experiment.pairs import limited, run_pairs  # noqa: PLC0415 - analysis takes 0.5 s to import; `list` needs none of it
         from harness.pairs_folder import RULES, PairsFolder  # noqa: PLC0415 - as above
         from harness.store import RunFolder  # noqa: PLC0415 - as above
 
@@ -135,12 +135,13 @@ class _Comparison:
             ending.enter_context(folder.alone())
             if self.rules_text:
                 RunFolder(folder.path).write(RULES, self.rules_text)
-            folder.save(self.record)
+            begun = limited(self.record, jury)
+            folder.save(begun)
             if not quiet:
-                _say_first(self, folder)
+                _say_first(self, begun, folder)
             watcher = ending.enter_context(_view(_pair_s(self.arms), quiet=quiet))
             try:
-                record = run_pairs(folder, self.record, self.arms, watcher, jury)
+                record = run_pairs(folder, begun, self.arms, watcher, jury)
             except BrokerbenchError as error:
                 raise type(error)(
                     error.problem, expected=error.expected, remedy=_and_resume(error.remedy, folder)
@@ -371,11 +372,11 @@ def _pair_s(arms: tuple[Arm, Arm]) -> float:
     return sum(expected_trial_s(arm.scenario) for arm in arms)
 
 
-def _say_first(this: _Comparison, folder: PairsFolder) -> None:
+def _say_first(this: _Comparison, record: PairsRecord, folder: PairsFolder) -> None:
     """Says what is compared, by which rules, what they can see, and how long it takes, before the first trial."""
     from harness.cli.pairing_view import first_lines  # noqa: PLC0415 - as above
 
-    told = [*first_lines(this.record, _pair_s(this.arms), str(folder.path), this.jury.rules), *this.sees]
+    told = [*first_lines(record, _pair_s(this.arms), str(folder.path), this.jury.rules), *this.sees]
     with suppress(OSError):  # nobody reads stderr: no reason not to run
         for line in [*told, *(f"warning: {each}" for each in this.jury.warnings)]:
             say(line, err=True)

@@ -58,8 +58,9 @@ def first_lines(record: PairsRecord, pair_s: float, folder: str, rules: Sequence
     pairs = [remaining(record, case) for case in record.cases]
     least, most = (sum(side) for side in zip(*pairs, strict=True))
     cases = f" of {len(record.cases)} cases" if len(record.cases) > 1 else ""
+    trials = f"{2 * least}{'' if least == most else f' to {2 * most}'} trials{cases}"
     yield (
-        f"time: {needed(least * pair_s, most * pair_s)}: {2 * least} to {2 * most} trials{cases} of about {time_left(pair_s / 2)}; "
+        f"time: {needed(least * pair_s, most * pair_s)}: {trials} of about {time_left(pair_s / 2)}; "
         "it ends when every rule is decided"
     )
 
@@ -123,7 +124,7 @@ def needed(least_s: float, most_s: float) -> str:
 
 def position(record: PairsRecord, case: CasePairs) -> str:
     """Returns how far a case is: ``4 pairs of 6, 10 or 16``."""
-    looks = [look.pairs for look in record.looks] or [record.most]
+    looks = record.planned(case)
     planned = " or ".join(filter(None, [", ".join(map(str, looks[:-1])), str(looks[-1])]))
     n, discarded = len(case.counted), len(case.pairs) - len(case.counted)
     told = f"{n} pair{'' if n == 1 else 's'} of {planned}"

@@ -99,8 +99,8 @@ def run_pairs(
 ) -> PairsRecord:
     """Runs the pairs that a record still lacks and returns it, finished or interrupted by a Ctrl-C; it is saved at every step.
 
-    One pair of each case after the other. A case is over when each of its rules is decided, when ``record.most`` pairs count, or when
-    more than ``record.max_discarded`` were disturbed.
+    One pair of each case after the other. A case is over when each of its rules is decided, when as many pairs count as it takes at
+    most, or when more than ``record.max_discarded`` were disturbed.
 
     Args:
         record: new (:func:`new_record`), or of a comparison that was cut short. arms: A and B.
@@ -174,9 +174,16 @@ def remaining(record: PairsRecord, case: CasePairs) -> tuple[int, int]:
     """Returns how many pairs a case still takes, at least and at most, if none is discarded."""
     if case.over:
         return 0, 0
-    n = len(case.counted)
-    looks = [look.pairs for look in record.looks if look.pairs > n] or [record.most]
-    return max(0, looks[0] - n), max(0, record.most - n)
+    n, planned = len(case.counted), record.planned(case)
+    least = next((pairs for pairs in planned if pairs > n), planned[-1])
+    return max(0, least - n), max(0, planned[-1] - n)
+
+
+def limited(record: PairsRecord, jury: Jury) -> PairsRecord:
+    """Returns the record with the cases of which nothing waits for pairs ending with the first look: contracts alone need no more."""
+    first = record.looks[0].pairs if record.looks else 0
+    cases = [case.model_copy(update={"most": 0 if jury.waits(case) else first}) for case in record.cases]
+    return record.model_copy(update={"cases": cases})
 
 
 class _Pairs:
@@ -184,7 +191,7 @@ class _Pairs:
         self, folder: PairsFolder, record: PairsRecord, arms: dict[Letter, Arm], watcher: Watcher, jury: Jury | None
     ) -> None:
         self._folder = folder
-        self._record = record
+        self._record = limited(record, jury) if jury else record
         self._arms = arms
         self._watcher = watcher
         self._jury = jury
@@ -256,7 +263,7 @@ class _Pairs:
         case = case.model_copy(update={"pairs": [*case.pairs, pair]})
         discarded = len(case.pairs) - len(case.counted)
         over = "discards" if discarded > self._record.max_discarded else ""
-        over = over or ("all pairs" if len(case.counted) >= self._record.most else "")
+        over = over or ("all pairs" if len(case.counted) >= self._record.planned(case)[-1] else "")
         self._update(index, case.model_copy(update={"over": over}))
         told = [
             ran.model_copy(update={"discarded": pair.discarded}) if ran.run in (pair.a, pair.b) else ran
@@ -276,7 +283,7 @@ class _Pairs:
         if self._jury is not None:
             outcome = self._judged(self._jury)
             for index, case in enumerate(self._record.cases):
-                if not case.over and self._is_decided(self._jury, case, outcome):
+                if not case.over and case.counted and self._jury.is_decided(case.b, outcome):
                     self._update(index, case.model_copy(update={"over": "decided"}))
             outcome = self._judged(self._jury)  # contracts are kept where no more pairs come
             self._record = self._record.model_copy(update={"outcome": outcome})
@@ -285,11 +292,6 @@ class _Pairs:
 
     def _judged(self, jury: Jury) -> Outcome:
         return jury.outcome(self._record, self._folder.trials(self._record), live=True)
-
-    def _is_decided(self, jury: Jury, case: CasePairs, outcome: Outcome) -> bool:
-        if jury.waits(case.b, outcome):
-            return bool(case.counted) and jury.is_decided(case.b, outcome)
-        return bool(self._record.looks) and len(case.counted) >= self._record.looks[0].pairs
 
     # What an earlier session left.
 

@@ -15,8 +15,8 @@ from harness.analysis.ceiling import NEAR
 from harness.gate.answer import answered
 from harness.gate.evidence import Evidence
 from harness.gate.judge import needs_pairs
-from harness.gate.outcome import OrderEffect, Outcome, Row, Told
-from harness.gate.pairs import PairsRecord, SideRecord, Trial, evidences
+from harness.gate.outcome import OrderEffect, Outcome, Row, Told, Verdict
+from harness.gate.pairs import CasePairs, PairsRecord, SideRecord, Trial, evidences
 from harness.gate.rules import Rule
 from harness.record import Figure
 
@@ -54,15 +54,19 @@ class Jury:
         )
 
     def is_decided(self, case: str, outcome: Outcome) -> bool:
-        """Returns whether no further pair can decide a rule on a case: a contract waits for none, since every trial has to keep it."""
-        waiting = {rule.id for rule in self.rules if needs_pairs(rule)}
-        rows = [row for row in outcome.rows if row.case == case and row.rule in waiting]
-        return bool(rows) and all(row.decided for row in rows)
+        """Returns whether no further pair can decide a rule on a case.
 
-    def waits(self, case: str, outcome: Outcome) -> bool:
-        """Returns whether any rule on a case is of the kind that pairs decide."""
+        A contract waits for none, since every trial has to keep it; with contracts alone nothing is open once all are broken.
+        """
         waiting = {rule.id for rule in self.rules if needs_pairs(rule)}
-        return any(row.case == case and row.rule in waiting for row in outcome.rows)
+        rows = [row for row in outcome.rows if row.case == case]
+        if of_pairs := [row for row in rows if row.rule in waiting]:
+            return all(row.decided for row in of_pairs)
+        return bool(rows) and all(row.verdict is Verdict.FAIL for row in rows)
+
+    def waits(self, case: CasePairs) -> bool:
+        """Returns whether any rule on a case is of the kind that pairs decide."""
+        return any(needs_pairs(rule) and rule.applies_to(case.b, case.a) for rule in self.rules)
 
 
 def _circumstances(record: PairsRecord, trials: Mapping[str, Trial]) -> dict[str, Any]:

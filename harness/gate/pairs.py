@@ -77,6 +77,10 @@ class CasePairs(Part):
     b: str = Field(description="the case's id on side B, as it is shown")
     slug: str = Field(description="names its folder")
     pairs: list[PairRecord] = Field(default=[])
+    most: int = Field(
+        default=0,
+        description="pairs that count, at most, where no rule on it waits for pairs; 0 = as many as of the comparison",
+    )
     over: str = Field(
         default="", description="why no more pairs are to come: `decided`, `all pairs`, `discards`; empty = more are"
     )
@@ -134,6 +138,11 @@ class PairsRecord(Part):
     def looks(self) -> tuple[Look, ...]:
         """Returns the looks that were planned in advance, () of a fixed number of pairs."""
         return LOOKS.get(self.stopping, ())
+
+    def planned(self, case: CasePairs) -> list[int]:
+        """Returns after how many pairs of a case there is a look; the last of them is how many count at most."""
+        most = case.most or self.most
+        return [look.pairs for look in self.looks if look.pairs <= most] or [most]
 
     @property
     def unpaired(self) -> list[Ran]:
@@ -236,7 +245,7 @@ def _unsound(record: PairsRecord, case: CasePairs, *, live: bool) -> str:
         )
     if not live and not case.over:
         what = "was interrupted" if record.status == "interrupted" else "did not come to its end"
-        return f"the comparison {what} after {len(case.counted)} of at most {record.most} pairs"
+        return f"the comparison {what} after {len(case.counted)} of at most {record.planned(case)[-1]} pairs"
     return "" if case.counted or not case.over else "there is no pair that counts"
 
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from rich.console import Console
 
-from harness.cli.pairing_view import LivePairs, PlainPairs, first_lines, needed
+from harness.cli.pairing_view import LivePairs, PlainPairs, first_lines, needed, position
 from harness.clock import NS_PER_S
-from harness.experiment.pairs import Standing, TrialBegan, TrialOver, new_record, run_pairs
+from harness.experiment.pairs import Standing, TrialBegan, TrialOver, limited, new_record, run_pairs
 from harness.gate.jury import Jury
 from harness.pairs_folder import PairsFolder
 from harness.run.progress import Warned
@@ -39,6 +39,14 @@ def plain(events: list[object], now_ns: int = 0) -> list[str]:
     for event in events:
         view.notice(event)  # type: ignore[arg-type]
     return file.getvalue().splitlines()
+
+
+def test_the_time_of_contracts_alone_is_that_of_the_first_look() -> None:
+    jury = Jury(rules=(NO_LOSS,))
+    record = limited(new_record(arms(Scripted(steady(1)), Scripted(steady(1))), command="", stopping="full"), jury)
+    *_, time = first_lines(record, 20.0, "runs/x", jury.rules)
+    assert time == "time: about 2 min 0 s: 12 trials of about 10 s; it ends when every rule is decided"
+    assert position(record, record.cases[0]) == "0 pairs of 6"
 
 
 class TestPlain:

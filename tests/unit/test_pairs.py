@@ -16,7 +16,7 @@ import pytest
 
 from harness import tables
 from harness.errors import ExitCode, UsageError
-from harness.experiment.pairs import Arm, Standing, TrialBegan, coin, new_record, remaining, run_pairs
+from harness.experiment.pairs import Arm, Standing, TrialBegan, coin, limited, new_record, remaining, run_pairs
 from harness.experiment.single import Done
 from harness.facts import TrialFacts
 from harness.gate.jury import Jury
@@ -208,6 +208,22 @@ class TestStopping:
         assert len(record.cases[0].pairs) == 5
         assert record.outcome is not None
         assert record.outcome.exit_code == ExitCode.PASS
+
+    def test_contracts_that_are_broken_take_no_more_pairs(self, tmp_path: Path) -> None:
+        lossy = Scripted(steady(0.01), lost=3.0)
+        record = compared(tmp_path, Scripted(steady(0.01)), lossy, NO_LOSS)
+        assert (record.cases[0].over, len(record.cases[0].pairs)) == ("decided", 1)
+        assert record.outcome is not None
+        assert record.outcome.exit_code == ExitCode.BROKEN
+        known = AbsoluteRule(id="p50", metric=P50, relation="<=", limit=1.0, text="<= 1 s")
+        record = compared(tmp_path / "two", Scripted(steady(0.01)), lossy, NO_LOSS, known)
+        assert (record.cases[0].over, len(record.cases[0].pairs)) == ("all pairs", 6)
+
+    def test_contracts_alone_take_the_pairs_of_the_first_look(self) -> None:
+        begun = new_record(arms(Scripted(steady(1)), Scripted(steady(1))), command="", stopping="full")
+        record = limited(begun, Jury(rules=(NO_LOSS,)))
+        assert remaining(record, record.cases[0]) == (6, 6)
+        assert limited(record, Jury(rules=(NO_LOSS, SLOWER))) == begun
 
     def test_a_loss_fails_though_no_rule_waits_for_it(self, tmp_path: Path) -> None:
         lossy = Scripted(steady(0.01), lost=3.0)
