@@ -152,13 +152,18 @@ def capacity(
         command=shlex.join(["brokerbench", *map(hide, sys.argv[1:])]),
     )
     quiet = quiet or as_json
-    with ExitStack() as ending:
-        listener = _listener(ending, quiet=quiet)
-        this = Capacity(plan, deployment_of(asked, quiet=quiet), listener)
-        if not quiet:
-            with suppress(OSError):  # nobody reads stderr: no reason not to run
-                say(_first_line(plan, this), err=True)
-        record = this.run()
+    record: CapacityRecord | None = None
+    try:
+        with ExitStack() as ending:
+            listener = _listener(ending, quiet=quiet)
+            this = Capacity(plan, deployment_of(asked, quiet=quiet), listener)
+            if not quiet:
+                with suppress(OSError):  # nobody reads stderr: no reason not to run
+                    say(_first_line(plan, this), err=True)
+            record = this.run()
+    except KeyboardInterrupt:  # while the live view ends: the answer is there
+        if record is None:
+            raise
     return _told(record, this.folder, as_json=as_json)
 
 

@@ -74,9 +74,8 @@ def _panels(record: CapacityRecord, shown: Sequence[Searched]) -> tuple[Figure, 
     """Returns a figure with a panel per case under its title, which is broken into lines that fit."""
     columns = 1 if len(shown) <= MOST_IN_LINE else 2
     rows = -(-len(shown) // columns)
-    titles = (
-        [textwrap.wrap(told.panel_title(each), LETTERS // columns) for each in shown] if told.several(record) else []
-    )
+    every_title = map(told.panel_title, shown) if told.several(record) else ()
+    titles = [textwrap.wrap(title, LETTERS // columns, break_on_hyphens=False) for title in every_title]
     lines = max(map(len, titles), default=0)
     whole = figure(((HEIGHT_IN if len(shown) <= 2 else LOW_IN) + LINE_IN * lines) * rows)
     every = list(whole.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).flat)
@@ -107,7 +106,7 @@ def _scales(panels: Sequence[Axes], record: CapacityRecord, shown: Sequence[Sear
     while len(ticks) > (10 if len(panels) <= MOST_IN_LINE else 5):
         ticks = ticks[::2]
     for axes in panels:
-        durations(axes, "y", 0.8 * min(values), 1.1 * max(values))
+        durations(axes, "y", (0.8 if len(panels) <= 2 else 0.4) * min(values), 1.1 * max(values))  # below: the answer
         axes.set(xscale="log", xlim=(low, high))
         axes.set_xticks(ticks)
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: format_rate(float(value))))

@@ -28,8 +28,8 @@ from harness.units import format_rate
 from reports import words
 from reports.charts._words import durability
 
+END_TO_END = "latency.end_to_end."
 NAMES = {
-    P99: "p99 end to end",
     "rate.achieved": "settled",
     "backlog.end": "backlog",
 }
@@ -80,6 +80,8 @@ def rates(searched: Searched) -> list[Rate]:
 
 def name_of(metric: str) -> str:
     """Returns what a figure is called in sentences."""
+    if metric.startswith(END_TO_END):
+        return f"{metric.removeprefix(END_TO_END).replace('_', '.')} end to end"
     return NAMES.get(metric, metric)
 
 
@@ -192,8 +194,8 @@ def title(record: CapacityRecord) -> str:
 
 
 def panel_title(searched: Searched) -> str:
-    """Returns a case with its answer and what its confirms survive."""
-    return f"{searched.case.id}: {rate(searched)} ({durability(searched.case)})"
+    """Returns a case with its answer and what its confirms survive; the settings of a long name can be parted."""
+    return f"{searched.case.id.replace(',', ', ')}: {rate(searched)} ({durability(searched.case)})"
 
 
 def notes(record: CapacityRecord) -> Iterator[str]:

@@ -24,9 +24,10 @@ from harness.analysis.capacity import (
     summed_up,
 )
 from harness.analysis.rate_search import MOST_HALVINGS, Answer, Shown
+from harness.cli import searching
 from harness.cli.commands import catalogue, cli
 from harness.deployments.embedded import EmbeddedDeployment
-from harness.errors import ExitCode, UsageError
+from harness.errors import ExitCode, Interrupted, UsageError
 from harness.experiment import capacity as experiment
 from harness.experiment.capacity import Capacity, exit_of
 from harness.experiment.probe import CapacityPlan, bounds_of, probe
@@ -576,6 +577,28 @@ def test_warnings_that_differ_in_figures_only_are_said_once_and_none_is_left_out
     assert warnings[0].endswith("of 2 cores (and the like in 3 other trials)")
     assert len(warnings) == 5
     assert warnings[-1] == "… and 2 warnings more, in the runs"
+
+
+def test_a_ctrl_c_while_the_chart_is_drawn_costs_no_figure(
+    found: CapacityRecord, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(_: CapacityRecord) -> bytes:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("reports.capacity.picture.picture", interrupted)
+    with pytest.raises(Interrupted) as caught:
+        searching._told(found, tmp_path, as_json=False)
+    assert str(tmp_path) in str(caught.value)
+    out = capsys.readouterr().out
+    assert "1,987/s" in out
+    assert "Chart:" not in out
+
+
+def test_the_chart_is_named_after_the_figures(
+    found: CapacityRecord, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert searching._told(found, tmp_path, as_json=False) == found.exit_code
+    assert capsys.readouterr().out.rstrip().endswith(f"Chart: {tmp_path / 'capacity.png'}")
 
 
 def many(found: CapacityRecord, number: int) -> CapacityRecord:
