@@ -119,8 +119,8 @@ def _one_sided(rule: AbsoluteRule) -> list[str]:
 
 
 def _why_no_trials(evidence: Evidence, trials: Sequence[Seen]) -> str:
-    if evidence.unsound:
-        return evidence.unsound
+    if why := evidence.unsound or evidence.cut:
+        return why
     return "" if trials or evidence.more else "no trial was run"
 
 

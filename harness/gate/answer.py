@@ -77,7 +77,9 @@ def _unlike(rules: Sequence[Rule], evidences: Sequence[Evidence]) -> set[tuple[s
     refused = [
         each
         for each in evidences
-        if not each.unsound and each.comparability is not None and each.comparability.verdict is Likeness.REFUSED
+        if not (each.unsound or each.cut)
+        and each.comparability is not None
+        and each.comparability.verdict is Likeness.REFUSED
     ]
     return {
         (rule.id, each.case)

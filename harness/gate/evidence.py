@@ -68,7 +68,8 @@ class Evidence:
         no_a: why there is nothing to compare with, where there is not.
         looks: planned in advance, of an ``ab``. more: further pairs may come.
         comparability: of A and B; None = there is no A.
-        unsound: why nothing of it proves anything (interrupted, too many discards …); "" = it may.
+        unsound: why nothing of it proves anything; "" = it may.
+        cut: why fewer pairs came than were planned (interrupted, too many discards), so that only what a look has decided holds.
         sigma_d: metric → noise from a calibration of this very environment, scenario and case; empty = not calibrated.
     """
 
@@ -83,6 +84,7 @@ class Evidence:
     more: bool = False
     comparability: Comparability | None = None
     unsound: str = ""
+    cut: str = ""
     sigma_d: dict[str, float] = field(default_factory=dict)
 
     @property

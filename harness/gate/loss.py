@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from fractions import Fraction
 from math import comb
 
@@ -26,7 +27,7 @@ from harness.gate import phrases
 from harness.gate.evidence import Evidence
 from harness.gate.figures import Seen, is_number, least, most, seen, why_not_usable, worst_of
 from harness.gate.outcome import Row, Verdict
-from harness.gate.rows import latched, outlook, planned, row, still_open
+from harness.gate.rows import cut_short, latched, outlook, planned, row, still_open
 from harness.gate.rules import BudgetRule, RelativeRule, Rule
 from harness.model import FaultKind
 from harness.model import Verdict as Claimed
@@ -127,21 +128,36 @@ def budget(rule: BudgetRule, evidence: Evidence) -> Row:
     every, trials = seen(evidence, rule, "b", discarded=True), seen(evidence, rule, "b")
     if found := _too_much_at_once(rule, evidence, every):
         return found
-    if why := _why_no_budget(rule, evidence, trials):
+    if why := evidence.unsound or ("" if evidence.looks and trials else evidence.cut):
         return row(rule, evidence.case, Verdict.INVALID, why, n=len(trials), b=trials)
+    if evidence.cut:
+        evidence = replace(evidence, more=False)
     looks = planned(evidence)
 
     def at(look: Look) -> Row:
+        if why := _why_no_budget(rule, evidence, trials[: look.pairs]):
+            return row(rule, evidence.case, Verdict.INVALID, why, n=len(trials), b=trials)
         return _share(rule, evidence, trials[: look.pairs], look.level, every=trials)
 
-    found = latched(looks, len(trials), at) if looks else _share(rule, evidence, trials, ALPHA, every=trials)
+    found = latched(looks, len(trials), at)
+    stands = (
+        Verdict.FAIL,
+        *([Verdict.PASS] if rule.max_lost_per_fault is None else []),
+    )  # else it asks something of every trial
+    if found is not None and found.verdict in stands:
+        return found
+    if why := _why_no_budget(rule, evidence, trials):
+        return row(rule, evidence.case, Verdict.INVALID, why, n=len(trials), b=trials)
+    if not looks:
+        found = _share(rule, evidence, trials, ALPHA, every=trials)
     if found is not None and found.verdict is not Verdict.INCONCLUSIVE:
         return found
     waits = still_open(evidence, looks)
     if found is None:
         words = f"{sum(map(is_lossy, trials))} of {phrases.count(len(trials), 'deployment')} lost something"
         found = row(rule, evidence.case, Verdict.INCONCLUSIVE, words, n=len(trials), b=trials)
-    return found.model_copy(update={"decided": not waits, "words": found.words + outlook(evidence, looks)})
+    told = {"decided": not waits, "words": found.words + outlook(evidence, looks)}
+    return cut_short(found.model_copy(update=told), evidence)
 
 
 def _share(
@@ -192,8 +208,6 @@ def _too_much_at_once(rule: BudgetRule, evidence: Evidence, trials: Sequence[See
 
 def _why_no_budget(rule: BudgetRule, evidence: Evidence, trials: Sequence[Seen]) -> str:
     """Returns why the trials are no deployments with one clean, exercised fault each."""
-    if evidence.unsound:
-        return evidence.unsound
     if not trials and not evidence.more:
         return "no trial was run"
     for each in trials:

@@ -225,7 +225,8 @@ def _evidence(
         looks=record.looks,
         more=not case.over,
         comparability=_of_pairs(record, [(trials[pair.a], trials[pair.b]) for pair in counted]) if counted else None,
-        unsound=_unsound(record, case, live=live) or _contradiction(counted, trials),
+        unsound=_contradiction(counted, trials),
+        cut=_cut(record, case, live=live),
         sigma_d=dict(sigma_d),
     )
 
@@ -237,7 +238,7 @@ def _alone(record: PairsRecord, case: CasePairs, trials: Mapping[str, Trial]) ->
             yield ran.pair, replace(trials[ran.run].judged, unfinished=True)
 
 
-def _unsound(record: PairsRecord, case: CasePairs, *, live: bool) -> str:
+def _cut(record: PairsRecord, case: CasePairs, *, live: bool) -> str:
     discarded = len(case.pairs) - len(case.counted)
     if case.over == "discards":
         return (

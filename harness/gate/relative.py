@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import zip_longest
 from statistics import median
 from typing import Any
@@ -33,7 +33,7 @@ from harness.gate.figures import (
 )
 from harness.gate.loss import discordant, why_not_put_to_the_test
 from harness.gate.outcome import Row, Verdict
-from harness.gate.rows import flagged, latched, outlook, planned, row, still_open
+from harness.gate.rows import cut_short, flagged, latched, outlook, planned, row, still_open
 from harness.gate.rules import RelativeRule
 from harness.metrics import METRICS
 from harness.record import AtLeast, Figure
@@ -80,8 +80,10 @@ def relative(rule: RelativeRule, evidence: Evidence, *, cross_machine: bool = Fa
         cross_machine: sides that are not comparable have the ratio of their middle figures told, as information.
     """
     sides = _Sides(a=seen(evidence, rule, "a"), b=seen(evidence, rule, "b"))
+    if evidence.cut:
+        evidence = replace(evidence, more=False)
     if why := _nothing_to_compare(evidence):
-        waits = evidence.more and not evidence.counted and not evidence.unsound
+        waits = evidence.more and not evidence.counted
         verdict = Verdict.INCONCLUSIVE if waits else Verdict.INVALID
         return row(rule, evidence.case, verdict, why, decided=not waits, **sides.values)
     likeness = evidence.comparability
@@ -92,12 +94,14 @@ def relative(rule: RelativeRule, evidence: Evidence, *, cross_machine: bool = Fa
         found = discordant(rule, evidence, **sides.values)
     else:
         found = _paired(rule, evidence, sides) if evidence.counted else _unpaired(rule, evidence, sides)
-    return flagged(found, likeness)
+    return flagged(cut_short(found, evidence), likeness)
 
 
 def _nothing_to_compare(evidence: Evidence) -> str:
     if evidence.unsound:
         return evidence.unsound
+    if evidence.cut and not _may_be_decided(evidence):
+        return evidence.cut
     if not evidence.counted and evidence.more:
         return "no pair yet"
     if not evidence.counted and (evidence.looks or evidence.pairs):
@@ -105,6 +109,13 @@ def _nothing_to_compare(evidence: Evidence) -> str:
     if not evidence.counted and not evidence.a:
         return evidence.no_a or "there is nothing to compare with"
     return "" if evidence.comparability is not None else "whether the two sides may be compared is not known"
+
+
+def _may_be_decided(evidence: Evidence) -> bool:
+    """Returns whether a planned look may have decided a rule before its pairs were cut short, or too many of them discarded."""
+    likeness = evidence.comparability
+    alike = likeness is not None and likeness.verdict is not Likeness.REFUSED
+    return bool(evidence.looks and evidence.counted) and alike
 
 
 def _unlike(rule: RelativeRule, evidence: Evidence, unlike: Sequence[str], sides: _Sides, *, told: bool) -> Row:

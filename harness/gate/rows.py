@@ -85,6 +85,14 @@ def outlook(evidence: Evidence, looks: Sequence[Look]) -> str:
     return f"; the look at {following} pairs was not reached"
 
 
+def cut_short(found: Row, evidence: Evidence) -> Row:
+    """Returns a row as it stands where nothing further can come of its pairs: what a look has decided holds, all else is INVALID."""
+    if not evidence.cut or found.verdict is not Verdict.INCONCLUSIVE:
+        return found
+    words = f"{evidence.cut}; so far {found.words}"
+    return found.model_copy(update={"verdict": Verdict.INVALID, "decided": True, "words": words})
+
+
 def flagged(found: Row, likeness: Comparability | None) -> Row:
     """Returns a relative row as it stands where something drifted between the sides: neither PASS nor FAIL."""
     if likeness is None or likeness.verdict is not Likeness.FLAGGED:

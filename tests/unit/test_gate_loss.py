@@ -172,6 +172,16 @@ def test_a_budget_needs_clean_exercised_deployments(record: TrialRecord, words: 
     assert (row.verdict, row.words) == (Verdict.INVALID, words)
 
 
+def test_a_budget_that_a_look_has_decided_stands_whatever_befalls_later_pairs() -> None:
+    before = told(budget(50), against([N] * 10, more=True))
+    assert (before.verdict, before.n) == (Verdict.PASS, 6)
+    assert told(budget(50), against([N] * 10, more=True, cut="interrupted")) == before
+    assert told(budget(10), against([N] * 7, more=True, cut="interrupted")).words == (
+        "interrupted; so far 0 of 6 deployments lost something, so 0 % to 50 % of such would; 10 % are allowed; "
+        "the look at 10 pairs was not reached"
+    )
+
+
 def test_an_empty_or_unsound_budget_is_no_pass() -> None:
     assert told(budget(90), run()).words == "no trial was run"
     assert told(budget(90), run(0.0, unsound="interrupted")).words == "interrupted"

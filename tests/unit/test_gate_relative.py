@@ -285,8 +285,30 @@ def test_a_throughput_that_is_not_sustained_is_not_compared(label: str, moved: s
 
 
 def test_what_is_unsound_proves_nothing() -> None:
-    row = told(margin(15), of_ratios(D, unsound="too many pairs were discarded"))
-    assert (row.verdict, row.words) == (Verdict.INVALID, "too many pairs were discarded")
+    row = told(margin(15), of_ratios([0.5] * 12, unsound="a record contradicts itself"))
+    assert (row.verdict, row.words) == (Verdict.INVALID, "a record contradicts itself")
+
+
+def test_what_no_look_has_decided_when_it_was_cut_short_is_invalid() -> None:
+    row = told(margin(15), of_ratios(D[:3], cut="interrupted"))
+    assert (row.verdict, row.decided, row.n, row.level) == (Verdict.INVALID, True, 3, None)
+    assert row.estimate == pytest.approx(1.0263, abs=1e-4)
+    assert row.words == (
+        "interrupted; so far B is 2.6 % worse than A (3 pairs): neither within 15 % nor beyond is proven; "
+        "the look at 6 pairs was not reached"
+    )
+    assert told(margin(15), of_ratios(D, looks=(), cut="interrupted")).words == "interrupted"
+
+
+@pytest.mark.parametrize(("d", "verdict"), [([0.5] * 12, Verdict.FAIL), ([0.0, 0.01] * 6, Verdict.PASS)])
+def test_what_a_look_has_decided_stands_whatever_befalls_later_pairs(d: list[float], verdict: Verdict) -> None:
+    before = told(margin(15), of_ratios(d, more=True))
+    assert (before.verdict, before.decided) == (verdict, True)
+    assert told(margin(15), of_ratios(d, more=True, cut="interrupted")) == before
+    drifted = of_ratios(d, cut="interrupted", comparability=Comparability(differences=(KERNEL,)))
+    assert told(margin(15), drifted).verdict is Verdict.INCONCLUSIVE
+    unlike = of_ratios(d, cut="interrupted", comparability=Comparability(differences=(CPU,)))
+    assert told(margin(15), unlike).words == "interrupted"
 
 
 def test_without_a_reference_there_is_nothing_to_compare_with() -> None:
