@@ -57,7 +57,7 @@ def _head(outcome: Outcome, rows: Sequence[Row]) -> Iterator[str]:
 def _sentences(rows: Sequence[Row]) -> str:
     """Returns rows as a table of sentences, with what they have in common below it."""
     single, shared = told.notes(rows)
-    besides = {at: [note for note in single[at] if note not in row.words] for at, row in enumerate(rows)}
+    besides = {at: [note for note in single[at] if f"; {note}" not in row.words] for at, row in enumerate(rows)}
     cells = [[_sign(row), _rule(row), _lines([row.words, *besides[at]])] for at, row in enumerate(rows)]
     table_of = within(TABLE_BYTES, ["", "rule, case", "what was seen"], cells, source=SOURCE)
     return "\n\n".join([table_of, *(text(clipped(note)) for note in shared[:MAX_LINES])])
