@@ -11,9 +11,11 @@ from typing import Any
 import pytest
 
 from harness import baselines
+from harness.cli import keeping
 from harness.cli.commands import cli
 from harness.cli.judging import gated
 from harness.errors import UsageError
+from harness.store import RunFolder
 from tests.unit import records
 from tests.unit.gate_folders import NO_LOSS, P50, kept, rules, run, stored
 from tests.unit.test_pairs import Scripted, compared, only_folder, steady
@@ -150,3 +152,8 @@ def test_a_valid_trial_without_the_faults_of_its_scenario_proves_nothing(
     found = gated(pairs, tmp_path / "r.toml")
     assert found.exit_code == 13
     assert found.rows[0].words == f"B of pair 1: its record contradicts itself: {said}"
+
+
+def test_what_befell_a_run_is_told_where_its_figures_are_kept(tmp_path: Path) -> None:
+    folder = RunFolder(stored(tmp_path / "run", run(SAME, lost=9.0)))
+    assert list(keeping._findings(folder)) == ["null@embedded: 5 of 5 trials lost confirmed messages, 9 in one"]
