@@ -63,7 +63,10 @@ def write_whole(path: Path, data: bytes) -> None:
 
 def read_json(data: bytes) -> Any:
     """Returns what JSON says; raises ValueError where it is none, or holds a number that is not finite: no bound tells of those."""
-    return json.loads(data, parse_constant=_finite, parse_float=_finite)
+    try:
+        return json.loads(data, parse_constant=_finite, parse_float=_finite)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
 
 
 def _finite(text: str) -> float:

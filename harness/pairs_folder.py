@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -24,6 +25,7 @@ from harness.store import RECORD, RunFolder
 
 PAIRS = "ab.json"
 RULES = "rules.toml"
+_OF_A_TRIAL = re.compile(r"pair-[1-9][0-9]*-[ab]")
 
 
 def is_pairs(path: Path) -> bool:
@@ -43,6 +45,15 @@ def _named(record: PairsRecord) -> Iterator[tuple[CasePairs, int, Letter, str]]:
     ) in record.unpaired:  # it may have proven a loss; what was interrupted proves nothing, and often has no trial
         if ran.case in cases and ran.status != TrialStatus.INTERRUPTED:
             yield cases[ran.case], ran.pair, ran.side, ran.run
+
+
+def _require_places(record: PairsRecord) -> None:
+    """Raises ValueError where a record names a case that it does not have, or a case no folder can be named after."""
+    if record.begun is not None and not 0 <= record.begun.case < len(record.cases):
+        raise ValueError(f"begun.case: {record.begun.case} is no index of its {len(record.cases)} cases")
+    for at, case in enumerate(record.cases):
+        if not case.slug or case.slug in (".", "..") or set(case.slug) & {"/", "\0"}:
+            raise ValueError(f"cases.{at}.slug: {case.slug!r} is no name of a folder")
 
 
 class PairsFolder:
@@ -108,7 +119,9 @@ class PairsFolder:
                     expected=f"version {SCHEMA_VERSION} or older",
                     remedy="read it with a newer brokerbench: pip install --upgrade brokerbench",
                 )
-            return PairsRecord.model_validate(value)
+            record = PairsRecord.model_validate(value)
+            _require_places(record)
+            return record
         except (OSError, ValueError) as error:  # not JSON, not UTF-8, not our model (pydantic's errors are ValueErrors)
             why = first_problem(error) if isinstance(error, ValidationError) else one_line(error)
             raise BrokenRunFolderError(
@@ -163,11 +176,12 @@ class PairsFolder:
     def runs(self) -> Iterator[str]:
         """Yields the paths of all run folders that are there, whether the record names them or not."""
         for found in sorted(self.path.glob(f"*/pair-*-[ab]/*/{RECORD}")):
-            yield self.relative(RunFolder(found.parent))
+            if _OF_A_TRIAL.fullmatch(found.parent.parent.name):
+                yield self.relative(RunFolder(found.parent))
 
     def _read(self, run: str) -> Trial:
         path = self.path / run
-        if not path.resolve().is_relative_to(self.path.resolve()):
+        if "\0" in run or not path.resolve().is_relative_to(self.path.resolve()):
             raise BrokenRunFolderError(
                 f"{self.path / PAIRS} names a run outside its folder: {run!r}",
                 expected="a path below the folder of the pairs",

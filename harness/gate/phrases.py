@@ -42,8 +42,11 @@ def figure(metric: str, seen: Figure | None) -> str:
 
 
 def percent(share: float) -> str:
-    """Returns a share as a percentage of three digits at most: ``25 %``, ``0.3 %``."""
-    return f"{share * 100:.3g} %" if share < 10 else f"{share * 100:,.0f} %"
+    """Returns a share as a percentage of three digits: ``25 %``, ``0.3 %``; of more where three would make less than all into all."""
+    if share >= 9.995:
+        return f"{share * 100:,.0f} %"
+    told = (f"{share * 100:.{digits}g}" for digits in range(3, 18))
+    return f"{next((each for each in told if share >= 1 or float(each) < 100), 100)} %"
 
 
 def compared(ratio: float, judged: str, reference: str, relation: str = "=") -> str:

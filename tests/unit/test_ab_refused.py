@@ -11,7 +11,8 @@ import pytest
 
 from harness.cli.commands import cli
 from harness.cli.pairing import OUTPUT, _new
-from harness.errors import UsageError
+from harness.errors import BrokenRunFolderError, UsageError
+from harness.gate.pairs import Begun
 from harness.pairs_folder import PairsFolder
 from tests.unit.test_pairs import NO_LOSS, SLOWER, Scripted, compared, only_folder, steady
 
@@ -145,6 +146,24 @@ class TestResuming:
         assert "ab.json cannot be read" in refused("--resume", str(folder.path))
         path.write_text(whole.replace('"schema_version": 1', '"schema_version": 99', 1))
         assert "has schema version 99" in refused("--resume", str(folder.path))
+        path.write_text("[" * 100_000)
+        assert "ab.json cannot be read: it is nested too deeply" in refused("--resume", str(folder.path))
+
+    def test_a_record_that_names_what_is_not_there_is_refused(self, folder: PairsFolder) -> None:
+        record = folder.load()
+        folder.save(record.model_copy(update={"begun": Begun(case=7, number=1, run="x/pair-1-a/y")}))
+        assert "begun.case: 7 is no index of its 1 cases" in refused("--resume", str(folder.path))
+        [case] = record.cases
+        folder.save(record.model_copy(update={"cases": [case.model_copy(update={"slug": "../out"})]}))
+        assert "cases.0.slug: '../out' is no name of a folder" in refused("--resume", str(folder.path))
+        with pytest.raises(BrokenRunFolderError, match="names a run outside its folder: 'a\\\\x00b'"):
+            folder.trial("a\0b")
+
+    def test_a_stray_folder_is_none_of_its_trials(self, folder: PairsFolder) -> None:
+        stray = folder.path / "case" / "pair-1-2-a" / "y"
+        stray.mkdir(parents=True)
+        (stray / "run.json").write_text("{}")
+        assert list(folder.runs()) == []
 
 
 def test_run_takes_some_of_the_cases_only(home: Path) -> None:

@@ -14,6 +14,7 @@ from harness.cli.pairing_view import LivePairs, PlainPairs, first_lines, needed,
 from harness.clock import NS_PER_S
 from harness.experiment.pairs import Standing, TrialBegan, TrialOver, limited, new_record, run_pairs
 from harness.gate.jury import Jury
+from harness.gate.phrases import percent
 from harness.pairs_folder import PairsFolder
 from harness.run.progress import Warned
 from tests.unit.test_pairs import NO_LOSS, SLOWER, Noting, Scripted, arms, scattered, steady
@@ -47,6 +48,11 @@ def test_the_time_of_contracts_alone_is_that_of_the_first_look() -> None:
     *_, time = first_lines(record, 20.0, "runs/x", jury.rules)
     assert time == "time: about 2 min 0 s: 12 trials of about 10 s; it ends when every rule is decided"
     assert position(record, record.cases[0]) == "0 pairs of 6"
+
+
+def test_what_is_short_of_all_is_not_told_as_all() -> None:
+    told = [percent(share) for share in (1 / 1.0001, 0.99, 1.0, 9.999, 1 - 1e-9)]
+    assert told == ["99.99 %", "99 %", "100 %", "1,000 %", "99.9999999 %"]
 
 
 class TestPlain:
