@@ -54,7 +54,7 @@ def why_not(record: RunRecord) -> Iterator[str]:
             yield f"{case.id} was not run" + (f": {one_line(Exception(case.unavailable))}" if case.unavailable else "")
         for trial in case.trials:
             if trial.status is not TrialStatus.VALID:
-                why = f": {trial.reasons[0].splitlines()[0]}" if trial.reasons else ""
+                why = f": {' '.join(trial.reasons[0].split())}" if trial.reasons else ""
                 yield f"trial {trial.number} of {case.id} is {trial.status.value}{why}"
             for fault in trial.faults:
                 if not fault.hit:

@@ -196,7 +196,8 @@ def log_ratios(
 ) -> Differences:
     """Returns ln(B/A), or ln(A/B) where higher is better, of figures at the same index; as :func:`paired_ratio`."""
     (value_a, open_a), (value_b, open_b) = _read(a, min_abs), _read(b, min_abs)
-    blur = resolution / 2 * (1 / value_a + 1 / value_b)
+    with np.errstate(over="ignore"):  # of a figure that is next to 0 nothing is known
+        blur = resolution / 2 / value_a + resolution / 2 / value_b
     d = np.log(value_b) - np.log(value_a)
     least = np.where(open_a, -math.inf, np.where(open_b, math.inf, d))  # of both censored nothing is known:
     most = np.where(open_b, math.inf, np.where(open_a, -math.inf, d))  # −∞ for the lower bound, +∞ for the upper

@@ -203,7 +203,7 @@ def _figure(trial: Trial, metric: str, window: str) -> Figure | None:
 
 def _too_few(case: CasePairs, trials: Sequence[Trial], valid: int) -> EvidenceError:
     why = dict.fromkeys(
-        reason.splitlines()[0]
+        " ".join(reason.split())
         for trial in trials
         if trial.record.status is not TrialStatus.VALID
         for reason in trial.record.reasons[:1]

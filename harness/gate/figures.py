@@ -60,7 +60,7 @@ class Seen:
         status = self.trial.status
         if status is TrialStatus.VALID:
             return ""
-        why = f": {self.trial.reasons[0].splitlines()[0]}" if self.trial.reasons else ""
+        why = f": {' '.join(self.trial.reasons[0].split())}" if self.trial.reasons else ""
         return f"{self.name} is {status.value}{why}"
 
 

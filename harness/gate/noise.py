@@ -85,7 +85,7 @@ def log_ratios(a: Sequence[Figure | None], b: Sequence[Figure | None], *, min_ab
         low, high = max(one, min_abs), max(other, min_abs)
         if not (0 < low < math.inf and 0 < high < math.inf):
             return None
-        found.append(math.log(high / low))
+        found.append(math.log(high) - math.log(low))  # their ratio may be more than the largest float
     return found
 
 

@@ -125,6 +125,12 @@ def test_a_single_lost_message_fails_at_once_though_more_pairs_may_come() -> Non
     assert row.words == "1 of 2 trials broke it: 1 lost in B of pair 2; it must be 0"
 
 
+def test_the_broker_s_last_words_are_told_whole_and_on_one_line() -> None:
+    words = "the broker ended unexpectedly: its last words:\n1:M OOM\n  killed by 9\n"
+    row = told(NO_LOSS, run(trial(status=TrialStatus.FAILED, reasons=[words])))
+    assert row.words == "run/1 is failed: the broker ended unexpectedly: its last words: 1:M OOM killed by 9"
+
+
 def test_only_b_has_to_keep_a_contract() -> None:
     row = told(NO_LOSS, paired([crashed(9.0)] * 2, [crashed()] * 2))
     assert (row.verdict, [value.figure for value in row.a]) == (Verdict.PASS, [9.0, 9.0])
@@ -182,7 +188,7 @@ def test_a_discarded_pair_hides_no_loss_but_its_latency_is_not_judged() -> None:
         (trial(AtLeast(at_least=0.0), "loss.confirmed", window="whole"), "loss.confirmed of run/1 is ≥ 0: whether that is 0 cannot be told"),
         (trial(Unknown(unknown="nothing confirmed"), "loss.confirmed", window="whole"), "loss.confirmed of run/1 is not known: nothing confirmed"),
         (trial(status=TrialStatus.INTERRUPTED), "run/1 is interrupted"),
-        (trial(status=TrialStatus.UNAVAILABLE, reasons=["redis did not start\nlast words"]), "run/1 is unavailable: redis did not start"),
+        (trial(status=TrialStatus.UNAVAILABLE, reasons=["redis did not start\nlast words"]), "run/1 is unavailable: redis did not start last words"),
     ],
 )  # fmt: skip
 def test_no_evidence_is_never_a_pass(record: TrialRecord, words: str) -> None:

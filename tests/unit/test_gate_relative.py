@@ -284,6 +284,11 @@ def test_a_throughput_that_is_not_sustained_is_not_compared(label: str, moved: s
     )
 
 
+def test_a_figure_that_is_next_to_0_is_a_figure() -> None:
+    row = told(margin(15), paired([trial(1e-320), trial(0.01)] * 3, [trial(0.01), trial(0.02)] * 3))
+    assert (row.verdict, row.n, row.upper) == (Verdict.FAIL, 6, None)  # each B is worse
+
+
 def test_what_is_unsound_proves_nothing() -> None:
     row = told(margin(15), of_ratios([0.5] * 12, unsound="a record contradicts itself"))
     assert (row.verdict, row.words) == (Verdict.INVALID, "a record contradicts itself")

@@ -36,6 +36,10 @@ def test_fewer_than_two_pairs_tell_no_noise(d: list[float]) -> None:
     assert noise.sigma_d(*sides(d)) is None
 
 
+def test_a_ratio_beyond_the_largest_float_is_noise_too() -> None:
+    assert noise.sigma_d([1e300, 1.0], [1e-320, 1.0]) == pytest.approx(1009.47, abs=0.01)
+
+
 def test_below_min_abs_figures_do_not_differ() -> None:
     assert noise.sigma_d([0.0, 0.5, 1.0], [1.0, 0.1, 0.3], min_abs=1.0) == 0.0
 
