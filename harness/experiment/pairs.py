@@ -338,9 +338,10 @@ class _Pairs:
 
     def _note(self, index: int, number: int, letter: Letter, folder: RunFolder, status: str) -> None:
         try:
-            started = folder.load().started_wall_ns
+            run = folder.load()
+            started, ended = run.started_wall_ns, run.ended_wall_ns
         except BrokenRunFolderError:
-            started = wall_ns()
+            started, ended = wall_ns(), None
         ran = Ran(
             case=self._record.cases[index].b,
             pair=number,
@@ -348,6 +349,7 @@ class _Pairs:
             run=self._folder.relative(folder),
             status=status,
             started_wall_ns=started,
+            ended_wall_ns=ended,
         )
         self._save(trials=[*self._record.trials, ran])
 

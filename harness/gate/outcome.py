@@ -114,6 +114,9 @@ class Ran(Part):
     run: str = Field(description="its run folder, relative to the folder of the pairs")
     status: str
     started_wall_ns: int
+    ended_wall_ns: int | None = Field(
+        default=None, description="null = it did not come to its end, or that is not known"
+    )
     discarded: str = Field(default="", description="why its pair does not count; empty = it does")
 
 

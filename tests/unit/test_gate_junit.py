@@ -131,6 +131,24 @@ def test_the_suite_has_the_time_of_its_first_run_and_without_runs_that_of_the_ju
     assert datetime.fromisoformat(suite(outcomes.outcome(runs=[])).get("timestamp") or "") >= before
 
 
+def test_rules_share_the_time_of_the_trials_of_their_case() -> None:
+    runs = [
+        each.model_copy(update={"ended_wall_ns": each.started_wall_ns + 30_500_000_000}) for each in outcomes.ran(2)
+    ]
+    last = runs.pop().model_copy(update={"ended_wall_ns": None})  # it was cut short
+    found = suite(
+        outcomes.outcome(
+            outcomes.regression(),
+            outcomes.undecided(case=runs[0].case),
+            outcomes.undecided(case="c"),
+            runs=[*runs, last],
+        )
+    )
+    times = {(test.get("classname"), test.get("time")) for test in found.iter("testcase")}
+    assert found.get("time") == "91.500"
+    assert times == {(f"durability.{runs[0].case}", "45.750"), ("durability.c", "0.000")}
+
+
 ANY = st.text(st.characters(codec="utf-8"), max_size=60) | st.sampled_from(
     ["]]>", "<failure/>", "\x00\x1b[2J", "\ufffe\uffff", "a\r\nb", "&amp;", "\u202egnirts", "\"'", "﷐", "𝒳"]
 )
