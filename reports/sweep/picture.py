@@ -174,7 +174,7 @@ def _knee(axes: Axes, curve: Curve, metric: str, places: dict[str, float], look:
     axes.axvline(places[point.value], color=look.colour, lw=0.8, linestyle=(0, (2, 2)), alpha=0.8, zorder=0)
     low = axes.transData.transform((1, value))[1] < axes.transAxes.transform((0, 0.1))[1]
     axes.annotate(
-        f"knee at {point.value}: {words.figure(metric, value)}", (places[point.value], value), (6, 6 if low else -12),
+        f"knee at {point.value}: {words.figure(metric, value)}", (places[point.value], value), (16, 3) if low else (6, -12),
         textcoords="offset points", fontsize=8, fontweight="bold", color=INK,
     )  # fmt: skip
 
