@@ -27,6 +27,7 @@ NAMES = [
     "broker-pause",
     "client-retry-duplicates",
     "crash",
+    "fsync",
     "idempotency-trap",
     "lease-shorter-than-job",
     "memory-limit-backpressure",
