@@ -60,8 +60,11 @@ def rules(bench: Bench, text: str) -> list[str]:
 def baselines(bench: Bench, run: Path) -> None:
     made = bench(*UPDATE, str(run), "-o", "kept")
     assert made.code == 0
-    assert made.err == (
-        "note: null[forget=3]@embedded: of fewer than 3 trials no gate can tell a difference; run with --trials 3 or more\n"
+    assert re.fullmatch(
+        r"note: null\[forget=3\]@embedded: 1 of 1 trial lost confirmed messages, 3\n"
+        r"note: null\[forget=3\]@embedded: the claim without a fault was VIOLATED in 1 of 1 trial: 3 of [\d,]+ confirmed messages lost\n"
+        r"note: null\[forget=3\]@embedded: of fewer than 3 trials no gate can tell a difference; run with --trials 3 or more\n",
+        made.err,
     )
     [file] = (bench.home / "kept").iterdir()
     assert re.fullmatch(r"forgets--null-forget-3-embedded--[0-9a-f]{12}\.json", file.name)
