@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -105,8 +106,20 @@ def several(factor: float, trials: int = 5) -> Callable[[dict[str, Any]], None]:
         for case in record["cases"]:
             [trial] = case["trials"]
             case["trials"] = [_slower(trial, factor * (1 + number / 1000)) for number in range(trials)]
+            for number, each in enumerate(case["trials"], 1):
+                each |= {"number": number, "folder": f"{Path(trial['folder']).parent}/trial-{number}"}
 
     return change
+
+
+def of_several(run: Path, name: str, change: Callable[[dict[str, Any]], None]) -> str:
+    """Copies a run of one trial as one of several, each with a folder of its own."""
+    copy = Path(as_another(run, name, change))
+    for case in json.loads((copy / "run.json").read_text())["cases"]:
+        first, *others = (copy / trial["folder"] for trial in case["trials"])
+        for other in others:
+            shutil.copytree(first, other)
+    return str(copy)
 
 
 def _slower(trial: dict[str, Any], factor: float) -> dict[str, Any]:
@@ -117,13 +130,13 @@ def _slower(trial: dict[str, Any], factor: float) -> dict[str, Any]:
 
 
 def relative(bench: Bench, run: Path) -> None:
-    base = as_another(run, "base", several(1))
+    base = of_several(run, "base", several(1))
     assert bench(*UPDATE, base, "-o", "of-base").code == 0
     against = ["--baseline", "of-base", "--others", "100%"]
     ask = rules(bench, SLOWER + KEPT)
-    alike = as_another(run, "alike", several(1.01))
+    alike = of_several(run, "alike", several(1.01))
     assert bench("gate", alike, *ask, *against).code == 0
-    slow = as_another(run, "slow", several(2))
+    slow = of_several(run, "slow", several(2))
     slower = bench("gate", slow, *ask, *against)
     assert slower.code == 10
     assert "worse" in slower.out
@@ -132,7 +145,7 @@ def relative(bench: Bench, run: Path) -> None:
         several(2)(record)
         record["fingerprint"]["identity"]["cpu_model"] = "Another CPU"
 
-    there = as_another(run, "there", elsewhere)
+    there = of_several(run, "there", elsewhere)
     unlike = bench("gate", there, *ask, *against)
     assert unlike.code == 12
     assert "/ Another CPU" in " ".join(unlike.out.split())
